@@ -1,0 +1,208 @@
+#include "admin.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/buf.h"
+#include "common/base/clock.h"
+#include "common/base/loop.h"
+#include "common/base/metrics.h"
+#include "common/http/server.h"
+#include "common/media/hub.h"
+#include "origin/origin.h"
+
+enum { BODY_MAX = 64 << 20 };
+
+struct admin {
+    struct loop *loop;
+    struct hub *hub;
+    const struct origin *origin;
+    struct http_server *http;
+    bool ready;
+};
+
+static void answer(struct http_request *req, int status, const char *type, struct blob *body) {
+    const struct http_header headers[] = {{"Content-Type", type}, {"Cache-Control", "no-store"},
+                                          {"X-Content-Type-Options", "nosniff"},
+                                          {"Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"}};
+    struct slice slice = {body, 0, body->len};
+    http_respond_slices(req, status, headers, sizeof headers / sizeof *headers, &slice, 1, false);
+    blob_unref(body);
+}
+
+static void answer_text(struct http_request *req, int status, const char *text) {
+    answer(req, status, "text/plain; charset=utf-8", blob_create_copy(text, strlen(text)));
+}
+
+static void answer_buf(struct http_request *req, const char *type, struct buf *buf) {
+    answer(req, 200, type, buf_to_blob(buf));
+    buf_finish(buf);
+}
+
+/* --- API --- */
+
+static json_t *track_json(const struct track_info *track) {
+    bool video = track->kind == TRACK_VIDEO;
+    json_t *json = json_pack("{s:s, s:s, s:s, s:i, s:i}", "name", track->name, "kind", video ? "video" : "audio", "codecs",
+                             track->codecs, "timescale", (int)track->timescale, "init", (int)track->init_version);
+    if (video)
+        json_object_update_new(json, json_pack("{s:i, s:i, s:f}", "width", track->width, "height", track->height, "frame_rate",
+                                               track->frame_rate_milli / 1000.0));
+    else
+        json_object_update_new(json, json_pack("{s:i, s:i}", "sample_rate", (int)track->sample_rate, "channels",
+                                               (int)track->channels));
+    return json;
+}
+
+struct api_call {
+    const struct admin *admin;
+    json_t *streams;
+};
+
+static void add_stream(void *ctx, struct stream *stream) {
+    struct api_call *call = ctx;
+    if (!stream->open)
+        return;
+    const struct segment *last = stream_last_segment(stream);
+    char since[CLOCK_ISO_LEN];
+    clock_format_iso(since, clock_utc_from_mono_us(stream->created_us));
+    json_t *tracks = json_array();
+    for (uint32_t i = 0; i < stream->open->open.track_count; i++)
+        json_array_append_new(tracks, track_json(&stream->open->open.tracks[i]));
+    const char *peer = call->admin->origin ? origin_publisher(call->admin->origin, stream->name) : NULL;
+    json_array_append_new(
+        call->streams,
+        json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:f, s:o, s:o}", "name", stream->name, "state",
+                  stream_state_name(stream->state), "epoch", (json_int_t)stream->epoch, "since", since, "msn",
+                  (json_int_t)(last ? last->msn : 0), "part", (json_int_t)stream->next_part, "bytes", (json_int_t)stream->bytes,
+                  "part_target_s", stream->open->open.part_target_us / 1e6, "tracks", tracks, "publisher",
+                  peer ? json_pack("{s:s}", "peer", peer) : json_null()));
+}
+
+static void answer_streams(const struct admin *admin, struct http_request *req) {
+    struct api_call call = {admin, json_array()};
+    store_each(hub_store(admin->hub), add_stream, &call);
+    json_t *root = json_pack("{s:o}", "streams", call.streams);
+    char *text = json_dumps(root, JSON_COMPACT);
+    answer(req, 200, "application/json", blob_create_copy(text, strlen(text)));
+    free(text);
+    json_decref(root);
+}
+
+/* --- list --- */
+
+/* Names consist of characters that HTML takes as they are (common/media/name.h). */
+static void list_stream(void *ctx, struct stream *stream) {
+    struct buf *out = ctx;
+    if (!stream->open || stream->state == STREAM_ENDED)
+        return;
+    const struct track_info *track = &stream->open->open.tracks[0];
+    buf_printf(out, "<tr><td>%s<td>%s<td>%s", stream->name, stream_state_name(stream->state), track->codecs);
+    if (track->kind == TRACK_VIDEO)
+        buf_printf(out, "<td>%ux%u<td>%.3g/s", track->width, track->height, track->frame_rate_milli / 1000.0);
+    buf_append_str(out, "\n");
+}
+
+static void answer_list(const struct admin *admin, struct http_request *req) {
+    struct buf out;
+    buf_init(&out, BODY_MAX);
+    buf_append_str(&out, "<!doctype html><html lang=en><meta charset=utf-8><title>weir: live streams</title>"
+                         "<meta name=viewport content=\"width=device-width\"><style>:root{color-scheme:light dark}"
+                         "body{font:16px system-ui;margin:2rem}td,th{text-align:left;padding:.2rem 1rem .2rem 0}</style>"
+                         "<h1>Live streams</h1><table><tr><th>Stream<th>State<th>Codec<th>Picture<th>Rate\n");
+    store_each(hub_store(admin->hub), list_stream, &out);
+    buf_append_str(&out, "</table>\n");
+    answer_buf(req, "text/html; charset=utf-8", &out);
+}
+
+/* --- requests --- */
+
+static void answer_metrics(struct http_request *req) {
+    struct buf out;
+    buf_init(&out, BODY_MAX);
+    metrics_render(&out);
+    answer_buf(req, "text/plain; version=0.0.4; charset=utf-8", &out);
+}
+
+static void on_request(void *ctx, struct http_request *req) {
+    const struct admin *admin = ctx;
+    const char *path = http_request_path(req);
+    enum http_method method = http_request_method(req);
+    if (method != HTTP_GET && method != HTTP_HEAD) {
+        const struct http_header allow = {"Allow", "GET, HEAD"};
+        http_respond_error(req, 405, NULL, &allow, 1);
+    } else if (!strcmp(path, "/metrics")) {
+        answer_metrics(req);
+    } else if (!strcmp(path, "/healthz")) {
+        answer_text(req, 200, "ok\n");
+    } else if (!strcmp(path, "/readyz")) {
+        answer_text(req, admin->ready ? 200 : 503, admin->ready ? "ready\n" : "not ready\n");
+    } else if (!strcmp(path, "/api/v1/streams")) {
+        answer_streams(admin, req);
+    } else if (!strcmp(path, "/")) {
+        answer_list(admin, req);
+    } else {
+        http_respond_error(req, 404, NULL, NULL, 0);
+    }
+}
+
+/* --- metrics of the store --- */
+
+struct collect_call {
+    struct buf *out;
+    bool bytes;
+    uint32_t states[STREAM_ENDED + 1];
+};
+
+static void collect_stream(void *ctx, struct stream *stream) {
+    struct collect_call *call = ctx;
+    char labels[STREAM_NAME_LEN + 16];
+    call->states[stream->state]++;
+    snprintf(labels, sizeof labels, "stream=\"%s\"", stream->name);
+    if (call->bytes)
+        metrics_sample(call->out, "weir_stream_bytes", labels, (double)stream->bytes);
+}
+
+static void collect(void *ctx, struct buf *out) {
+    struct admin *admin = ctx;
+    struct store *store = hub_store(admin->hub);
+    struct collect_call call = {.out = out, .bytes = true};
+    metrics_family(out, "weir_stream_bytes", "Bytes of media held for the stream.", METRIC_GAUGE);
+    store_each(store, collect_stream, &call);
+    metrics_family(out, "weir_streams", "Streams by state.", METRIC_GAUGE);
+    for (int state = 0; state <= STREAM_ENDED; state++) {
+        char labels[32];
+        snprintf(labels, sizeof labels, "state=\"%s\"", stream_state_name((enum stream_state)state));
+        metrics_sample(out, "weir_streams", labels, call.states[state]);
+    }
+    metrics_family(out, "weir_store_bytes", "Bytes of media held in all.", METRIC_GAUGE);
+    metrics_sample(out, "weir_store_bytes", NULL, (double)store_bytes(store));
+}
+
+struct admin *admin_create(struct loop *loop, struct hub *hub, const struct origin *origin) {
+    struct admin *admin = calloc(1, sizeof *admin);
+    if (!admin)
+        abort();
+    *admin = (struct admin){.loop = loop, .hub = hub, .origin = origin};
+    admin->http = http_server_create(loop, &http_limits_default, on_request, admin);
+    metrics_register_collector(collect, admin);
+    return admin;
+}
+
+int admin_listen(struct admin *admin, const char *address, uint16_t *ret_port) {
+    return http_server_listen(admin->http, address, false, ret_port);
+}
+
+void admin_set_ready(struct admin *admin, bool ready) {
+    admin->ready = ready;
+}
+
+void admin_destroy(struct admin *admin) {
+    if (!admin)
+        return;
+    http_server_destroy(admin->http);
+    free(admin);
+}

@@ -1,0 +1,17 @@
+/* The operator's listener: metrics, health, the API, a plain list of live streams. On the main loop. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+struct admin;
+struct hub;
+struct loop;
+struct origin;
+
+/* `origin` may be NULL (this node has no such role). */
+struct admin *admin_create(struct loop *loop, struct hub *hub, const struct origin *origin);
+int admin_listen(struct admin *admin, const char *address, uint16_t *ret_port);
+/* What /readyz says: 200 while ready, else 503. */
+void admin_set_ready(struct admin *admin, bool ready);
+/* NULL is allowed. */
+void admin_destroy(struct admin *admin);

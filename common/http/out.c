@@ -1,0 +1,199 @@
+#include "common/http/out.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/http/transport.h"
+
+enum {
+    SLICES_MAX = 64,            /* pulled and not yet sent */
+    ITEMS_MAX = SLICES_MAX + 3, /* and the head, the line before a chunk, the line after it */
+    BATCH_BYTES = 256 * 1024,   /* a source is not asked for more once it has given so much */
+};
+
+struct http_out {
+    struct http_source source;
+    enum http_framing framing;
+    uint64_t remaining; /* bytes that the source still owes, of HTTP_FRAMING_LENGTH */
+    bool ended;         /* the source has given all */
+    bool framed;        /* the queue holds a batch; `chunk_line` is in use */
+    unsigned first, count;
+    struct iovec items[ITEMS_MAX];
+    struct blob *blobs[ITEMS_MAX]; /* what the item points into, or NULL */
+    char chunk_line[24];
+    char head[];
+};
+
+static void push(struct http_out *out, const void *data, size_t len, struct blob *blob) {
+    unsigned i = out->first + out->count++;
+    out->items[i] = (struct iovec){.iov_base = (void *)data, .iov_len = len};
+    out->blobs[i] = blob;
+}
+
+static void pop(struct http_out *out) {
+    blob_unref(out->blobs[out->first++]);
+    if (--out->count == 0) {
+        out->first = 0;
+        out->framed = false;
+    }
+}
+
+struct http_out *http_out_create(const char *head, size_t head_len, const struct http_source *source,
+                                 enum http_framing framing, int64_t length) {
+    struct http_out *out = malloc(sizeof *out + head_len);
+    if (!out)
+        abort();
+    out->source = *source;
+    out->framing = framing;
+    out->remaining = length > 0 ? (uint64_t)length : 0;
+    out->ended = framing == HTTP_FRAMING_NONE || !source->next || (framing == HTTP_FRAMING_LENGTH && length == 0);
+    out->framed = false;
+    out->first = out->count = 0;
+    memcpy(out->head, head, head_len);
+    push(out, out->head, head_len, NULL);
+    return out;
+}
+
+void http_out_destroy(struct http_out *out) {
+    if (!out)
+        return;
+    while (out->count > 0)
+        pop(out);
+    if (out->source.finish)
+        out->source.finish(out->source.ctx);
+    free(out);
+}
+
+static size_t queue_slices(struct http_out *out, const struct slice *slices, int count) {
+    size_t bytes = 0;
+    for (int i = 0; i < count; i++) {
+        const struct slice *s = &slices[i];
+        if (s->len == 0) { /* would end a chunked body */
+            blob_unref(s->blob);
+            continue;
+        }
+        push(out, s->blob->data + s->off, s->len, s->blob);
+        bytes += s->len;
+    }
+    return bytes;
+}
+
+/* Pulls one batch into the queue. 0 or -EIO. */
+static int pull(struct http_out *out, size_t *ret_bytes) {
+    struct slice slices[SLICES_MAX];
+    size_t bytes = 0;
+    int room = SLICES_MAX, n = 1;
+    while (room > 0 && bytes < BATCH_BYTES && n > 0) {
+        n = out->source.next(out->source.ctx, slices, room);
+        if (n > room || n == HTTP_SOURCE_ERROR)
+            return -EIO;
+        if (n > 0) {
+            bytes += queue_slices(out, slices, n);
+            room -= n;
+        }
+    }
+    out->ended = n == 0;
+    *ret_bytes = bytes;
+    return 0;
+}
+
+static int pull_length(struct http_out *out) {
+    size_t bytes;
+    if (pull(out, &bytes) < 0 || bytes > out->remaining)
+        return -EIO;
+    out->remaining -= bytes;
+    if (out->ended && out->remaining > 0)
+        return -EIO;
+    out->ended = out->remaining == 0;
+    return 0;
+}
+
+/* One batch is one chunk. Its size line stands before it in the queue and is filled in afterwards. */
+static int pull_chunk(struct http_out *out) {
+    size_t bytes;
+    unsigned line = out->count;
+    push(out, out->chunk_line, 0, NULL);
+    if (pull(out, &bytes) < 0)
+        return -EIO;
+    int len = 0;
+    if (bytes > 0)
+        len = snprintf(out->chunk_line, sizeof out->chunk_line, "%zx\r\n", bytes);
+    else if (out->ended)
+        len = snprintf(out->chunk_line, sizeof out->chunk_line, "0\r\n\r\n");
+    if (len == 0)
+        out->count--; /* nothing came; the line is the last item */
+    else
+        out->items[out->first + line].iov_len = (size_t)len;
+    if (bytes > 0 && out->ended)
+        push(out, "\r\n0\r\n\r\n", 7, NULL);
+    else if (bytes > 0)
+        push(out, "\r\n", 2, NULL);
+    return 0;
+}
+
+static int fill(struct http_out *out) {
+    int r;
+    if (out->framing == HTTP_FRAMING_LENGTH) {
+        r = pull_length(out);
+    } else if (out->framing == HTTP_FRAMING_CHUNKED) {
+        r = pull_chunk(out);
+    } else {
+        size_t bytes;
+        r = pull(out, &bytes);
+    }
+    out->framed = out->count > 0;
+    return r;
+}
+
+/* One gathered write of at most `budget` bytes; `ret_offered` is how many were offered. */
+static ssize_t send_some(struct http_out *out, struct transport *transport, size_t budget, size_t *ret_offered) {
+    struct iovec items[ITEMS_MAX];
+    int count = 0;
+    size_t offered = 0;
+    for (unsigned i = 0; i < out->count && offered < budget; i++) {
+        items[count] = out->items[out->first + i];
+        if (items[count].iov_len > budget - offered)
+            items[count].iov_len = budget - offered;
+        offered += items[count++].iov_len;
+    }
+    *ret_offered = offered;
+    return transport->ops->sendv(transport, items, count);
+}
+
+static void advance(struct http_out *out, size_t sent) {
+    while (sent > 0) {
+        struct iovec *item = &out->items[out->first];
+        if (sent < item->iov_len) {
+            item->iov_base = (char *)item->iov_base + sent;
+            item->iov_len -= sent;
+            return;
+        }
+        sent -= item->iov_len;
+        pop(out);
+    }
+}
+
+enum http_out_result http_out_pump(struct http_out *out, struct transport *transport, size_t budget, size_t *ret_sent) {
+    *ret_sent = 0;
+    for (;;) {
+        if (!out->ended && !out->framed && fill(out) < 0)
+            return HTTP_OUT_FAILED;
+        if (out->count == 0)
+            return out->ended ? HTTP_OUT_DONE : HTTP_OUT_WAIT;
+        if (budget == 0)
+            return HTTP_OUT_YIELD;
+        size_t offered;
+        ssize_t sent = send_some(out, transport, budget, &offered);
+        if (sent == -EAGAIN)
+            return HTTP_OUT_BLOCKED;
+        if (sent < 0)
+            return HTTP_OUT_FAILED;
+        advance(out, (size_t)sent);
+        *ret_sent += (size_t)sent;
+        budget -= (size_t)sent;
+        if ((size_t)sent < offered)
+            return HTTP_OUT_BLOCKED;
+    }
+}

@@ -1,0 +1,298 @@
+/* Answers: heads, framing, conditions and ranges. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "common/http/internal.h"
+
+/* Text into a fixed buffer; what doesn't fit is noted. */
+struct text {
+    char *p;
+    size_t len, size;
+    bool bad;
+};
+
+static void add(struct text *text, const char *s) {
+    size_t len = strlen(s);
+    if (len > text->size - text->len) {
+        text->bad = true;
+        return;
+    }
+    memcpy(text->p + text->len, s, len);
+    text->len += len;
+}
+
+static void add_number(struct text *text, int64_t n) {
+    char digits[24];
+    snprintf(digits, sizeof digits, "%lld", (long long)n);
+    add(text, digits);
+}
+
+/* A value with a line break in it would split the response. */
+static void add_header(struct text *text, const char *name, const char *value) {
+    for (const unsigned char *c = (const unsigned char *)value; *c; c++)
+        text->bad |= (*c < 0x20 && *c != '\t') || *c == 0x7f;
+    add(text, name);
+    add(text, ": ");
+    add(text, value);
+    add(text, "\r\n");
+}
+
+static void add_status_line(struct text *text, struct http_server *server, int status) {
+    add(text, "HTTP/1.1 ");
+    add_number(text, status);
+    add(text, " ");
+    add(text, http_status_reason(status));
+    add(text, "\r\nDate: ");
+    add(text, http_server_date(server));
+    add(text, "\r\n");
+}
+
+static void add_framing(struct text *text, const struct http_request *req, int status, int64_t length) {
+    if (status == 204 || status == 304)
+        return;
+    if (length >= 0) {
+        add(text, "Content-Length: ");
+        add_number(text, length);
+        add(text, "\r\n");
+    } else if (req->minor == 1) {
+        add(text, "Transfer-Encoding: chunked\r\n");
+    }
+}
+
+/* Whether the head could be written: its headers fit and hold no control characters. */
+static bool write_head(struct text *text, struct http_request *req, const struct http_response *response) {
+    add_status_line(text, req->conn->server, response->status);
+    for (size_t i = 0; i < response->header_count; i++)
+        add_header(text, response->headers[i].name, response->headers[i].value);
+    add_framing(text, req, response->status, response->length);
+    if (req->conn->close)
+        add(text, "Connection: close\r\n");
+    else if (req->minor == 0)
+        add(text, "Connection: keep-alive\r\n");
+    add(text, "\r\n");
+    return !text->bad;
+}
+
+static enum http_framing choose_framing(const struct http_request *req, const struct http_response *response) {
+    if (req->method == HTTP_HEAD || response->status == 204 || response->status == 304)
+        return HTTP_FRAMING_NONE;
+    if (response->length >= 0)
+        return HTTP_FRAMING_LENGTH;
+    return req->minor == 1 ? HTTP_FRAMING_CHUNKED : HTTP_FRAMING_CLOSE;
+}
+
+static void count_response(int status) {
+    http_count(HTTP_METRIC_REQUESTS_2XX + (status >= 300) + (status >= 400) + (status >= 500), 1);
+}
+
+void http_respond(struct http_request *req, const struct http_response *response) {
+    struct http_conn *conn = req->conn;
+    char head[HTTP_RESPONSE_HEAD_MAX];
+    struct text text = {.p = head, .size = sizeof head};
+    struct http_response failure = {.status = 500, .source = {NULL, response->source.finish, response->source.ctx}};
+    assert(!req->out);
+    enum http_framing framing = choose_framing(req, response);
+    conn->close |= !req->keep_alive || conn->server->draining || framing == HTTP_FRAMING_CLOSE;
+    if (!write_head(&text, req, response)) {
+        text = (struct text){.p = head, .size = sizeof head};
+        response = &failure;
+        framing = HTTP_FRAMING_NONE;
+        write_head(&text, req, response);
+    }
+    count_response(response->status);
+    req->out = http_out_create(head, text.len, &response->source, framing, response->length);
+    http_conn_pump(conn);
+}
+
+void http_request_resume(struct http_request *req) {
+    if (req->out && req->conn->state == CONN_HANDLED)
+        http_conn_pump(req->conn);
+}
+
+/* --- bodies made of slices --- */
+
+struct slice_list {
+    size_t pos, count;
+    struct slice slices[];
+};
+
+static int next_slices(void *ctx, struct slice *slices, int max) {
+    struct slice_list *list = ctx;
+    int n = 0;
+    while (n < max && list->pos < list->count)
+        slices[n++] = list->slices[list->pos++];
+    return n;
+}
+
+static void finish_slices(void *ctx) {
+    struct slice_list *list = ctx;
+    while (list->pos < list->count)
+        blob_unref(list->slices[list->pos++].blob);
+    free(list);
+}
+
+/* The part of `slices` from `first`, `len` bytes long, with references of its own. */
+static struct http_source slices_source(const struct slice *slices, size_t count, uint64_t first, uint64_t len) {
+    struct slice_list *list = malloc(sizeof *list + count * sizeof *slices);
+    if (!list)
+        abort();
+    list->pos = list->count = 0;
+    for (size_t i = 0; i < count && len > 0; i++) {
+        struct slice s = slices[i];
+        size_t skip = first < s.len ? (size_t)first : s.len;
+        first -= skip;
+        s.off += skip;
+        s.len -= skip;
+        if (s.len > len)
+            s.len = (size_t)len;
+        len -= s.len;
+        if (s.len == 0)
+            continue;
+        blob_ref(s.blob);
+        list->slices[list->count++] = s;
+    }
+    return (struct http_source){next_slices, finish_slices, list};
+}
+
+enum { HEADERS_MAX = 32 }; /* of a response with slices; more is a bug of the caller */
+
+static const char *find_header(const struct http_header *headers, size_t count, const char *name) {
+    for (size_t i = 0; i < count; i++)
+        if (strcasecmp(headers[i].name, name) == 0)
+            return headers[i].value;
+    return NULL;
+}
+
+static bool describes_body(const char *name) {
+    return strncasecmp(name, "content-", 8) == 0;
+}
+
+/* 304 repeats the headers of the 200 but for those that describe the body it doesn't have (RFC 9110 §15.4.5). */
+static void respond_not_modified(struct http_request *req, const struct http_header *headers, size_t header_count) {
+    struct http_header kept[HEADERS_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < header_count; i++)
+        if (!describes_body(headers[i].name))
+            kept[count++] = headers[i];
+    http_respond(req, &(struct http_response){.status = 304, .headers = kept, .header_count = count});
+}
+
+/* 416 isn't about the body either, nor to be kept in caches as that is. */
+static void respond_unsatisfiable(struct http_request *req, const struct http_response *response) {
+    struct http_header kept[HEADERS_MAX + 1];
+    char content_range[40];
+    size_t count = 0;
+    for (size_t i = 0; i < response->header_count; i++) {
+        const char *name = response->headers[i].name;
+        if (!describes_body(name) && strcasecmp(name, "cache-control") != 0 && strcasecmp(name, "etag") != 0)
+            kept[count++] = response->headers[i];
+    }
+    snprintf(content_range, sizeof content_range, "bytes */%lld", (long long)response->length);
+    kept[count++] = (struct http_header){"Content-Range", content_range};
+    http_respond_error(req, 416, NULL, kept, count);
+}
+
+static bool not_modified(const struct http_request *req, const char *etag) {
+    const char *condition = http_request_header(req, "if-none-match");
+    return condition && etag && (req->method == HTTP_GET || req->method == HTTP_HEAD) &&
+           http_etag_matches(condition, etag);
+}
+
+/* If-Range holds a range back unless it names exactly this, strongly (RFC 9110 §13.1.5); dates we never send. */
+static bool range_applies(const struct http_request *req, const char *etag) {
+    const char *condition = http_request_header(req, "if-range");
+    return req->method == HTTP_GET && (!condition || (etag && etag[0] == '"' && strcmp(condition, etag) == 0));
+}
+
+static enum http_range_result find_range(const struct http_request *req, const struct http_response *response,
+                                         struct http_range *ret_range) {
+    const char *value = http_request_header(req, "range");
+    if (!value || !range_applies(req, find_header(response->headers, response->header_count, "etag")))
+        return HTTP_RANGE_NONE;
+    return http_range_parse(value, (uint64_t)response->length, ret_range);
+}
+
+static void respond_ranges(struct http_request *req, struct http_response *response, const struct slice *slices,
+                           size_t slice_count) {
+    struct http_header headers[HEADERS_MAX + 2];
+    char content_range[72];
+    uint64_t size = (uint64_t)response->length;
+    struct http_range range = {0, size - 1};
+    enum http_range_result result = find_range(req, response, &range);
+    if (result == HTTP_RANGE_UNSATISFIABLE) {
+        respond_unsatisfiable(req, response);
+        return;
+    }
+    size_t count = 0;
+    for (; count < response->header_count; count++)
+        headers[count] = response->headers[count];
+    headers[count++] = (struct http_header){"Accept-Ranges", "bytes"};
+    if (result == HTTP_RANGE_VALID) {
+        snprintf(content_range, sizeof content_range, "bytes %llu-%llu/%llu", (unsigned long long)range.first,
+                 (unsigned long long)range.last, (unsigned long long)size);
+        headers[count++] = (struct http_header){"Content-Range", content_range};
+        response->status = 206;
+    }
+    response->headers = headers;
+    response->header_count = count;
+    response->length = (int64_t)(range.last - range.first + 1);
+    response->source = slices_source(slices, slice_count, range.first, (uint64_t)response->length);
+    http_respond(req, response);
+}
+
+void http_respond_slices(struct http_request *req, int status, const struct http_header *headers, size_t header_count,
+                         const struct slice *slices, size_t slice_count, bool ranges) {
+    struct http_response response = {.status = status, .headers = headers, .header_count = header_count};
+    assert(header_count <= HEADERS_MAX);
+    for (size_t i = 0; i < slice_count; i++)
+        response.length += (int64_t)slices[i].len;
+    if (status == 200 && not_modified(req, find_header(headers, header_count, "etag"))) {
+        respond_not_modified(req, headers, header_count);
+        return;
+    }
+    if (status == 200 && ranges) {
+        respond_ranges(req, &response, slices, slice_count);
+        return;
+    }
+    response.source = slices_source(slices, slice_count, 0, (uint64_t)response.length);
+    http_respond(req, &response);
+}
+
+static size_t error_text(int status, const char *detail, char *out, size_t size) {
+    int len = snprintf(out, size, "%d %s%s%s\n", status, http_status_reason(status), detail ? ": " : "",
+                       detail ? detail : "");
+    return len < (int)size ? (size_t)len : size - 1;
+}
+
+void http_respond_error(struct http_request *req, int status, const char *detail, const struct http_header *headers,
+                        size_t header_count) {
+    struct http_header all[HEADERS_MAX];
+    char body[512];
+    size_t len = error_text(status, detail, body, sizeof body), count = 0;
+    assert(header_count < HEADERS_MAX);
+    for (; count < header_count; count++)
+        all[count] = headers[count];
+    all[count++] = (struct http_header){"Content-Type", "text/plain; charset=utf-8"};
+    struct slice slice = {.blob = blob_create_copy(body, len), .len = len};
+    http_respond_slices(req, status, all, count, &slice, 1, false);
+    blob_unref(slice.blob);
+}
+
+size_t http_refusal_write(struct http_server *server, int status, char *out, size_t size) {
+    char body[128];
+    struct text text = {.p = out, .size = size};
+    size_t len = error_text(status, NULL, body, sizeof body);
+    add_status_line(&text, server, status);
+    if (status == 503)
+        add_header(&text, "Retry-After", "5");
+    add_header(&text, "Content-Type", "text/plain; charset=utf-8");
+    add(&text, "Content-Length: ");
+    add_number(&text, (int64_t)len);
+    add(&text, "\r\nConnection: close\r\n\r\n");
+    add(&text, body);
+    count_response(status);
+    return text.len;
+}

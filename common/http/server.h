@@ -1,0 +1,99 @@
+/* An HTTP server on one loop: listeners, connections, requests, responses. Protocol-blind for its handler, which never
+ * learns the version. HTTP/1.1 (RFC 9112) by common/http/h1.c over a transport vtable (plain TCP today).
+ *
+ * A request lives from the handler's call until its response is wholly sent or its connection is lost; then `on_close`
+ * runs, once, and the request is gone. A handler answers at once or later (parked), by exactly one http_respond.
+ * Requests that a client pipelines are handled one after the other.
+ *
+ * Bodies are pulled: the server asks the source for slices when the socket has room, and sends them with one gathered
+ * write; nothing is copied. Everything here belongs to the loop's thread. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/blob.h"
+
+struct loop;
+struct http_server;
+struct http_request;
+
+enum http_method { HTTP_GET = 1, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OPTIONS };
+
+struct http_limits {
+    uint32_t connections_max;        /* in all; one more is answered 503 with Retry-After and closed */
+    uint32_t connections_per_address; /* IPv6 by /64; likewise 503 */
+    uint32_t line_bytes_max;         /* request line: 414 */
+    uint32_t head_bytes_max;         /* whole head: 431 */
+    uint32_t headers_max;            /* number of fields: 431 */
+    uint64_t body_bytes_max;         /* request body: 413 */
+    uint32_t header_timeout_ms;      /* absolute, from the request's first byte (or from accept): 408 and close */
+    uint32_t idle_timeout_ms;        /* keep-alive without a request */
+    uint32_t stall_timeout_ms;       /* a response of which no byte is accepted for so long is aborted */
+};
+extern const struct http_limits http_limits_default;
+
+typedef void http_handler_fn(void *ctx, struct http_request *req);
+
+struct http_server *http_server_create(struct loop *loop, const struct http_limits *limits, http_handler_fn *handler, void *ctx);
+/* Adds a listener: "[::]:8080" (dual stack), "127.0.0.1:8081". With `reuseport` several loops may listen on one address.
+ * `ret_port` (may be NULL) gets the port, which matters for port 0. 0 or negative errno. */
+int http_server_listen(struct http_server *server, const char *address, bool reuseport, uint16_t *ret_port);
+/* No new connections; idle ones close, others after their response ("Connection: close"). */
+void http_server_drain(struct http_server *server);
+uint32_t http_server_connections(const struct http_server *server);
+/* Closes everything; on_close of open requests runs. Not from within a callback of this server. NULL is allowed. */
+void http_server_destroy(struct http_server *server);
+/* Registers the metrics of all HTTP servers of the process. Once, before threads start. */
+void http_metrics_register(void);
+
+/* --- request: strings live as long as the request --- */
+enum http_method http_request_method(const struct http_request *req);
+/* Percent-decoded, normalised absolute path (no "//", no dot segments: such are answered 400 before any handler). */
+const char *http_request_path(const struct http_request *req);
+/* Raw query without '?', "" when absent. */
+const char *http_request_query(const struct http_request *req);
+/* Field value by lower-case name (the first, if repeated), or NULL. */
+const char *http_request_header(const struct http_request *req, const char *name);
+const char *http_request_peer(const struct http_request *req); /* "192.0.2.7:5121" */
+struct loop *http_request_loop(const struct http_request *req);
+/* The whole request body, "" when none (small: at most limits.body_bytes_max, collected before the handler runs). */
+const uint8_t *http_request_body(const struct http_request *req, size_t *ret_len);
+void http_request_on_close(struct http_request *req, void (*fn)(void *ctx), void *ctx);
+
+/* --- response --- */
+enum { HTTP_SOURCE_WAIT = -1, HTTP_SOURCE_ERROR = -2 };
+/* Where a body comes from. `next` fills up to `max` slices (each with one reference, given to the server) and returns
+ * their number; 0 means the end; HTTP_SOURCE_WAIT means not now: http_request_resume when there is more;
+ * HTTP_SOURCE_ERROR aborts the connection. `finish` runs once, whatever happened; `next` is never called after it. */
+struct http_source {
+    int (*next)(void *ctx, struct slice *slices, int max);
+    void (*finish)(void *ctx);
+    void *ctx;
+};
+
+struct http_header {
+    const char *name, *value;
+};
+struct http_response {
+    int status;
+    const struct http_header *headers; /* copied; Content-Length, Connection, Date are the server's own */
+    size_t header_count;
+    int64_t length; /* bytes of the body, or -1 when not known (chunked, or close for HTTP/1.0) */
+    struct http_source source; /* all NULL: no body */
+};
+/* Answers. For HEAD the body is left out and `finish` still runs. */
+void http_respond(struct http_request *req, const struct http_response *response);
+void http_request_resume(struct http_request *req);
+
+/* Answers with a gather list: `slices` is copied, each with its own reference taken. A Range header on a 200 of GET is
+ * honoured (206, 416) when `ranges` is set, a matching If-None-Match gives 304 when the headers carry an ETag. */
+void http_respond_slices(struct http_request *req, int status, const struct http_header *headers, size_t header_count,
+                         const struct slice *slices, size_t slice_count, bool ranges);
+/* Answers with a short text body made from `status` and `detail` (may be NULL). */
+void http_respond_error(struct http_request *req, int status, const char *detail, const struct http_header *headers, size_t header_count);
+
+/* Value of `key` in a query string, percent-decoded into `out`; false when absent, or too long for `size`. */
+bool http_query_get(const char *query, const char *key, char *out, size_t size);
+/* Whether an Accept-Encoding value admits gzip (RFC 9110 §12.5.3); NULL is no. */
+bool http_accepts_gzip(const char *accept_encoding);

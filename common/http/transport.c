@@ -1,0 +1,38 @@
+#include "common/http/transport.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static ssize_t plain_recv(struct transport *transport, void *data, size_t len) {
+    ssize_t n;
+    do
+        n = recv(transport->fd, data, len, MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+static ssize_t plain_sendv(struct transport *transport, const struct iovec *iov, int count) {
+    struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
+    ssize_t n;
+    do
+        n = sendmsg(transport->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
+static void plain_shutdown(struct transport *transport) {
+    shutdown(transport->fd, SHUT_WR);
+}
+
+static void plain_close(struct transport *transport, bool abort) {
+    if (abort)
+        setsockopt(transport->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1, .l_linger = 0},
+                   sizeof(struct linger));
+    close(transport->fd);
+}
+
+void transport_init_plain(struct transport *transport, int fd) {
+    static const struct transport_ops ops = {plain_recv, plain_sendv, plain_shutdown, plain_close};
+    *transport = (struct transport){.ops = &ops, .fd = fd};
+}

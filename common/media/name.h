@@ -1,0 +1,13 @@
+/* Names that appear in URLs: "app/name" of streams, "v0a0" of variants. Pure. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { STREAM_NAME_LEN = 130 }; /* with the terminating zero: two components of at most 64 bytes */
+
+/* A component is 1 to 64 of [A-Za-z0-9._~-], not "." or "..", and an app is not "t", "feed" or "api" (paths of ours). */
+bool name_component_ok(const char *component, size_t len);
+/* Joins and checks; false leaves `out` untouched. */
+bool name_join(char out[STREAM_NAME_LEN], const char *app, const char *name);
+/* Whether the whole is "app/name". */
+bool name_ok(const char *stream);

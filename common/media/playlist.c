@@ -1,0 +1,253 @@
+#include "common/media/playlist.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/base/buf.h"
+#include "common/base/clock.h"
+
+/* Segments of these durations stay in a delta update, parts of those are listed (RFC 8216bis §4.4.3.8, §6.2.2). */
+enum { SKIP_TARGETS = 6, PARTS_TARGETS = 3, HOLD_BACK_TARGETS = 3, HOLD_BACK_PARTS = 3 };
+
+struct rendering {
+    struct buf *out;
+    const struct stream *stream;
+    const char *variant;
+    const struct record_open *open; /* of the stream now */
+    uint32_t last;                  /* index of the last segment that shows */
+};
+
+/* --- variants --- */
+
+uint32_t playlist_variants(const struct record_open *open, enum playlist_muxed muxed, uint32_t masks[PLAYLIST_VARIANTS_MAX]) {
+    uint32_t count = 0, audio = 0;
+    for (uint32_t i = 0; i < open->track_count; i++)
+        if (open->tracks[i].kind == TRACK_AUDIO)
+            audio |= 1u << i;
+    for (uint32_t i = 0; i < open->track_count; i++)
+        if (open->tracks[i].kind == TRACK_VIDEO)
+            masks[count++] = 1u << i | (muxed == PLAYLIST_MUXED_NEVER ? 0 : audio);
+    if (audio)
+        masks[count++] = audio;
+    return count;
+}
+
+/* The tracks of a segment that a variant of the stream as it is now plays: an earlier publisher may have had fewer. */
+static uint32_t segment_mask(const struct segment *segment, const struct record_open *now, uint32_t mask) {
+    const struct record_open *open = &segment->open->open;
+    if (open == now)
+        return mask;
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < now->track_count; i++)
+        for (uint32_t k = 0; mask & 1u << i && k < open->track_count; k++)
+            if (!strcmp(open->tracks[k].name, now->tracks[i].name))
+                found |= 1u << k;
+    return found ? found : 1u;
+}
+
+static double segment_seconds(const struct segment *segment, const struct record_open *now, uint32_t mask) {
+    const struct record_open *open = &segment->open->open;
+    uint32_t lead = variant_lead(open, segment_mask(segment, now, mask));
+    return (double)segment->duration_ts[lead] / open->tracks[lead].timescale;
+}
+
+/* --- multivariant --- */
+
+struct bandwidth {
+    double peak, average; /* bits a second */
+};
+
+static uint64_t segment_bytes(const struct segment *segment, uint32_t mask) {
+    uint64_t bytes = 0;
+    for (uint32_t t = 0; t < TRACKS_MAX; t++)
+        for (uint32_t i = 0; mask & 1u << t && i < segment->chunks[t].count; i++)
+            bytes += segment->chunks[t].items[i]->chunk.body.len;
+    return bytes;
+}
+
+/* Measured over the window's whole segments; a stream that has none yet is judged by what there is of its first. */
+static struct bandwidth bandwidth_measure(const struct stream *stream, uint32_t mask) {
+    struct bandwidth result = {0};
+    double bits = 0, seconds = 0;
+    for (uint32_t i = stream->first_listed; i < stream->segment_count; i++) {
+        const struct segment *segment = stream->segments[i];
+        double s = segment_seconds(segment, &stream->open->open, mask);
+        if (s <= 0 || (!segment->complete && bits > 0))
+            continue;
+        double b = 8.0 * (double)segment_bytes(segment, segment_mask(segment, &stream->open->open, mask));
+        bits += b;
+        seconds += s;
+        if (b / s > result.peak && s > 0.5 * stream->open->open.target_duration_ms / 1000.0)
+            result.peak = b / s;
+    }
+    result.average = seconds > 0 ? bits / seconds : 0;
+    if (result.peak < result.average)
+        result.peak = result.average;
+    return result;
+}
+
+static void print_codecs(struct buf *out, const struct record_open *open, uint32_t mask) {
+    const char *separator = "";
+    for (uint32_t i = 0; i < open->track_count; i++)
+        if (mask & 1u << i) {
+            buf_printf(out, "%s%s", separator, open->tracks[i].codecs);
+            separator = ",";
+        }
+}
+
+static void print_stream_inf(struct buf *out, const struct stream *stream, uint32_t mask, uint32_t group) {
+    const struct record_open *open = &stream->open->open;
+    const struct track_info *lead = &open->tracks[variant_lead(open, mask)];
+    struct bandwidth bandwidth = bandwidth_measure(stream, mask | group);
+    char name[VARIANT_NAME_LEN];
+    buf_printf(out, "#EXT-X-STREAM-INF:BANDWIDTH=%.0f,AVERAGE-BANDWIDTH=%.0f,CODECS=\"", bandwidth.peak * 1.05 + 1,
+               bandwidth.average + 1);
+    print_codecs(out, open, mask | group);
+    buf_append_str(out, "\"");
+    if (lead->kind == TRACK_VIDEO) {
+        buf_printf(out, ",RESOLUTION=%ux%u", lead->width, lead->height);
+        if (lead->frame_rate_milli)
+            buf_printf(out, ",FRAME-RATE=%.3f", lead->frame_rate_milli / 1000.0);
+    }
+    if (group)
+        buf_append_str(out, ",AUDIO=\"a\"");
+    buf_printf(out, ",CLOSED-CAPTIONS=NONE\n%s.m3u8\n", variant_name(name, open, mask));
+}
+
+static void print_audio_group(struct buf *out, const struct record_open *open, uint32_t audio) {
+    for (uint32_t i = 0; i < open->track_count; i++)
+        if (audio & 1u << i)
+            buf_printf(out,
+                       "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"%s\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"%u\","
+                       "URI=\"%s.m3u8\"\n",
+                       open->tracks[i].name, open->tracks[i].channels, open->tracks[i].name);
+}
+
+void playlist_multivariant(struct buf *out, const struct stream *stream, enum playlist_muxed muxed) {
+    const struct record_open *open = &stream->open->open;
+    uint32_t masks[PLAYLIST_VARIANTS_MAX];
+    uint32_t count = playlist_variants(open, muxed, masks);
+    bool split = muxed == PLAYLIST_MUXED_NEVER && count > 1;
+    uint32_t audio = split ? masks[count - 1] : 0;
+    buf_append_str(out, "#EXTM3U\n#EXT-X-VERSION:6\n");
+    if (split)
+        print_audio_group(out, open, audio);
+    for (uint32_t i = 0; i < count; i++)
+        print_stream_inf(out, stream, masks[i], split ? audio : 0);
+}
+
+/* --- media --- */
+
+static void print_seconds(struct buf *out, uint64_t ts, uint32_t timescale) {
+    uint64_t us = (ts * 1000000) / timescale; /* rounded down: never above PART-TARGET (LL-040, LL-066) */
+    buf_printf(out, "%" PRIu64 ".%06" PRIu64, us / 1000000, us % 1000000);
+}
+
+static void print_header(struct rendering *r, bool skipping) {
+    const struct record_open *open = r->open;
+    const struct segment *first = r->stream->segments[r->stream->first_listed];
+    uint32_t target_s = (open->target_duration_ms + 999) / 1000;
+    uint64_t hold_back_ms = ((uint64_t)open->part_target_us * HOLD_BACK_PARTS + 999) / 1000;
+    buf_printf(r->out, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-TARGETDURATION:%u\n", skipping ? 9 : 6, target_s);
+    buf_printf(r->out,
+               "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=%u.0,PART-HOLD-BACK=%" PRIu64 ".%03" PRIu64
+               ",HOLD-BACK=%u.0\n",
+               SKIP_TARGETS * target_s, hold_back_ms / 1000, hold_back_ms % 1000, HOLD_BACK_TARGETS * target_s);
+    buf_append_str(r->out, "#EXT-X-PART-INF:PART-TARGET=");
+    print_seconds(r->out, open->part_target_us, 1000000);
+    buf_printf(r->out, "\n#EXT-X-MEDIA-SEQUENCE:%" PRIu64 "\n#EXT-X-DISCONTINUITY-SEQUENCE:%u\n", first->msn,
+               first->discontinuity_sequence - first->discontinuity);
+}
+
+/* Listed, whole segments that end further than the skip boundary from the end of the last whole one. */
+static uint32_t skippable(const struct rendering *r, uint32_t mask) {
+    double boundary_s = SKIP_TARGETS * ((r->open->target_duration_ms + 999) / 1000);
+    double behind_s = 0;
+    for (uint32_t i = r->last + 1; i > r->stream->first_listed; i--) {
+        const struct segment *segment = r->stream->segments[i - 1];
+        if (!segment->complete)
+            continue;
+        if (behind_s > boundary_s)
+            return i - r->stream->first_listed;
+        behind_s += segment_seconds(segment, r->open, mask);
+    }
+    return 0;
+}
+
+static void print_part(struct rendering *r, const struct segment *segment, const struct part *part, uint32_t lead) {
+    const struct record_part *p = &part->record->part;
+    buf_append_str(r->out, "#EXT-X-PART:DURATION=");
+    print_seconds(r->out, p->tracks[lead].duration_ts, segment->open->open.tracks[lead].timescale);
+    if (p->flags & PART_INDEPENDENT || segment->open->open.tracks[lead].kind == TRACK_AUDIO)
+        buf_append_str(r->out, ",INDEPENDENT=YES");
+    buf_printf(r->out, ",URI=\"%s/p%" PRIu64 ".m4s\"\n", r->variant, p->number);
+}
+
+static void print_segment(struct rendering *r, uint32_t i, uint32_t mask, bool with_parts, bool map) {
+    const struct segment *segment = r->stream->segments[i];
+    const struct record_open *open = &segment->open->open;
+    uint32_t lead = variant_lead(open, segment_mask(segment, r->open, mask));
+    char iso[CLOCK_ISO_LEN];
+    if (segment->discontinuity)
+        buf_append_str(r->out, "#EXT-X-DISCONTINUITY\n");
+    if (map)
+        buf_printf(r->out, "#EXT-X-MAP:URI=\"%s/init-%u.mp4\"\n", r->variant, open->tracks[lead].init_version);
+    buf_printf(r->out, "#EXT-X-PROGRAM-DATE-TIME:%s\n", clock_format_iso(iso, segment->wall_us));
+    for (uint32_t p = 0; with_parts && p < segment->published; p++)
+        print_part(r, segment, &segment->parts[p], lead);
+    if (!segment->complete)
+        return;
+    buf_append_str(r->out, "#EXTINF:");
+    print_seconds(r->out, segment->duration_ts[lead], open->tracks[lead].timescale);
+    buf_printf(r->out, ",\n%s/%" PRIu64 ".m4s\n", r->variant, segment->msn);
+}
+
+static void print_segments(struct rendering *r, uint32_t mask, uint32_t skipped) {
+    double end_s = 0, parts_s = PARTS_TARGETS * r->open->target_duration_ms / 1000.0;
+    uint32_t with_parts = r->last + 1;
+    for (; with_parts > r->stream->first_listed && end_s < parts_s; with_parts--)
+        end_s += segment_seconds(r->stream->segments[with_parts - 1], r->open, mask);
+    uint32_t version = 0;
+    for (uint32_t i = r->stream->first_listed; i <= r->last; i++) {
+        const struct segment *segment = r->stream->segments[i];
+        const struct record_open *open = &segment->open->open;
+        uint32_t v = open->tracks[variant_lead(open, segment_mask(segment, r->open, mask))].init_version;
+        if (i >= r->stream->first_listed + skipped)
+            print_segment(r, i, mask, i >= with_parts, v != version);
+        version = v;
+    }
+}
+
+static void print_edge(struct rendering *r, uint32_t mask, enum playlist_muxed muxed) {
+    const struct segment *last = r->stream->segments[r->last];
+    if (r->stream->state == STREAM_ENDED) {
+        buf_append_str(r->out, "#EXT-X-ENDLIST\n");
+        return;
+    }
+    buf_printf(r->out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"%s/p%" PRIu64 ".m4s\"\n", r->variant, r->stream->next_part);
+    uint32_t masks[PLAYLIST_VARIANTS_MAX];
+    uint32_t count = playlist_variants(r->open, muxed, masks);
+    char name[VARIANT_NAME_LEN];
+    for (uint32_t i = 0; i < count; i++)
+        if (masks[i] != mask)
+            buf_printf(r->out, "#EXT-X-RENDITION-REPORT:URI=\"%s.m3u8\",LAST-MSN=%" PRIu64 ",LAST-PART=%u\n",
+                       variant_name(name, r->open, masks[i]), last->msn, last->published - 1);
+}
+
+int playlist_media(struct buf *out, const struct stream *stream, const char *variant, bool skip, enum playlist_muxed muxed) {
+    struct rendering r = {.out = out, .stream = stream, .variant = variant, .open = &stream->open->open};
+    uint32_t mask = variant_parse(r.open, variant, strlen(variant));
+    if (!mask)
+        return -ENOENT;
+    r.last = stream->segment_count - 1;
+    while (r.last > stream->first_listed && !stream->segments[r.last]->published)
+        r.last--;
+    uint32_t skipped = skip && stream->state != STREAM_ENDED ? skippable(&r, mask) : 0;
+    print_header(&r, skipped);
+    if (skipped)
+        buf_printf(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS=%u\n", skipped);
+    print_segments(&r, mask, skipped);
+    print_edge(&r, mask, muxed);
+    return 0;
+}

@@ -1,0 +1,109 @@
+/* Records: what a feed is made of (design: docs/architecture.md). A writer makes them, the hub numbers and checks them,
+ * every subscriber applies them to its own store. A record is immutable once written and reference counted with an atomic
+ * counter; one copy serves all threads.
+ *
+ * Time is UTC: `_us` values are microseconds, `_ts` values ticks of the track's timescale, both since the Unix epoch. */
+#pragma once
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/blob.h"
+#include "common/media/name.h"
+
+enum { TRACKS_MAX = 8, CODECS_LEN = 32 };
+
+enum track_kind { TRACK_VIDEO, TRACK_AUDIO };
+
+struct track_info {
+    char name[4]; /* "v0", "a0" */
+    enum track_kind kind;
+    uint32_t track_id;      /* in moov and moof; unique in the stream */
+    uint32_t timescale;     /* ticks a second */
+    char codecs[CODECS_LEN]; /* RFC 6381, for CODECS= */
+    uint16_t width, height; /* video */
+    uint32_t frame_rate_milli; /* video: frames per 1000 s, 29970; 0 unknown */
+    uint32_t sample_rate, channels; /* audio */
+    uint32_t init_version;  /* the n of init-n.mp4: grows by one whenever `init` changes */
+    struct blob *init;      /* ftyp + moov of this track alone; the record holds the reference */
+};
+
+enum record_type {
+    RECORD_OPEN,  /* the tracks from here on; first record of an epoch, and again whenever a track changes */
+    RECORD_CHUNK, /* one moof+mdat of one track */
+    RECORD_PART,  /* a part is closed */
+    RECORD_STATE, /* live, stalled, away, ended */
+};
+
+enum stream_state {
+    STREAM_LIVE,
+    STREAM_STALLED, /* connected, but silent for longer than the stall limit */
+    STREAM_AWAY,    /* the publisher is gone and may come back within the grace time */
+    STREAM_ENDED,   /* over: ENDLIST */
+};
+
+enum {
+    CHUNK_INDEPENDENT = 1, /* begins with a frame that can be decoded alone */
+};
+
+enum {
+    PART_INDEPENDENT = 1,   /* contains an independent video frame (audio-only streams: always) */
+    PART_LAST = 2,          /* last of its segment */
+    PART_DISCONTINUITY = 4, /* first of a segment that begins with EXT-X-DISCONTINUITY */
+};
+
+struct record_open {
+    uint32_t target_duration_ms; /* the same for the life of a stream */
+    uint32_t part_target_us;     /* likewise */
+    uint32_t track_count;
+    struct track_info tracks[TRACKS_MAX];
+};
+
+struct record_chunk {
+    uint8_t track;   /* index into the open record's tracks */
+    uint8_t flags;   /* CHUNK_* */
+    uint64_t msn;    /* segment that it belongs to */
+    uint32_t number; /* within the track and the segment, from 0 */
+    uint32_t duration_ts;
+    int64_t dts_ts;  /* = tfdt */
+    int64_t capture_us; /* UTC when its first frame reached us */
+    struct slice body;  /* prft? moof mdat; the record holds the reference. The blob around it also has the h1 chunk
+                           size line before and CRLF after, for continuous viewers */
+};
+
+struct record_part_track {
+    uint32_t chunks;      /* chunks of this track in the part, consecutive after those of the part before */
+    uint32_t duration_ts; /* from the part's start to its end in this track's own samples, as playlists print it */
+};
+
+struct record_part {
+    uint64_t number, msn;
+    uint32_t index; /* within its segment, from 0 */
+    uint32_t flags; /* PART_* */
+    int64_t start_us; /* media time of its first sample */
+    int64_t wall_us;  /* capture time of its first sample, for PROGRAM-DATE-TIME */
+    uint32_t discontinuity_sequence; /* discontinuities of the stream so far, its own segment's included */
+    struct record_part_track tracks[TRACKS_MAX];
+};
+
+struct record {
+    atomic_uint refs;
+    enum record_type type;
+    uint64_t epoch;
+    char stream[STREAM_NAME_LEN]; /* "app/name" */
+    union {
+        struct record_open open;
+        struct record_chunk chunk;
+        struct record_part part;
+        struct {
+            enum stream_state state;
+        } state;
+    };
+};
+
+/* A zeroed record with one reference. */
+struct record *record_create(enum record_type type, const char *stream, uint64_t epoch);
+struct record *record_ref(struct record *record);
+/* NULL is allowed; the last reference drops the blobs within. */
+void record_unref(struct record *record);
+const char *stream_state_name(enum stream_state state);

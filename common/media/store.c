@@ -1,0 +1,558 @@
+#include "common/media/store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/map.h"
+
+struct store {
+    struct store_settings settings;
+    struct map *streams;
+    struct list dirty; /* streams that changed since store_wake */
+    size_t bytes;
+};
+
+/* --- life cycle --- */
+
+struct store *store_create(const struct store_settings *settings) {
+    struct store *store = calloc(1, sizeof *store);
+    if (!store)
+        abort();
+    store->settings = *settings;
+    store->streams = map_create();
+    list_init(&store->dirty);
+    return store;
+}
+
+static void remove_one(void *ctx, const char *key, void *value) {
+    (void)key;
+    store_remove(ctx, value);
+}
+
+void store_destroy(struct store *store) {
+    if (!store)
+        return;
+    map_each(store->streams, remove_one, store);
+    map_destroy(store->streams);
+    free(store);
+}
+
+static struct stream *stream_create(struct store *store, const char *name, int64_t now_us) {
+    struct stream *stream = calloc(1, sizeof *stream);
+    if (!stream)
+        abort();
+    strcpy(stream->name, name);
+    stream->created_us = stream->changed_us = now_us;
+    list_init(&stream->waiters);
+    list_init(&stream->dirty_link);
+    map_set(store->streams, name, stream);
+    return stream;
+}
+
+static void segment_destroy(struct segment *segment) {
+    for (uint32_t i = 0; i < segment->part_count; i++)
+        record_unref(segment->parts[i].record);
+    free(segment->parts);
+    for (uint32_t t = 0; t < TRACKS_MAX; t++) {
+        for (uint32_t i = 0; i < segment->chunks[t].count; i++)
+            record_unref(segment->chunks[t].items[i]);
+        free(segment->chunks[t].items);
+    }
+    record_unref(segment->open);
+    free(segment);
+}
+
+void store_remove(struct store *store, struct stream *stream) {
+    stream->state = STREAM_ENDED;
+    list_each(it, &stream->waiters) {
+        struct waiter *waiter = list_entry(it, struct waiter, link);
+        list_remove(&waiter->link);
+        waiter->fn(waiter, stream, false);
+    }
+    list_remove(&stream->dirty_link);
+    map_remove(store->streams, stream->name);
+    for (uint32_t i = 0; i < stream->segment_count; i++)
+        segment_destroy(stream->segments[i]);
+    free(stream->segments);
+    store->bytes -= stream->bytes;
+    record_unref(stream->open);
+    if (stream->cache && store->settings.cache_free)
+        store->settings.cache_free(stream->cache);
+    free(stream);
+}
+
+struct stream *store_find(const struct store *store, const char *name) {
+    return map_get(store->streams, name);
+}
+
+size_t store_bytes(const struct store *store) {
+    return store->bytes;
+}
+
+uint32_t store_count(const struct store *store) {
+    return (uint32_t)map_count(store->streams);
+}
+
+struct each_call {
+    void (*fn)(void *ctx, struct stream *stream);
+    void *ctx;
+};
+
+static void each_one(void *ctx, const char *key, void *value) {
+    struct each_call *call = ctx;
+    (void)key;
+    call->fn(call->ctx, value);
+}
+
+void store_each(struct store *store, void (*fn)(void *ctx, struct stream *stream), void *ctx) {
+    struct each_call call = {fn, ctx};
+    map_each(store->streams, each_one, &call);
+}
+
+/* --- the window --- */
+
+static int64_t segment_duration_us(const struct segment *segment) {
+    const struct record_open *open = &segment->open->open;
+    uint32_t lead = variant_lead(open, ~0u);
+    return (int64_t)(segment->duration_ts[lead] * 1000000 / open->tracks[lead].timescale);
+}
+
+static struct segment *newest(const struct stream *stream) {
+    return stream->segment_count ? stream->segments[stream->segment_count - 1] : NULL;
+}
+
+/* Takes segments off the playlist's front while what stays is still a whole window. */
+static void window_advance(const struct store *store, struct stream *stream, int64_t now_us) {
+    int64_t total = 0;
+    for (uint32_t i = stream->first_listed; i < stream->segment_count; i++)
+        total += segment_duration_us(stream->segments[i]);
+    while (stream->first_listed + 1 < stream->segment_count) {
+        struct segment *first = stream->segments[stream->first_listed];
+        total -= segment_duration_us(first);
+        if (total < store->settings.window_us)
+            break;
+        first->removed_us = now_us;
+        stream->first_listed++;
+    }
+}
+
+/* Frees the oldest `count` segments, which are not listed. */
+static void segments_free(struct store *store, struct stream *stream, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        stream->bytes -= stream->segments[i]->bytes;
+        store->bytes -= stream->segments[i]->bytes;
+        segment_destroy(stream->segments[i]);
+    }
+    stream->segment_count -= count;
+    stream->first_listed -= count;
+    memmove(stream->segments, stream->segments + count, stream->segment_count * sizeof *stream->segments);
+}
+
+/* A removed segment stays for its own duration and that of the longest playlist it was in (RFC 8216bis §6.2.2). */
+static void retention_expire(struct store *store, struct stream *stream, int64_t now_us) {
+    uint32_t n = 0;
+    while (n < stream->first_listed) {
+        const struct segment *segment = stream->segments[n];
+        int64_t keep_us = 2 * segment_duration_us(segment) + store->settings.window_us;
+        if (now_us - segment->removed_us < keep_us)
+            break;
+        n++;
+    }
+    if (n)
+        segments_free(store, stream, n);
+}
+
+struct expire_call {
+    struct store *store;
+    int64_t now_us;
+};
+
+static void expire_one(void *ctx, struct stream *stream) {
+    struct expire_call *call = ctx;
+    retention_expire(call->store, stream, call->now_us);
+    if (stream->state == STREAM_ENDED && call->now_us - stream->changed_us > 2 * call->store->settings.window_us)
+        store_remove(call->store, stream);
+}
+
+void store_expire(struct store *store, int64_t now_us) {
+    struct expire_call call = {store, now_us};
+    store_each(store, expire_one, &call);
+}
+
+/* --- applying records --- */
+
+static void stream_changed(struct store *store, struct stream *stream, int64_t now_us) {
+    stream->version++;
+    stream->changed_us = now_us;
+    if (list_empty(&stream->dirty_link))
+        list_append(&store->dirty, &stream->dirty_link);
+}
+
+static int apply_open(struct store *store, struct stream *stream, struct record *record, int64_t now_us) {
+    const struct record_open *open = &record->open;
+    if (open->track_count < 1 || open->track_count > TRACKS_MAX || !open->target_duration_ms || !open->part_target_us)
+        return -EINVAL;
+    for (uint32_t i = 0; i < open->track_count; i++)
+        if (!open->tracks[i].timescale || !open->tracks[i].init)
+            return -EINVAL;
+    if (stream && stream->open &&
+        (stream->open->open.target_duration_ms != open->target_duration_ms ||
+         stream->open->open.part_target_us != open->part_target_us) &&
+        stream->state != STREAM_ENDED)
+        return -EINVAL;
+    if (!stream) {
+        if (store_count(store) >= store->settings.streams_max)
+            return -ENOSPC;
+        stream = stream_create(store, record->stream, now_us);
+    }
+    if (stream->state == STREAM_ENDED && stream->open && record->epoch > stream->epoch) {
+        /* A new broadcast under an old name: what was listed before is over. */
+        stream->first_listed = stream->segment_count;
+        for (uint32_t i = 0; i < stream->segment_count; i++) {
+            stream->segments[i]->previous = true;
+            if (!stream->segments[i]->removed_us)
+                stream->segments[i]->removed_us = now_us;
+        }
+        stream->created_us = now_us;
+    }
+    record_unref(stream->open);
+    stream->open = record_ref(record);
+    stream->epoch = record->epoch;
+    stream->state = STREAM_LIVE;
+    for (uint32_t i = 0; i < open->track_count; i++)
+        if (open->tracks[i].init_version > stream->init_versions)
+            stream->init_versions = open->tracks[i].init_version;
+    stream->changed_us = now_us;
+    return 0;
+}
+
+static void *grow(void *items, uint32_t *cap, uint32_t count, size_t size) {
+    if (count < *cap)
+        return items;
+    *cap = *cap ? *cap * 2 : 8;
+    items = realloc(items, *cap * size);
+    if (!items)
+        abort();
+    return items;
+}
+
+static struct segment *segment_append(struct stream *stream, uint64_t msn) {
+    struct segment *segment = calloc(1, sizeof *segment);
+    if (!segment)
+        abort();
+    segment->msn = msn;
+    segment->open = record_ref(stream->open);
+    stream->segments = grow(stream->segments, &stream->segment_cap, stream->segment_count, sizeof *stream->segments);
+    stream->segments[stream->segment_count++] = segment;
+    return segment;
+}
+
+/* What a lost writer left of a segment without finishing any part of it was never seen: its number is used again. */
+static void drop_unseen(struct store *store, struct stream *stream) {
+    struct segment *last = newest(stream);
+    if (!last || last->published || last->open == stream->open)
+        return;
+    stream->bytes -= last->bytes;
+    store->bytes -= last->bytes;
+    stream->segment_count--;
+    if (stream->first_listed > stream->segment_count)
+        stream->first_listed = stream->segment_count;
+    segment_destroy(last);
+}
+
+static void segment_complete(struct store *store, struct stream *stream, struct segment *segment, int64_t now_us) {
+    segment->complete = true;
+    window_advance(store, stream, now_us);
+    retention_expire(store, stream, now_us);
+    stream_changed(store, stream, now_us);
+}
+
+/* The segment that a record of this msn belongs to: the newest, or a new one, which completes the one before: whether a
+ * segment ends shows, as a rule, only with the first frame after it. */
+static struct segment *segment_for(struct store *store, struct stream *stream, uint64_t msn, int64_t now_us) {
+    drop_unseen(store, stream);
+    struct segment *last = newest(stream);
+    if (last && last->msn == msn)
+        return last->complete || last->open != stream->open ? NULL : last;
+    if (last && (msn < last->msn || (msn > last->msn + 1 && last->open == stream->open)))
+        return NULL;
+    if (last && last->open == stream->open && !last->complete && (!last->part_count || last->published < last->part_count))
+        return NULL;
+    struct segment *segment = segment_append(stream, msn);
+    if (last && !last->complete)
+        segment_complete(store, stream, last, now_us);
+    return segment;
+}
+
+static uint32_t first_unassigned(const struct segment *segment, uint32_t track) {
+    if (!segment->part_count)
+        return 0;
+    const struct part *part = &segment->parts[segment->part_count - 1];
+    return part->first_chunk[track] + part->record->part.tracks[track].chunks;
+}
+
+static bool part_whole(const struct segment *segment, const struct part *part) {
+    for (uint32_t t = 0; t < segment->open->open.track_count; t++)
+        if (part->first_chunk[t] + part->record->part.tracks[t].chunks > segment->chunks[t].count)
+            return false;
+    return true;
+}
+
+/* Publishes parts in order, as far as their chunks are here. */
+static void publish_parts(struct store *store, struct stream *stream, struct segment *segment, int64_t now_us) {
+    while (segment->published < segment->part_count && part_whole(segment, &segment->parts[segment->published])) {
+        const struct record_part *part = &segment->parts[segment->published++].record->part;
+        for (uint32_t t = 0; t < segment->open->open.track_count; t++)
+            segment->duration_ts[t] += part->tracks[t].duration_ts;
+        stream->next_part = part->number + 1;
+        stream_changed(store, stream, now_us);
+        if (part->flags & PART_LAST)
+            segment_complete(store, stream, segment, now_us);
+    }
+}
+
+static int apply_chunk(struct store *store, struct stream *stream, struct record *record, int64_t now_us) {
+    const struct record_chunk *chunk = &record->chunk;
+    if (chunk->track >= stream->open->open.track_count)
+        return -EINVAL;
+    struct segment *segment = segment_for(store, stream, chunk->msn, now_us);
+    if (!segment)
+        return -EINVAL;
+    struct chunk_list *list = &segment->chunks[chunk->track];
+    if (chunk->number != list->count)
+        return -EINVAL;
+    if (list->count >= SEGMENT_CHUNKS_MAX || store->bytes + chunk->body.len > store->settings.bytes_max)
+        return -ENOSPC;
+    list->items = grow(list->items, &list->cap, list->count, sizeof *list->items);
+    list->items[list->count++] = record_ref(record);
+    size_t bytes = chunk->body.blob->len;
+    segment->bytes += bytes;
+    stream->bytes += bytes;
+    store->bytes += bytes;
+    publish_parts(store, stream, segment, now_us);
+    return 0;
+}
+
+static int apply_part(struct store *store, struct stream *stream, struct record *record, int64_t now_us) {
+    const struct record_part *part = &record->part;
+    struct segment *segment = segment_for(store, stream, part->msn, now_us);
+    if (!segment || part->index != segment->part_count)
+        return -EINVAL;
+    if (segment->part_count >= SEGMENT_PARTS_MAX)
+        return -ENOSPC;
+    const struct segment *before = segment;
+    if (!segment->part_count && stream->segment_count > 1)
+        before = stream->segments[stream->segment_count - 2];
+    if (before->part_count && part->number <= before->parts[before->part_count - 1].record->part.number)
+        return -EINVAL;
+    if (!part->index) {
+        segment->discontinuity = part->flags & PART_DISCONTINUITY;
+        segment->discontinuity_sequence = part->discontinuity_sequence;
+        segment->wall_us = part->wall_us;
+        segment->start_us = part->start_us;
+    }
+    struct part added = {.record = record_ref(record)};
+    for (uint32_t t = 0; t < TRACKS_MAX; t++)
+        added.first_chunk[t] = first_unassigned(segment, t);
+    segment->parts = grow(segment->parts, &segment->part_cap, segment->part_count, sizeof *segment->parts);
+    segment->parts[segment->part_count++] = added;
+    publish_parts(store, stream, segment, now_us);
+    return 0;
+}
+
+static void apply_state(struct store *store, struct stream *stream, enum stream_state state, int64_t now_us) {
+    stream->state = state;
+    if (state == STREAM_ENDED) {
+        struct segment *last = newest(stream);
+        if (last)
+            last->complete = true;
+    }
+    stream_changed(store, stream, now_us);
+}
+
+int store_apply(struct store *store, struct record *record, int64_t now_us) {
+    struct stream *stream = store_find(store, record->stream);
+    if (stream && record->epoch < stream->epoch)
+        return -ESTALE;
+    if (record->type == RECORD_OPEN)
+        return apply_open(store, stream, record, now_us);
+    if (!stream || !stream->open)
+        return -ENOENT;
+    if (record->epoch != stream->epoch)
+        return -EINVAL;
+    switch (record->type) {
+    case RECORD_CHUNK:
+        return apply_chunk(store, stream, record, now_us);
+    case RECORD_PART:
+        return apply_part(store, stream, record, now_us);
+    default:
+        apply_state(store, stream, record->state.state, now_us);
+        return 0;
+    }
+}
+
+/* --- reading --- */
+
+struct segment *stream_last_segment(const struct stream *stream) {
+    for (uint32_t i = stream->segment_count; i > stream->first_listed; i--)
+        if (stream->segments[i - 1]->published)
+            return stream->segments[i - 1];
+    return NULL;
+}
+
+struct segment *stream_segment(const struct stream *stream, uint64_t msn) {
+    for (uint32_t i = stream->segment_count; i > 0; i--)
+        if (stream->segments[i - 1]->msn == msn)
+            return stream->segments[i - 1];
+    return NULL;
+}
+
+struct part *stream_part(const struct stream *stream, uint64_t number, struct segment **ret_segment) {
+    for (uint32_t i = stream->segment_count; i > 0; i--) {
+        struct segment *segment = stream->segments[i - 1];
+        if (!segment->published || number < segment->parts[0].record->part.number)
+            continue;
+        uint64_t index = number - segment->parts[0].record->part.number; /* consecutive within a segment */
+        if (index >= segment->published)
+            return NULL;
+        *ret_segment = segment;
+        return &segment->parts[index];
+    }
+    return NULL;
+}
+
+bool stream_has_part(const struct stream *stream, uint64_t msn, uint32_t index) {
+    const struct segment *last = stream_last_segment(stream);
+    return last && (msn < last->msn || (msn == last->msn && index < last->published));
+}
+
+static void replay_chunks(const struct segment *segment, uint32_t from[TRACKS_MAX], const struct part *part,
+                          void (*fn)(void *ctx, struct record *record), void *ctx) {
+    for (uint32_t t = 0; t < TRACKS_MAX; t++) {
+        const struct chunk_list *list = &segment->chunks[t];
+        uint32_t end = part ? part->first_chunk[t] + part->record->part.tracks[t].chunks : list->count;
+        for (; from[t] < end && from[t] < list->count; from[t]++)
+            fn(ctx, list->items[from[t]]);
+    }
+}
+
+void stream_replay(const struct stream *stream, void (*fn)(void *ctx, struct record *record), void *ctx) {
+    const struct record *open = NULL;
+    for (uint32_t i = 0; i < stream->segment_count; i++) {
+        const struct segment *segment = stream->segments[i];
+        if (segment->previous)
+            continue;
+        if (segment->open != open)
+            fn(ctx, segment->open);
+        open = segment->open;
+        uint32_t from[TRACKS_MAX] = {0};
+        for (uint32_t p = 0; p < segment->part_count; p++) {
+            replay_chunks(segment, from, &segment->parts[p], fn, ctx);
+            fn(ctx, segment->parts[p].record);
+        }
+        replay_chunks(segment, from, NULL, fn, ctx);
+    }
+    if (stream->open && stream->open != open)
+        fn(ctx, stream->open);
+}
+
+/* --- variants --- */
+
+uint32_t variant_parse(const struct record_open *open, const char *name, size_t len) {
+    uint32_t mask = 0;
+    size_t pos = 0;
+    for (uint32_t i = 0; i < open->track_count && pos < len; i++) {
+        size_t n = strlen(open->tracks[i].name);
+        if (n <= len - pos && !memcmp(name + pos, open->tracks[i].name, n)) {
+            mask |= 1u << i;
+            pos += n;
+        }
+    }
+    return pos == len ? mask : 0;
+}
+
+char *variant_name(char out[4 * TRACKS_MAX + 1], const struct record_open *open, uint32_t mask) {
+    out[0] = 0;
+    for (uint32_t i = 0; i < open->track_count; i++)
+        if (mask & 1u << i)
+            strcat(out, open->tracks[i].name);
+    return out;
+}
+
+uint32_t variant_lead(const struct record_open *open, uint32_t mask) {
+    uint32_t lead = open->track_count;
+    for (uint32_t i = 0; i < open->track_count; i++) {
+        if (!(mask & 1u << i))
+            continue;
+        if (open->tracks[i].kind == TRACK_VIDEO)
+            return i;
+        if (lead == open->track_count)
+            lead = i;
+    }
+    return lead;
+}
+
+/* --- waiting --- */
+
+void stream_wait(struct stream *stream, struct waiter *waiter) {
+    list_append(&stream->waiters, &waiter->link);
+}
+
+void waiter_cancel(struct waiter *waiter) {
+    list_remove(&waiter->link);
+}
+
+bool waiter_ready(const struct waiter *waiter, const struct stream *stream) {
+    if (stream->state == STREAM_ENDED)
+        return true;
+    if (waiter->what == WAIT_PART)
+        return waiter->number < stream->next_part;
+    return stream_has_part(stream, waiter->number, waiter->index);
+}
+
+static bool wake_stream(struct stream *stream, uint32_t *max) {
+    list_each(it, &stream->waiters) {
+        struct waiter *waiter = list_entry(it, struct waiter, link);
+        if (!waiter_ready(waiter, stream))
+            continue;
+        if (!*max)
+            return true;
+        (*max)--;
+        list_remove(&waiter->link);
+        waiter->fn(waiter, stream, false);
+    }
+    return false;
+}
+
+bool store_wake(struct store *store, uint32_t max) {
+    while (!list_empty(&store->dirty)) {
+        struct stream *stream = list_entry(store->dirty.next, struct stream, dirty_link);
+        list_remove(&stream->dirty_link);
+        if (wake_stream(stream, &max)) {
+            list_append(&store->dirty, &stream->dirty_link); /* behind the others: one crowd starves nobody */
+            return true;
+        }
+    }
+    return false;
+}
+
+struct time_out_call {
+    int64_t now_us;
+};
+
+static void time_out_one(void *ctx, struct stream *stream) {
+    const struct time_out_call *call = ctx;
+    list_each(it, &stream->waiters) {
+        struct waiter *waiter = list_entry(it, struct waiter, link);
+        if (waiter->deadline_us > call->now_us)
+            return;
+        list_remove(&waiter->link);
+        waiter->fn(waiter, stream, true);
+    }
+}
+
+void store_time_out(struct store *store, int64_t now_us) {
+    struct time_out_call call = {now_us};
+    store_each(store, time_out_one, &call);
+}

@@ -1,0 +1,138 @@
+/* The live store: streams, and for each the segments, parts and chunks that are still served. Fed with records, in the order
+ * of the feed; read by whoever serves viewers. Every thread that needs one has its own (the hub's is the authority, the
+ * workers' are replicas); all of them hold the same blobs.
+ *
+ * A part is published once its record is here and every chunk that the record counts; only published parts are seen by the
+ * functions below. A segment is listed while it is in the window, then kept unlisted for as long as RFC 8216bis §6.2.2 wants
+ * it downloadable, then freed. `version` of a stream grows with each change that a playlist shows.
+ *
+ * One thread. Time is passed in (monotonic microseconds). */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/list.h"
+#include "common/media/record.h"
+
+enum {
+    SEGMENT_PARTS_MAX = 1024,
+    SEGMENT_CHUNKS_MAX = 16384, /* of one track */
+};
+
+struct part {
+    struct record *record;
+    uint32_t first_chunk[TRACKS_MAX]; /* index into the segment's chunks of that track */
+};
+
+struct chunk_list {
+    struct record **items;
+    uint32_t count, cap;
+};
+
+struct segment {
+    uint64_t msn;
+    struct record *open; /* the tracks that it consists of */
+    bool complete, discontinuity;
+    bool previous; /* of an ended broadcast under the same name: only kept for those still loading it */
+    uint32_t discontinuity_sequence;
+    int64_t wall_us;    /* PROGRAM-DATE-TIME */
+    int64_t start_us;   /* media time */
+    int64_t removed_us; /* when it left the window (monotonic); 0 while listed */
+    size_t bytes;
+    uint32_t part_count, part_cap; /* published and not yet published */
+    uint32_t published;
+    struct part *parts;
+    struct chunk_list chunks[TRACKS_MAX];
+    uint64_t duration_ts[TRACKS_MAX]; /* of published parts */
+};
+
+struct stream {
+    char name[STREAM_NAME_LEN];
+    uint64_t epoch;
+    enum stream_state state;
+    struct record *open;
+    struct segment **segments; /* oldest first */
+    uint32_t segment_count, segment_cap;
+    uint32_t first_listed; /* index of the first segment of the window */
+    uint64_t next_part;    /* number that the next published part will have */
+    uint64_t version;
+    size_t bytes;
+    int64_t created_us, changed_us; /* monotonic */
+    uint32_t init_versions;         /* highest seen */
+    struct list waiters;
+    struct list dirty_link; /* in the store's list of streams to wake */
+    void *cache;            /* the renderer's; freed by store_settings.cache_free */
+    uint32_t interest;      /* the relay's: requests since it last looked */
+};
+
+struct store_settings {
+    int64_t window_us;    /* listed media: at least so much stays */
+    size_t bytes_max;     /* of all streams' chunks */
+    uint32_t streams_max;
+    void (*cache_free)(void *cache); /* may be NULL */
+};
+
+struct store;
+
+struct store *store_create(const struct store_settings *settings);
+/* Waiters must be gone. NULL is allowed. */
+void store_destroy(struct store *store);
+
+/* Applies a record (takes its own reference). 0, or
+ *   -ESTALE  an epoch lower than the stream's,
+ *   -ENOENT  the stream has no open record yet,
+ *   -EINVAL  it does not follow from what is there (numbers, tracks),
+ *   -ENOSPC  a limit (streams, bytes, parts or chunks of a segment). */
+int store_apply(struct store *store, struct record *record, int64_t now_us);
+/* Frees what need not be served any more, ended streams included. Call it about once a second. */
+void store_expire(struct store *store, int64_t now_us);
+
+struct stream *store_find(const struct store *store, const char *name);
+/* Its waiters are released first (as when it ends). */
+void store_remove(struct store *store, struct stream *stream);
+void store_each(struct store *store, void (*fn)(void *ctx, struct stream *stream), void *ctx);
+size_t store_bytes(const struct store *store);
+uint32_t store_count(const struct store *store);
+
+/* --- reading a stream --- */
+/* The newest listed segment that has a published part, or NULL: then there is nothing to play yet. */
+struct segment *stream_last_segment(const struct stream *stream);
+struct segment *stream_segment(const struct stream *stream, uint64_t msn); /* NULL: unknown, or freed */
+/* A published part by its number, and its segment. */
+struct part *stream_part(const struct stream *stream, uint64_t number, struct segment **ret_segment);
+/* Whether that part, or one of a later segment, is published. */
+bool stream_has_part(const struct stream *stream, uint64_t msn, uint32_t index);
+/* Calls `fn` with every record that a new subscriber needs, in feed order. */
+void stream_replay(const struct stream *stream, void (*fn)(void *ctx, struct record *record), void *ctx);
+
+/* --- variants: sets of tracks, as bit masks over the open record's tracks --- */
+/* "v0a0" → mask; 0 when it names no tracks of the stream. */
+uint32_t variant_parse(const struct record_open *open, const char *name, size_t len);
+char *variant_name(char out[4 * TRACKS_MAX + 1], const struct record_open *open, uint32_t mask);
+/* The track whose durations the variant's playlist shows: its video, else its first audio. */
+uint32_t variant_lead(const struct record_open *open, uint32_t mask);
+
+/* --- waiting --- */
+enum wait_for {
+    WAIT_PLAYLIST, /* until part (msn, index) is published, or that of a later segment */
+    WAIT_PART,     /* until the part with that number is published */
+};
+struct waiter {
+    struct list link;
+    enum wait_for what;
+    uint64_t number; /* msn or part number */
+    uint32_t index;
+    int64_t deadline_us;
+    /* Ready, ended or too late (`timed_out`). The waiter is out of the list. */
+    void (*fn)(struct waiter *waiter, struct stream *stream, bool timed_out);
+};
+/* Deadlines of one stream's waiters must not decrease. */
+void stream_wait(struct stream *stream, struct waiter *waiter);
+void waiter_cancel(struct waiter *waiter);
+bool waiter_ready(const struct waiter *waiter, const struct stream *stream);
+/* Runs ready waiters of changed streams, at most `max`; true when some are left for another turn. Never called from
+ * store_apply, so that a batch of records wakes everybody once. */
+bool store_wake(struct store *store, uint32_t max);
+/* Runs those whose deadline has passed. */
+void store_time_out(struct store *store, int64_t now_us);

@@ -1,0 +1,39 @@
+/* How a writer (an ingest session) reaches the authority on its stream: claim it, write records, let it go. In one process
+ * the origin implements this; across the network ingest will, by the feed. All calls and callbacks are on one loop. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/media/record.h"
+
+enum claim_result {
+    CLAIM_GRANTED,
+    CLAIM_BUSY,  /* somebody else publishes it and is not silent */
+    CLAIM_FULL,  /* a limit on streams or memory is reached */
+};
+
+struct claim_grant {
+    uint64_t epoch;
+    uint64_t next_msn, next_part; /* numbers to go on with */
+    int64_t not_before_us;  /* media time must not start earlier: the stream's end so far; 0 when new */
+    bool resumes;           /* continues a stream that viewers have: its first segment is a discontinuity */
+    uint32_t target_duration_ms, part_target_us; /* when it resumes: must be kept; else 0 */
+    uint32_t init_versions; /* versions start above this */
+    uint32_t discontinuity_sequence; /* discontinuities so far */
+};
+
+struct writer_port {
+    void *ctx;
+    /* Calls `on_result` once, later (never from inside the call); `grant` is NULL unless granted and valid during the
+     * call only. `on_lost` (any time after the grant) says that the claim is gone: another writer took the stream over,
+     * or the origin refuses it; the writer closes its publisher and calls nothing more for this epoch.
+     * Returns a handle for claim_cancel/write/release. `priority_peer` is for logs. */
+    void *(*claim)(void *ctx, const char *stream, const char *peer,
+                   void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
+                   void (*on_lost)(void *owner, const char *why), void *owner);
+    /* Takes over the record's reference. 0, or -ESTALE after the claim was lost. */
+    int (*write)(void *ctx, void *claim, struct record *record);
+    /* Ends the claim: granted (`clean`: the publisher said goodbye; else the connection was lost; both wait for the grace
+     * time) or still pending. The handle is gone afterwards. */
+    void (*release)(void *ctx, void *claim, bool clean);
+};

@@ -1,0 +1,57 @@
+/* The configuration of a node: YAML, every setting in one table (conf/schema.c) with its range, default, unit and text.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CONF_LIST_MAX = 64 };
+struct conf_list {
+    size_t count;
+    char *items[CONF_LIST_MAX];
+};
+
+struct conf {
+    char *node, *region;
+    struct {
+        struct conf_list listen;
+        uint32_t connections_max, connections_per_address, workers; /* workers 0: one a core */
+    } http;
+    struct {
+        char *listen;
+    } admin;
+    bool ingest_on, origin_on, relay_on;
+    struct {
+        struct conf_list rtmp_listen;
+        uint32_t rtmp_connections_max;
+    } ingest;
+    struct {
+        uint32_t window_s, grace_s, streams_max;
+        uint64_t memory_mb; /* of chunks held in all */
+    } origin;
+    struct {
+        uint32_t segment_ms, part_ms, chunk_ms, stall_ms;
+    } live;
+    struct {
+        enum { CONF_MUXED_AUTO, CONF_MUXED_ALWAYS, CONF_MUXED_NEVER } muxed;
+    } hls;
+    struct {
+        struct conf_list publish_keys; /* "key" for any stream or "app/name:key" for one (glob * at the end allowed) */
+    } auth;
+    struct {
+        enum { CONF_DEBUG, CONF_INFO, CONF_WARN, CONF_ERROR } level;
+        enum { CONF_LOGFMT, CONF_JSON } format;
+    } log;
+};
+
+/* Without a file: all roles on the default ports. */
+struct conf *conf_create_default(void);
+/* NULL on error, with `file:line: what is wrong, what would be right` lines (at most 20) on `errors`. With a file, only
+ * the roles and listeners that it names are on. */
+struct buf;
+struct conf *conf_load(const char *path, struct buf *errors);
+/* The same from memory; `name` stands for the file in messages. Fuzzed. */
+struct conf *conf_parse(const char *name, const char *text, size_t len, struct buf *errors);
+void conf_destroy(struct conf *conf);
+/* The reference of all settings as Markdown (docs/settings.md is made from it, and a test compares). */
+void conf_print_reference(struct buf *out);

@@ -1,0 +1,147 @@
+#include "conf/schema.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/base/buf.h"
+#include "conf/conf.h"
+
+#define AT(member) .offset = offsetof(struct conf, member), .size = sizeof((struct conf *)0)->member
+
+static const char *const muxed_choices[] = {"auto", "always", "never", NULL};
+static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
+static const char *const format_choices[] = {"logfmt", "json", NULL};
+
+/* clang-format off */
+const struct setting schema_settings[] = {
+    {"node", SETTING_NAME, AT(node),
+     .text = "Name of this node in log lines; none: the host name."},
+    {"region", SETTING_NAME, AT(region),
+     .text = "Where this node stands, such as `ap-southeast`."},
+
+    {"http.listen", SETTING_ADDRESSES, AT(http.listen), .fileless = "[::]:8080",
+     .text = "Where viewers are served. `[::]` takes IPv4 too; port 0 lets the system choose."},
+    {"http.connections_max", SETTING_INT, AT(http.connections_max), .min = 1, .max = 1000000, .fallback = "20000",
+     .unit = "connections a worker", .text = "Viewers' connections; one more is answered 503."},
+    {"http.connections_per_address", SETTING_INT, AT(http.connections_per_address), .min = 1, .max = 1000000,
+     .fallback = "1000", .unit = "connections a worker", .text = "The same from one address (IPv6: from one /64)."},
+    {"http.workers", SETTING_INT, AT(http.workers), .min = 0, .max = 64, .fallback = "0",
+     .unit = "threads", .text = "Threads that serve viewers; 0: one a core."},
+
+    {"admin.listen", SETTING_ADDRESS, AT(admin.listen), .fileless = "127.0.0.1:8081",
+     .text = "Metrics, health and the list of streams, for operators only: there is no log-in. Keep it on loopback or a "
+             "private network."},
+
+    {"ingest", SETTING_ROLE, AT(ingest_on), .fileless = "on", .text = "Takes streams from broadcasters."},
+    {"ingest.rtmp.listen", SETTING_ADDRESSES, AT(ingest.rtmp_listen), .fileless = "[::]:1935",
+     .text = "Where broadcasters push RTMP."},
+    {"ingest.rtmp.connections_max", SETTING_INT, AT(ingest.rtmp_connections_max), .min = 1, .max = 65536,
+     .fallback = "256", .unit = "connections", .text = "Broadcasters' connections; one more is closed at once."},
+
+    {"origin", SETTING_ROLE, AT(origin_on), .fileless = "on", .text = "Holds the live window of every stream."},
+    {"origin.window_s", SETTING_INT, AT(origin.window_s), .min = 7, .max = 3600, .fallback = "30", .unit = "s",
+     .text = "How much of a stream is served live; at least 7 × `live.segment_ms`."},
+    {"origin.grace_s", SETTING_INT, AT(origin.grace_s), .min = 0, .max = 600, .fallback = "10", .unit = "s",
+     .text = "How long a broadcaster that dropped may take to come back before its stream ends."},
+    {"origin.streams_max", SETTING_INT, AT(origin.streams_max), .min = 1, .max = 100000, .fallback = "1000",
+     .unit = "streams", .text = "Streams at a time; one more is refused."},
+    {"origin.memory_mb", SETTING_INT, AT(origin.memory_mb), .min = 16, .max = 1048576, .fallback = "2048",
+     .unit = "MiB", .text = "Media held, all streams together."},
+
+    {"relay", SETTING_ROLE, AT(relay_on), .fileless = "on", .text = "Serves viewers."},
+
+    {"live.segment_ms", SETTING_INT, AT(live.segment_ms), .min = 1000, .max = 10000, .fallback = "2000", .unit = "ms",
+     .text = "Target duration of a segment."},
+    {"live.part_ms", SETTING_INT, AT(live.part_ms), .min = 50, .max = 2000, .fallback = "200", .unit = "ms",
+     .text = "Wished duration of a part (rounded to whole video frames); at most half of `live.segment_ms`."},
+    {"live.chunk_ms", SETTING_INT, AT(live.chunk_ms), .min = 0, .max = 2000, .fallback = "0", .unit = "ms",
+     .text = "Wished duration of a chunk, at most `live.part_ms`; 0: one video frame."},
+    {"live.stall_ms", SETTING_INT, AT(live.stall_ms), .min = 500, .max = 30000, .fallback = "2000", .unit = "ms",
+     .text = "Silence of a broadcaster beyond which the stream goes on with a discontinuity."},
+
+    {"hls.muxed", SETTING_ENUM, AT(hls.muxed), .choices = muxed_choices, .fallback = "auto",
+     .text = "Whether variants carry sound and picture together. `auto`: yes, unless there are several sound tracks."},
+
+    {"auth.publish.keys", SETTING_KEYS, AT(auth.publish_keys),
+     .text = "Who may publish. `KEY` admits to any stream, `app/name:KEY` only there, `live/*:KEY` where names begin so. "
+             "None: anybody may."},
+
+    {"log.level", SETTING_ENUM, AT(log.level), .choices = level_choices, .fallback = "info",
+     .text = "The least that is logged."},
+    {"log.format", SETTING_ENUM, AT(log.format), .choices = format_choices, .fallback = "logfmt",
+     .text = "How a log line is written."},
+};
+/* clang-format on */
+const size_t schema_count = sizeof schema_settings / sizeof *schema_settings;
+_Static_assert(sizeof schema_settings / sizeof *schema_settings <= SCHEMA_MAX, "raise SCHEMA_MAX");
+
+int schema_find(const char *path) {
+    size_t len = strlen(path);
+    for (size_t i = 0; i < schema_count; i++) {
+        const char *other = schema_settings[i].path;
+        if (strncmp(other, path, len) == 0 && (other[len] == 0 || other[len] == '.'))
+            return (int)i;
+    }
+    return -1;
+}
+
+/* What follows "section." in a path; NULL when it lies elsewhere. */
+static const char *path_within(const char *path, const char *section) {
+    size_t len = strlen(section);
+    if (len == 0)
+        return path;
+    return strncmp(path, section, len) == 0 && path[len] == '.' ? path + len + 1 : NULL;
+}
+
+const char *schema_child(const char *section, size_t *at, size_t *ret_len) {
+    for (; *at < schema_count; ++*at) {
+        const char *name = path_within(schema_settings[*at].path, section);
+        const char *before = *at > 0 ? path_within(schema_settings[*at - 1].path, section) : NULL;
+        size_t len = name ? strcspn(name, ".") : 0;
+        if (name && !(before && strcspn(before, ".") == len && memcmp(name, before, len) == 0)) {
+            ++*at;
+            *ret_len = len;
+            return name;
+        }
+    }
+    return NULL;
+}
+
+static void describe_int(const struct setting *setting, struct buf *out) {
+    buf_printf(out, "a number from %" PRIu64 " to %" PRIu64, setting->min, setting->max);
+    if (setting->unit)
+        buf_printf(out, " (%s)", setting->unit);
+}
+
+static void describe_enum(const struct setting *setting, struct buf *out) {
+    buf_append_str(out, "one of");
+    for (size_t i = 0; setting->choices[i]; i++)
+        buf_printf(out, "%s %s", i ? "," : "", setting->choices[i]);
+}
+
+void schema_describe(const struct setting *setting, struct buf *out) {
+    switch (setting->type) {
+    case SETTING_ROLE:
+        buf_append_str(out, "a section, {} when nothing in it is set");
+        break;
+    case SETTING_INT:
+        describe_int(setting, out);
+        break;
+    case SETTING_ENUM:
+        describe_enum(setting, out);
+        break;
+    case SETTING_NAME:
+        buf_printf(out, "a name of at most %d letters, digits, \".\", \"_\", \"-\"", SETTING_NAME_MAX);
+        break;
+    case SETTING_ADDRESS:
+        buf_append_str(out, "an IP address and port such as \"127.0.0.1:8081\" or \"[::]:8080\"");
+        break;
+    case SETTING_ADDRESSES:
+        buf_append_str(out, "a list of IP addresses and ports such as [\"[::]:8080\"]");
+        break;
+    case SETTING_KEYS:
+        buf_printf(out, "a list of \"KEY\" or \"app/name:KEY\", KEY being 1 to %d printable characters without spaces",
+                   SETTING_KEY_MAX);
+        break;
+    }
+}

@@ -1,0 +1,42 @@
+/* The table of all settings: what the parser accepts, what it says in errors, and the reference all come from it. A
+ * path's leading components are its sections; a role is a section whose presence turns something on. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+struct buf;
+
+enum setting_type {
+    SETTING_ROLE,      /* bool in struct conf: the section is there */
+    SETTING_INT,       /* uint32_t or uint64_t */
+    SETTING_ENUM,      /* an enum of `choices`, in their order */
+    SETTING_NAME,      /* char *: letters, digits, '.', '_', '-' */
+    SETTING_ADDRESS,   /* char *: IP address and port */
+    SETTING_ADDRESSES, /* struct conf_list of them */
+    SETTING_KEYS,      /* struct conf_list of publish keys (common/auth/publish_key.h) */
+};
+
+struct setting {
+    const char *path;
+    enum setting_type type;
+    size_t offset, size; /* of the member of struct conf */
+    uint64_t min, max;
+    const char *const *choices; /* ended by NULL */
+    const char *fallback;       /* as written in YAML; NULL: none, or what `text` says */
+    const char *fileless;       /* the default that holds only when there is no file at all */
+    const char *unit;           /* NULL: none */
+    const char *text;
+};
+
+enum { SETTING_NAME_MAX = 63, SETTING_KEY_MAX = 128, SCHEMA_MAX = 64 };
+
+extern const struct setting schema_settings[];
+extern const size_t schema_count;
+
+/* Index of the first setting that is `path` or lies in the section of that name; -1 when there is none. */
+int schema_find(const char *path);
+/* The names directly in a section ("" is the top), one a call, in the table's order; `at` starts as 0. NULL at the end.
+ * The name is not terminated: `ret_len`. */
+const char *schema_child(const char *section, size_t *at, size_t *ret_len);
+/* "a number from 50 to 2000 (ms)": what would be right, for errors and the reference. */
+void schema_describe(const struct setting *setting, struct buf *out);

@@ -1,0 +1,165 @@
+/* Acceptable is only what every reader of the file would take the same way: numbers are plain decimal (no 010, no 0x10,
+ * no 1_000), addresses are literal, so that no start-up waits for a name server. */
+#include "conf/value.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "conf/conf.h"
+#include "conf/schema.h"
+
+#define DIGITS     "0123456789"
+#define NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" DIGITS "._-"
+
+static void *member(struct conf *conf, const struct setting *setting) {
+    return (char *)conf + setting->offset;
+}
+
+static char *copy(const char *text) {
+    char *out = strdup(text);
+    if (!out)
+        abort();
+    return out;
+}
+
+/* --- what is acceptable --- */
+
+static bool parse_number(const char *text, uint64_t max, uint64_t *ret_number) {
+    size_t len = strlen(text);
+    if (len == 0 || strspn(text, DIGITS) != len || (text[0] == '0' && len > 1))
+        return false;
+    errno = 0;
+    unsigned long long number = strtoull(text, NULL, 10);
+    if (errno || number > max)
+        return false;
+    *ret_number = number;
+    return true;
+}
+
+static bool name_acceptable(const char *text) {
+    size_t len = strlen(text);
+    return len > 0 && len <= SETTING_NAME_MAX && strspn(text, NAME_CHARS) == len;
+}
+
+static bool address_acceptable(const char *text) {
+    const char *colon = strrchr(text, ':');
+    size_t len = colon ? (size_t)(colon - text) : 0;
+    char host[INET6_ADDRSTRLEN + 2];
+    uint8_t ip[sizeof(struct in6_addr)];
+    uint64_t port;
+    if (len == 0 || len >= sizeof host || !parse_number(colon + 1, UINT16_MAX, &port))
+        return false;
+    memcpy(host, text, len);
+    host[len] = 0;
+    if (host[0] != '[')
+        return inet_pton(AF_INET, host, ip) == 1;
+    if (host[len - 1] != ']')
+        return false;
+    host[len - 1] = 0;
+    return inet_pton(AF_INET6, host + 1, ip) == 1;
+}
+
+/* "app/name", "app/na*" or "*". */
+static bool stream_pattern_acceptable(const char *text, size_t len) {
+    size_t plain = strspn(text, NAME_CHARS "~/");
+    return len > 0 && (plain >= len || (plain == len - 1 && text[plain] == '*'));
+}
+
+static bool key_acceptable(const char *text) {
+    const char *colon = strchr(text, ':');
+    const char *secret = colon ? colon + 1 : text;
+    size_t len = strlen(secret);
+    for (const char *c = secret; *c; c++)
+        if (*c <= ' ' || *c > '~')
+            return false;
+    return len > 0 && len <= SETTING_KEY_MAX && (!colon || stream_pattern_acceptable(text, (size_t)(colon - text)));
+}
+
+/* --- setting --- */
+
+static bool set_number(struct conf *conf, const struct setting *setting, const char *text) {
+    uint64_t number;
+    if (!parse_number(text, setting->max, &number) || number < setting->min)
+        return false;
+    if (setting->size == sizeof(uint64_t))
+        *(uint64_t *)member(conf, setting) = number;
+    else
+        *(uint32_t *)member(conf, setting) = (uint32_t)number;
+    return true;
+}
+
+/* Enums are as wide as unsigned int (gcc and clang); the table's size says so. */
+static bool set_choice(struct conf *conf, const struct setting *setting, const char *text) {
+    for (unsigned i = 0; setting->choices[i]; i++) {
+        if (strcmp(setting->choices[i], text) == 0) {
+            memcpy(member(conf, setting), &i, setting->size);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool set_text(struct conf *conf, const struct setting *setting, const char *text) {
+    char **out = member(conf, setting);
+    free(*out);
+    *out = copy(text);
+    return true;
+}
+
+bool value_set(struct conf *conf, const struct setting *setting, const char *text) {
+    switch (setting->type) {
+    case SETTING_INT:
+        return set_number(conf, setting, text);
+    case SETTING_ENUM:
+        return set_choice(conf, setting, text);
+    case SETTING_NAME:
+        return name_acceptable(text) && set_text(conf, setting, text);
+    case SETTING_ADDRESS:
+        return address_acceptable(text) && set_text(conf, setting, text);
+    case SETTING_ROLE:
+        *(bool *)member(conf, setting) = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+int value_add(struct conf *conf, const struct setting *setting, const char *text) {
+    struct conf_list *list = member(conf, setting);
+    if (!(setting->type == SETTING_KEYS ? key_acceptable(text) : address_acceptable(text)))
+        return -EINVAL;
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->items[i], text) == 0)
+            return -EEXIST;
+    if (list->count == CONF_LIST_MAX)
+        return -ENOSPC;
+    list->items[list->count++] = copy(text);
+    return 0;
+}
+
+static bool is_list(const struct setting *setting) {
+    return setting->type == SETTING_ADDRESSES || setting->type == SETTING_KEYS;
+}
+
+void value_set_default(struct conf *conf, const struct setting *setting, bool fileless) {
+    const char *text = fileless && setting->fileless ? setting->fileless : setting->fallback;
+    if (!text)
+        return;
+    bool ok = is_list(setting) ? !value_add(conf, setting, text) : value_set(conf, setting, text);
+    if (!ok)
+        abort(); /* the table contradicts itself */
+}
+
+void value_clear(struct conf *conf, const struct setting *setting) {
+    if (setting->type == SETTING_NAME || setting->type == SETTING_ADDRESS) {
+        free(*(char **)member(conf, setting));
+        *(char **)member(conf, setting) = NULL;
+    } else if (is_list(setting)) {
+        struct conf_list *list = member(conf, setting);
+        while (list->count > 0)
+            free(list->items[--list->count]);
+    }
+}

@@ -1,0 +1,15 @@
+/* AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1). Pure. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+struct aac_config {
+    uint8_t object_type;   /* 2 LC, 5 HE-AAC (explicit SBR), 29 HE-AACv2 */
+    uint32_t core_rate;    /* Hz, of the AAC core */
+    uint32_t sample_rate;  /* Hz, after SBR */
+    uint8_t channels;      /* 1..8 */
+    uint32_t frame_samples; /* samples a frame at sample_rate: 1024, or 2048 with SBR (960, 1920) */
+};
+
+/* 0, or -EBADMSG with *ret_why (static text). */
+int aac_config_parse(const uint8_t *asc, size_t len, struct aac_config *ret_config, const char **ret_why);

@@ -1,0 +1,30 @@
+/* The ingest role: what all publishers share. One loop. */
+#pragma once
+#include <stdint.h>
+
+#include "common/base/list.h"
+#include "common/media/writer.h"
+
+struct loop;
+struct loop_timer;
+
+struct ingest_settings {
+    uint32_t segment_ms, part_ms; /* wishes; what a stream gets is fixed when it starts */
+    uint32_t chunk_ms;            /* 0: one video frame a chunk */
+    uint32_t stall_ms;            /* silence after which the stream goes on with a discontinuity */
+    char *const *publish_keys;    /* see common/auth/publish_key.h; must outlive the role */
+    uint32_t publish_key_count;
+};
+
+struct ingest {
+    struct loop *loop;
+    struct ingest_settings settings;
+    struct writer_port port;
+    struct list publishers;
+    struct loop_timer *sweep_timer;
+};
+
+struct ingest *ingest_create(struct loop *loop, const struct ingest_settings *settings, const struct writer_port *port);
+/* All publishers must be closed. NULL is allowed. */
+void ingest_destroy(struct ingest *ingest);
+void ingest_metrics_register(void);

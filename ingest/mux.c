@@ -1,0 +1,335 @@
+/* One track's CMAF muxer: libavformat's mov muxer, held to what live streaming needs. It is one muxer per track, and a
+ * chunk is whatever was written between two flushes.
+ *
+ * What is surprising about that muxer, and what is done here about each:
+ *  - A chunk's first dts is taken from the durations so far, not from the packet, unless the discontinuity flag is set.
+ * So it is set again before every chunk: tfdt is then exactly our absolute time, and an error can't add up.
+ *  - A dts that it doesn't like costs the packet its pts (or aborts the process), so check_frames() refuses it first.
+ *  - Without skip_trailer it remembers every fragment for ever. `cmaf` and negative cts offsets shift ffmpeg's readers,
+ *    an edit list shifts everybody: neither is used, cts offsets are positive.
+ *  - It keeps its own prft to milliseconds and allocates for it; ours is 32 bytes and is written here.
+ *
+ * A chunk's bytes go from libavformat's 4 KiB straight into their blob: the moof comes first and says how long it is,
+ * the rest is known, so the blob is made to measure at the first write. */
+#include "ingest/mux.h"
+
+#include <errno.h>
+#include <libavcodec/packet.h>
+#include <libavformat/avformat.h>
+#include <libavutil/channel_layout.h>
+#include <libavutil/log.h>
+#include <libavutil/mem.h>
+#include <libavutil/opt.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/buf.h"
+
+enum {
+    AVIO_BYTES = 4096, /* sizes of boxes are set afterwards, within this buffer: what has them must fit into it, so: */
+    CONFIG_MAX = 3072,
+    FRAMES_MAX = 192,               /* a chunk */
+    PAYLOAD_MAX = 64 * 1024 * 1024, /* likewise, bytes */
+    SPAN_MAX_S = 60,             /* a frame's duration and cts offset, and the distance between two frames of a chunk */
+    JUMP_MAX_TS = INT32_MAX / 2, /* between chunks: libavformat takes none past INT_MAX, whatever the flag says */
+    PRFT_BYTES = 32,
+    PRFT_FLAGS = 24, /* ISO/IEC 14496-12 §8.16.5: the time is when the media was handed over */
+    MDAT_HEADER_BYTES = 8,
+};
+
+#define DTS_MAX      (INT64_C(1) << 56)   /* far past every clock, far below every overflow */
+#define NTP_UNIX_S   UINT64_C(2208988800) /* seconds from 1900 to 1970 */
+#define FLAGS_OPTION "movflags"
+
+struct mux {
+    AVFormatContext *format;
+    AVPacket *packet; /* reused */
+    bool audio;
+    uint32_t track_id, timescale;
+    int64_t flags;   /* movflags, with frag_discont */
+    int64_t end_ts;  /* dts + duration of the last frame so far */
+    bool broken;     /* libavformat failed half-way through a chunk */
+    struct buf init; /* where bytes go until the header is written */
+    bool header_written;
+    /* the chunk under way */
+    struct blob *blob;
+    size_t prefix_bytes, body_bytes, filled; /* of the blob; filled counts from its start */
+    size_t payload_bytes;
+    int64_t capture_us, first_pts_ts;
+};
+
+static uint32_t rd32(const uint8_t *p) {
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static uint8_t *wr32(uint8_t *p, uint32_t value) {
+    for (int shift = 24; shift >= 0; shift -= 8)
+        *p++ = (uint8_t)(value >> shift);
+    return p;
+}
+
+static uint8_t *wr64(uint8_t *p, uint64_t value) {
+    return wr32(wr32(p, (uint32_t)(value >> 32)), (uint32_t)value);
+}
+
+/* --- where libavformat's bytes go --- */
+
+/* ISO/IEC 14496-12 §8.16.5, version 1. The NTP era wraps in 2036, as the format has it. */
+static void write_prft(uint8_t *p, const struct mux *mux) {
+    uint64_t us = (uint64_t)mux->capture_us;
+    uint64_t ntp = (us / 1000000 + NTP_UNIX_S) << 32 | ((us % 1000000) << 32) / 1000000;
+    p = wr32(p, PRFT_BYTES);
+    memcpy(p, "prft", 4);
+    p = wr32(p + 4, UINT32_C(1) << 24 | PRFT_FLAGS);
+    p = wr32(p, mux->track_id);
+    p = wr64(p, ntp);
+    wr64(p, (uint64_t)mux->first_pts_ts);
+}
+
+/* `data` is the beginning of the moof. */
+static int begin_blob(struct mux *mux, const uint8_t *data, size_t len) {
+    if (len < 8 || memcmp(data + 4, "moof", 4) != 0)
+        return -EIO;
+    size_t prft = mux->capture_us > 0 ? PRFT_BYTES : 0;
+    char prefix[24];
+    mux->body_bytes = prft + rd32(data) + MDAT_HEADER_BYTES + mux->payload_bytes;
+    mux->prefix_bytes = (size_t)snprintf(prefix, sizeof prefix, "%zx\r\n", mux->body_bytes);
+    size_t end = mux->prefix_bytes + mux->body_bytes;
+    mux->blob = blob_create(end + 2);
+    memcpy(mux->blob->data, prefix, mux->prefix_bytes);
+    memcpy(mux->blob->data + end, "\r\n", 2);
+    if (prft)
+        write_prft(mux->blob->data + mux->prefix_bytes, mux);
+    mux->filled = mux->prefix_bytes + prft;
+    return 0;
+}
+
+static int append_chunk(struct mux *mux, const uint8_t *data, size_t len) {
+    int rc = mux->blob ? 0 : begin_blob(mux, data, len);
+    if (rc)
+        return rc;
+    if (len > mux->prefix_bytes + mux->body_bytes - mux->filled)
+        return -EIO;
+    memcpy(mux->blob->data + mux->filled, data, len);
+    mux->filled += len;
+    return 0;
+}
+
+static int on_write(void *opaque, uint8_t *data, int len) {
+    struct mux *mux = opaque;
+    int rc = mux->header_written ? append_chunk(mux, data, (size_t)len) : buf_append(&mux->init, data, (size_t)len);
+    return rc ? rc : len; /* AVERROR codes are negative errno here */
+}
+
+/* --- making one --- */
+
+static void silence_libav(void) {
+    av_log_set_level(AV_LOG_QUIET); /* what matters comes back as an error */
+}
+
+static int set_parameters(AVStream *stream, const struct track_info *info, const uint8_t *config, size_t config_len) {
+    AVCodecParameters *par = stream->codecpar;
+    if (info->kind == TRACK_VIDEO) {
+        par->codec_type = AVMEDIA_TYPE_VIDEO;
+        par->codec_id = AV_CODEC_ID_H264;
+        par->width = info->width;
+        par->height = info->height;
+    } else {
+        par->codec_type = AVMEDIA_TYPE_AUDIO;
+        par->codec_id = AV_CODEC_ID_AAC;
+        par->sample_rate = (int)info->sample_rate;
+        av_channel_layout_default(&par->ch_layout, (int)info->channels);
+    }
+    par->extradata = av_mallocz(config_len + AV_INPUT_BUFFER_PADDING_SIZE);
+    if (!par->extradata)
+        return -ENOMEM;
+    memcpy(par->extradata, config, config_len);
+    par->extradata_size = (int)config_len;
+    stream->id = (int)info->track_id;
+    stream->time_base = (AVRational){1, (int)info->timescale};
+    return 0;
+}
+
+static int open_output(struct mux *mux) {
+    uint8_t *buffer = av_malloc(AVIO_BYTES);
+    if (!buffer)
+        return -ENOMEM;
+    AVIOContext *io = avio_alloc_context(buffer, AVIO_BYTES, 1, mux, NULL, on_write, NULL);
+    if (!io) {
+        av_free(buffer);
+        return -ENOMEM;
+    }
+    io->seekable = 0;
+    mux->format->pb = io;
+    mux->format->flags |= AVFMT_FLAG_BITEXACT;
+    mux->format->avoid_negative_ts = 0; /* disabled: 0 shifts nothing */
+    return 0;
+}
+
+/* Writes ftyp and moov, and checks that the muxer took the times as they are. */
+static int write_header(struct mux *mux) {
+    AVDictionary *options = NULL;
+    av_dict_set(&options, FLAGS_OPTION, "+frag_custom+empty_moov+default_base_moof+skip_trailer+frag_discont", 0);
+    av_dict_set(&options, "use_editlist", "0", 0);
+    av_dict_set(&options, "use_stream_ids_as_track_ids", "1", 0);
+    av_dict_set_int(&options, "video_track_timescale", mux->timescale, 0);
+    int rc = avformat_write_header(mux->format, &options);
+    bool all_known = av_dict_count(options) == 0; /* what the muxer doesn't know stays behind */
+    av_dict_free(&options);
+    if (rc < 0)
+        return rc;
+    avio_flush(mux->format->pb);
+    mux->header_written = true;
+    AVRational base = mux->format->streams[0]->time_base;
+    if (!all_known || base.num != 1 || base.den != (int)mux->timescale || mux->init.overflow)
+        return -EINVAL;
+    return av_opt_get_int(mux->format->priv_data, FLAGS_OPTION, 0, &mux->flags);
+}
+
+static int start(struct mux *mux, const struct track_info *info, const uint8_t *config, size_t config_len) {
+    mux->packet = av_packet_alloc();
+    if (!mux->packet)
+        return -ENOMEM;
+    int rc = avformat_alloc_output_context2(&mux->format, NULL, "mp4", NULL);
+    if (rc < 0)
+        return rc;
+    AVStream *stream = avformat_new_stream(mux->format, NULL);
+    rc = stream ? set_parameters(stream, info, config, config_len) : -ENOMEM;
+    if (!rc)
+        rc = open_output(mux);
+    return rc ? rc : write_header(mux);
+}
+
+/* An H.264 stream without parameter sets or AAC without its configuration would make an init that no player takes, and
+ * the muxer wouldn't say so. */
+static bool info_ok(const struct track_info *info, const uint8_t *config, size_t config_len) {
+    if (info->track_id < 1 || info->track_id > INT32_MAX - 1 || info->timescale < 1 || info->timescale > 1000000)
+        return false;
+    if (config_len < 2 || config_len > CONFIG_MAX)
+        return false;
+    if (info->kind == TRACK_VIDEO) /* below 10000, the muxer would raise the timescale; 1 is avcC */
+        return info->timescale >= 10000 && info->width > 0 && info->height > 0 && config[0] == 1;
+    return info->sample_rate == info->timescale && info->channels >= 1 && info->channels <= 8;
+}
+
+int mux_create(const struct track_info *info, const uint8_t *config, size_t config_len, struct mux **ret_mux,
+               struct blob **ret_init) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, silence_libav);
+    if (!info_ok(info, config, config_len))
+        return -EINVAL;
+    struct mux *mux = calloc(1, sizeof *mux);
+    if (!mux)
+        abort();
+    mux->audio = info->kind == TRACK_AUDIO;
+    mux->track_id = info->track_id;
+    mux->timescale = info->timescale;
+    buf_init(&mux->init, AVIO_BYTES);
+    int rc = start(mux, info, config, config_len);
+    if (rc) {
+        mux_destroy(mux);
+        return rc;
+    }
+    *ret_init = buf_to_blob(&mux->init);
+    buf_finish(&mux->init);
+    *ret_mux = mux;
+    return 0;
+}
+
+void mux_destroy(struct mux *mux) {
+    if (!mux)
+        return;
+    if (mux->format && mux->format->pb) {
+        av_freep(&mux->format->pb->buffer);
+        avio_context_free(&mux->format->pb);
+    }
+    avformat_free_context(mux->format); /* frees a half-written chunk, too; there is no trailer to write */
+    av_packet_free(&mux->packet);
+    buf_finish(&mux->init);
+    blob_unref(mux->blob);
+    free(mux);
+}
+
+/* --- chunks --- */
+
+/* libavformat would fail on it half-way, and no raw AAC frame begins like this. */
+static bool is_adts(const struct mux *mux, const struct mux_frame *frame) {
+    return mux->audio && frame->len > 1 && frame->data[0] == 0xff && (frame->data[1] & 0xf0) == 0xf0;
+}
+
+static bool timing_ok(const struct mux *mux, const struct mux_frame *frame) {
+    int64_t span_max = (int64_t)mux->timescale * SPAN_MAX_S;
+    return frame->dts_ts >= 0 && frame->dts_ts <= DTS_MAX && frame->pts_ts >= frame->dts_ts &&
+           frame->pts_ts <= DTS_MAX + span_max && frame->pts_ts - frame->dts_ts <= span_max && frame->duration_ts > 0 &&
+           frame->duration_ts <= span_max;
+}
+
+/* Also sums up the payload. */
+static int check_frames(struct mux *mux, const struct mux_frame *frames, size_t count) {
+    int64_t end_ts = mux->end_ts;
+    mux->payload_bytes = 0;
+    if (count < 1 || count > FRAMES_MAX || (end_ts > 0 && frames[0].dts_ts > end_ts + JUMP_MAX_TS))
+        return -EINVAL;
+    for (size_t i = 0; i < count; i++) {
+        if (!timing_ok(mux, &frames[i]) || frames[i].dts_ts < end_ts)
+            return -EINVAL;
+        if (!frames[i].data || frames[i].len < 1 || is_adts(mux, &frames[i]))
+            return -EINVAL;
+        if (i > 0 && frames[i].dts_ts - end_ts > (int64_t)mux->timescale * SPAN_MAX_S)
+            return -EINVAL;
+        if (frames[i].len > PAYLOAD_MAX - mux->payload_bytes)
+            return -EINVAL;
+        mux->payload_bytes += frames[i].len;
+        end_ts = frames[i].dts_ts + frames[i].duration_ts;
+    }
+    return 0;
+}
+
+static int write_frame(struct mux *mux, const struct mux_frame *frame) {
+    AVPacket *packet = mux->packet;
+    packet->data =
+        (uint8_t *)(uintptr_t)frame->data; /* without an owner it is only read, and only until this returns */
+    packet->size = (int)frame->len;
+    packet->dts = frame->dts_ts;
+    packet->pts = frame->pts_ts;
+    packet->duration = frame->duration_ts;
+    packet->flags = frame->independent ? AV_PKT_FLAG_KEY : 0;
+    return av_write_frame(mux->format, packet);
+}
+
+static int write_frames(struct mux *mux, const struct mux_frame *frames, size_t count) {
+    int rc = av_opt_set_int(mux->format->priv_data, FLAGS_OPTION, mux->flags, 0);
+    for (size_t i = 0; rc >= 0 && i < count; i++)
+        rc = write_frame(mux, &frames[i]);
+    if (rc >= 0)
+        rc = av_write_frame(mux->format, NULL); /* the flush: moof and mdat come out */
+    if (rc < 0)
+        return rc;
+    avio_flush(mux->format->pb);
+    if (mux->format->pb->error)
+        return mux->format->pb->error;
+    bool whole = mux->blob && mux->filled == mux->prefix_bytes + mux->body_bytes;
+    return whole ? 0 : -EIO;
+}
+
+int mux_chunk(struct mux *mux, const struct mux_frame *frames, size_t count, int64_t capture_us,
+              struct slice *ret_body) {
+    int rc = mux->broken ? -EIO : check_frames(mux, frames, count);
+    if (rc)
+        return rc;
+    mux->capture_us = capture_us;
+    mux->first_pts_ts = frames[0].pts_ts;
+    rc = write_frames(mux, frames, count);
+    if (rc) {
+        mux->broken = true;
+        blob_unref(mux->blob);
+        mux->blob = NULL;
+        return rc;
+    }
+    mux->end_ts = frames[count - 1].dts_ts + frames[count - 1].duration_ts;
+    *ret_body = (struct slice){mux->blob, mux->prefix_bytes, mux->body_bytes};
+    mux->blob = NULL;
+    return 0;
+}

@@ -1,0 +1,62 @@
+/* A publisher: one broadcast as it comes in, whatever protocol carries it. A protocol session (rtmp_session.c, later srt.c)
+ * opens one, hands it codec configuration and frames, and closes it. It checks the stream key, claims the stream at the
+ * authority, then repairs timestamps, segments, muxes and writes (timeline.c, segmenter.c, mux.c).
+ *
+ * One loop; nothing here calls its user back from inside the user's call. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/media/record.h"
+#include "common/media/writer.h"
+
+struct ingest;
+struct publisher;
+
+enum publish_result {
+    PUBLISH_OK,
+    PUBLISH_BAD_NAME, /* the name cannot be a stream's */
+    PUBLISH_DENIED,   /* wrong or missing stream key */
+    PUBLISH_BUSY,     /* somebody else is live under that name */
+    PUBLISH_FULL,     /* a limit is reached */
+};
+
+struct publisher_events {
+    /* Once, never from inside publisher_open. After anything but PUBLISH_OK only publisher_close may follow. */
+    void (*on_result)(void *ctx, enum publish_result result);
+    /* The publisher must go: taken over, unusable media (`why` is fit for a log and for the peer). Call publisher_close. */
+    void (*on_lost)(void *ctx, const char *why);
+};
+
+/* `name` may carry the key as a query ("show?key=…") as OBS's stream key field does. Strings are copied. */
+struct publisher *publisher_open(struct ingest *ingest, const char *app, const char *name, const char *peer,
+                                 const struct publisher_events *events, void *ctx);
+
+/* What the publisher says of itself before media (onMetaData); zeros where unknown. It is a hint, never trusted. */
+struct publisher_metadata {
+    double frame_rate;
+    bool has_video, has_audio;
+    char encoder[64];
+};
+void publisher_metadata(struct publisher *pub, const struct publisher_metadata *metadata);
+
+/* H.264: AVCDecoderConfigurationRecord (ISO/IEC 14496-15); AAC: AudioSpecificConfig (ISO/IEC 14496-3). Each may come again. */
+void publisher_config(struct publisher *pub, enum track_kind kind, const uint8_t *data, size_t len);
+
+/* One access unit: H.264 with the length prefixes of its avcC, or one raw AAC frame. Times in milliseconds on the publisher's
+ * own clock, already unwrapped to 64 bits by the session; pts = dts for audio. The bytes are copied when needed. */
+struct publisher_frame {
+    enum track_kind kind;
+    int64_t dts_ms, pts_ms;
+    bool independent; /* an IDR picture; audio: always */
+    const uint8_t *data;
+    size_t len;
+};
+void publisher_frame(struct publisher *pub, const struct publisher_frame *frame);
+
+/* `clean`: the peer said goodbye. `pub` is gone. NULL is allowed. */
+void publisher_close(struct publisher *pub, bool clean);
+
+/* For the role's timer: notices who has fallen silent. `now_us` is the loop's. */
+void publishers_sweep(struct ingest *ingest, int64_t now_us);

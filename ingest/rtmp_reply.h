@@ -1,0 +1,25 @@
+/* What the server says on an RTMP connection, ready to be sent: control messages (RTMP 1.0 §5.4, §7.1.7) and commands
+ * (§7.2). Pure; overflow shows in `out`. All but rtmp_reply_connect fit into one chunk of the default size when they
+ * come before `connect`, so one outgoing chunk size does for everything. */
+#pragma once
+#include <stdint.h>
+
+#include "ingest/rtmp_chunk.h"
+
+struct buf;
+
+enum { RTMP_STREAM_BEGIN = 0, RTMP_PING_REQUEST = 6, RTMP_PING_RESPONSE = 7 }; /* user control events */
+enum { RTMP_WINDOW_BYTES = 2500000, RTMP_REPLY_CHUNK_SIZE = 65536 };
+
+/* A control message whose body is one number: acknowledgement, window size, chunk size. */
+void rtmp_reply_control(struct buf *out, enum rtmp_message_type type, uint32_t value);
+void rtmp_reply_user_control(struct buf *out, uint16_t event, uint32_t value);
+/* All that answers `connect`: windows, the large chunk size (ffmpeg sends in ours), the result. */
+void rtmp_reply_connect(struct buf *out, double transaction);
+/* `_result` with null and, when `number` is not 0, that number. */
+void rtmp_reply_result(struct buf *out, double transaction, uint32_t number);
+/* `_error`: the call failed. */
+void rtmp_reply_error(struct buf *out, double transaction, const char *description);
+/* `onStatus` on a message stream; level is "status" or "error". */
+void rtmp_reply_status(struct buf *out, uint32_t stream_id, const char *level, const char *code,
+                       const char *description);

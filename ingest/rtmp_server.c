@@ -1,0 +1,481 @@
+/* A connection's life: open (its session speaks) -> closing (the session has said its last; that is sent) -> lingering
+ * (our side is shut; what the peer still sends is read and dropped, since closing with unread input makes TCP throw
+ * away the very reply that says what was wrong) -> gone.
+ *
+ * All connections read into one buffer: a session uses or copies what it is given. */
+#include "ingest/rtmp_server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/base/list.h"
+#include "common/base/log.h"
+#include "common/base/loop.h"
+#include "common/base/metrics.h"
+#include "ingest/rtmp_session.h"
+
+enum {
+    SCRATCH_BYTES = 256 << 10,
+    READS_MAX = 4,    /* a turn and connection, then the others have theirs */
+    ACCEPTS_MAX = 64, /* likewise */
+    SWEEP_US = 250000,
+    CLOSE_US = 2000000, /* for the last reply and the lingering */
+    BACKLOG = 512,
+    LOGS_PER_S = 20, /* of connections that come to nothing */
+    PEER_LEN = 64,
+};
+
+const struct rtmp_limits rtmp_limits_default = {
+    .connections_max = 1000,
+    .handshake_timeout_ms = 10000,
+    .silence_timeout_ms = 10000,
+    .connection_bytes_max = 8 << 20,
+};
+
+struct rtmp_server {
+    struct loop *loop;
+    struct ingest *ingest;
+    struct rtmp_limits limits;
+    struct list listeners, connections;
+    uint32_t count;
+    uint64_t seed;
+    uint8_t *scratch;
+    struct loop_timer *sweep_timer;
+};
+
+struct listener {
+    struct list link;
+    struct rtmp_server *server;
+    int fd;
+    struct loop_io *io; /* NULL: paused, for want of descriptors or memory, until the next sweep */
+};
+
+struct connection {
+    struct list link;
+    struct rtmp_server *server;
+    int fd;
+    struct loop_io *io;
+    struct rtmp_session *session; /* NULL: lingering */
+    bool changed;                 /* the session wants to go on */
+    bool broken;                  /* the peer is gone: nothing can be sent */
+    bool announced;               /* rtmp_connect is logged */
+    int64_t accepted_us;
+    int64_t close_by_us; /* 0: not closing */
+    char peer[PEER_LEN];
+};
+
+static struct metric metrics[] = {
+    {"weir_rtmp_connections", NULL, "RTMP connections open.", METRIC_GAUGE, 0},
+    {"weir_rtmp_connections_total", NULL, "RTMP connections accepted.", METRIC_COUNTER, 0},
+    {"weir_rtmp_refused_total", "reason=\"connections_max\"", "RTMP publishers refused.", METRIC_COUNTER, 0},
+    {"weir_rtmp_refused_total", "reason=\"bad_name\"", "RTMP publishers refused.", METRIC_COUNTER, 0},
+    {"weir_rtmp_refused_total", "reason=\"denied\"", "RTMP publishers refused.", METRIC_COUNTER, 0},
+    {"weir_rtmp_refused_total", "reason=\"busy\"", "RTMP publishers refused.", METRIC_COUNTER, 0},
+    {"weir_rtmp_refused_total", "reason=\"full\"", "RTMP publishers refused.", METRIC_COUNTER, 0},
+    {"weir_rtmp_refused_total", "reason=\"unsupported_codec\"", "RTMP publishers refused.", METRIC_COUNTER, 0},
+    {"weir_rtmp_refused_total", "reason=\"play\"", "RTMP publishers refused.", METRIC_COUNTER, 0},
+    {"weir_rtmp_timeouts_total", "reason=\"handshake\"", "RTMP connections closed for being late.", METRIC_COUNTER, 0},
+    {"weir_rtmp_timeouts_total", "reason=\"silence\"", "RTMP connections closed for being late.", METRIC_COUNTER, 0},
+    {"weir_rtmp_protocol_errors_total", NULL, "RTMP connections closed for what the peer sent, or didn't read.",
+     METRIC_COUNTER, 0},
+    {"weir_rtmp_received_bytes_total", NULL, "Bytes received by RTMP.", METRIC_COUNTER, 0},
+};
+enum {
+    M_CONNECTIONS,
+    M_ACCEPTED,
+    M_REFUSED_CONNECTIONS,
+    M_REFUSED_BAD_NAME,
+    M_REFUSED_DENIED,
+    M_REFUSED_BUSY,
+    M_REFUSED_FULL,
+    M_REFUSED_UNSUPPORTED,
+    M_REFUSED_PLAY,
+    M_TIMEOUT_HANDSHAKE,
+    M_TIMEOUT_SILENCE,
+    M_PROTOCOL_ERRORS,
+    M_BYTES,
+};
+
+void rtmp_server_metrics_register(void) {
+    metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
+
+/* --- how connections end --- */
+
+static const struct outcome {
+    const char *event;
+    enum log_level level;
+    int metric; /* 0: none */
+} outcomes[RTMP_END_COUNT] = {
+    [RTMP_END_NONE] = {"rtmp_close", LOG_LEVEL_INFO, 0},
+    [RTMP_END_BYE] = {"rtmp_close", LOG_LEVEL_INFO, 0},
+    [RTMP_END_LOST] = {"rtmp_close", LOG_LEVEL_INFO, 0},
+    [RTMP_END_GONE] = {"rtmp_close", LOG_LEVEL_INFO, 0},
+    [RTMP_END_PROTOCOL] = {"rtmp_protocol_error", LOG_LEVEL_WARN, M_PROTOCOL_ERRORS},
+    [RTMP_END_NOT_READING] = {"rtmp_protocol_error", LOG_LEVEL_WARN, M_PROTOCOL_ERRORS},
+    [RTMP_END_LATE] = {"rtmp_close", LOG_LEVEL_INFO, M_TIMEOUT_HANDSHAKE},
+    [RTMP_END_SILENT] = {"rtmp_close", LOG_LEVEL_WARN, M_TIMEOUT_SILENCE},
+    [RTMP_END_BAD_NAME] = {"rtmp_refused", LOG_LEVEL_WARN, M_REFUSED_BAD_NAME},
+    [RTMP_END_DENIED] = {"rtmp_refused", LOG_LEVEL_WARN, M_REFUSED_DENIED},
+    [RTMP_END_BUSY] = {"rtmp_refused", LOG_LEVEL_WARN, M_REFUSED_BUSY},
+    [RTMP_END_FULL] = {"rtmp_refused", LOG_LEVEL_WARN, M_REFUSED_FULL},
+    [RTMP_END_UNSUPPORTED] = {"rtmp_refused", LOG_LEVEL_WARN, M_REFUSED_UNSUPPORTED},
+    [RTMP_END_PLAY] = {"rtmp_refused", LOG_LEVEL_INFO, M_REFUSED_PLAY},
+    [RTMP_END_PUBLISHER] = {"rtmp_close", LOG_LEVEL_WARN, 0},
+};
+
+static bool worth_a_line(const struct connection *connection) {
+    static struct log_limit limit;
+    uint32_t suppressed;
+    bool published = rtmp_session_name(connection->session)[0];
+    return published || log_limit_pass(&limit, LOGS_PER_S, &suppressed);
+}
+
+static void log_close(const struct connection *connection, const struct outcome *outcome) {
+    const struct rtmp_session *session = connection->session;
+    int64_t age_us = loop_now_us(connection->server->loop) - connection->accepted_us;
+    log_event(outcome->level, outcome->event, "peer", LOG_STR(connection->peer), "app",
+              LOG_STR(rtmp_session_app(session)), "name", LOG_STR(rtmp_session_name(session)), "encoder",
+              LOG_STR(rtmp_session_encoder(session)), "end", LOG_STR(rtmp_end_name(rtmp_session_end(session))), "why",
+              LOG_STR(rtmp_session_why(session)), "bytes", LOG_INT(rtmp_session_bytes(session)), "ms",
+              LOG_INT(age_us / 1000), (const char *)0);
+}
+
+static void session_finish(struct connection *connection) {
+    if (!connection->session)
+        return;
+    const struct outcome *outcome = &outcomes[rtmp_session_end(connection->session)];
+    if (outcome->metric)
+        metric_add(&metrics[outcome->metric], 1);
+    if (worth_a_line(connection))
+        log_close(connection, outcome);
+    rtmp_session_destroy(connection->session);
+    connection->session = NULL;
+}
+
+static void connection_destroy(struct connection *connection) {
+    session_finish(connection);
+    loop_io_destroy(connection->io);
+    close(connection->fd);
+    list_remove(&connection->link);
+    connection->server->count--;
+    metric_add(&metrics[M_CONNECTIONS], -1);
+    free(connection);
+}
+
+/* --- a connection --- */
+
+static void send_output(struct connection *connection) {
+    struct buf *out = rtmp_session_output(connection->session);
+    while (buf_len(out) && !connection->broken) {
+        ssize_t n = send(connection->fd, buf_head(out), buf_len(out), MSG_NOSIGNAL);
+        if (n >= 0)
+            buf_consume(out, (size_t)n);
+        else if (errno == EAGAIN)
+            return;
+        else if (errno != EINTR)
+            connection->broken = true;
+    }
+}
+
+static void announce(struct connection *connection) {
+    const struct rtmp_session *session = connection->session;
+    if (connection->announced || !rtmp_session_connected(session))
+        return;
+    connection->announced = true;
+    log_info("rtmp_connect", "peer", LOG_STR(connection->peer), "app", LOG_STR(rtmp_session_app(session)), "encoder",
+             LOG_STR(rtmp_session_encoder(session)));
+}
+
+static void linger(struct connection *connection) {
+    session_finish(connection);
+    shutdown(connection->fd, SHUT_WR);
+    loop_io_activate(connection->io, LOOP_READ);
+}
+
+/* After anything that may have changed the session. The connection may be gone afterwards. */
+static void connection_update(struct connection *connection) {
+    struct rtmp_session *session = connection->session;
+    announce(connection);
+    send_output(connection);
+    if (connection->broken)
+        rtmp_session_input_end(session);
+    if (!rtmp_session_closing(session))
+        return;
+    if (!connection->close_by_us)
+        connection->close_by_us = loop_now_us(connection->server->loop) + CLOSE_US;
+    if (connection->broken)
+        connection_destroy(connection);
+    else if (!buf_len(rtmp_session_output(session)))
+        linger(connection);
+}
+
+/* One read. False when there is no more now, or never; both show later. */
+static bool read_once(struct connection *connection) {
+    struct rtmp_server *server = connection->server;
+    ssize_t n = recv(connection->fd, server->scratch, SCRATCH_BYTES, 0);
+    if (n < 0 && errno == EINTR)
+        return true;
+    if (n < 0 && errno == EAGAIN)
+        return false;
+    if (n <= 0) {
+        connection->broken = true; /* a publisher that shuts one side has left */
+        return false;
+    }
+    metric_add(&metrics[M_BYTES], n);
+    if (connection->session)
+        rtmp_session_input(connection->session, server->scratch, (size_t)n, loop_now_us(server->loop));
+    return true;
+}
+
+static bool wants_input(const struct connection *connection) {
+    return !connection->session || rtmp_session_wants_input(connection->session);
+}
+
+static void read_input(struct connection *connection) {
+    for (int i = 0; wants_input(connection); i++) {
+        if (i == READS_MAX) {
+            loop_io_activate(connection->io, LOOP_READ);
+            return;
+        }
+        if (!read_once(connection))
+            return;
+    }
+}
+
+static void on_io(void *ctx, int events) {
+    struct connection *connection = ctx;
+    if (connection->changed && connection->session) {
+        connection->changed = false;
+        rtmp_session_input(connection->session, NULL, 0, loop_now_us(connection->server->loop));
+        events |= LOOP_READ; /* what came while the session wanted none */
+    }
+    if (events & LOOP_READ)
+        read_input(connection);
+    if (connection->session)
+        connection_update(connection);
+    else if (connection->broken)
+        connection_destroy(connection);
+}
+
+static void on_session_change(void *ctx) {
+    struct connection *connection = ctx;
+    connection->changed = true;
+    loop_io_activate(connection->io, LOOP_READ);
+}
+
+static void connection_create(struct rtmp_server *server, int fd, const char *peer) {
+    struct connection *connection = calloc(1, sizeof *connection);
+    if (!connection)
+        abort();
+    connection->server = server;
+    connection->fd = fd;
+    connection->accepted_us = loop_now_us(server->loop);
+    snprintf(connection->peer, sizeof connection->peer, "%s", peer);
+    struct rtmp_session_settings settings = {.ingest = server->ingest,
+                                             .peer = peer,
+                                             .handshake_timeout_us =
+                                                 server->limits.handshake_timeout_ms * INT64_C(1000),
+                                             .silence_timeout_us = server->limits.silence_timeout_ms * INT64_C(1000),
+                                             .memory_max = server->limits.connection_bytes_max,
+                                             .seed = server->seed++,
+                                             .on_change = on_session_change,
+                                             .ctx = connection};
+    connection->session = rtmp_session_create(&settings, connection->accepted_us);
+    connection->io = loop_io_create(server->loop, fd, on_io, connection);
+    list_append(&server->connections, &connection->link);
+    server->count++;
+    metric_add(&metrics[M_CONNECTIONS], 1);
+    metric_add(&metrics[M_ACCEPTED], 1);
+}
+
+/* --- timeouts --- */
+
+static void listener_resume(struct listener *listener);
+
+static void sweep_connection(struct connection *connection, int64_t now_us) {
+    if (connection->close_by_us && now_us > connection->close_by_us) {
+        connection_destroy(connection);
+    } else if (connection->session) {
+        rtmp_session_check(connection->session, now_us);
+        connection_update(connection);
+    }
+}
+
+static void on_sweep(void *ctx) {
+    struct rtmp_server *server = ctx;
+    int64_t now_us = loop_now_us(server->loop);
+    list_each(it, &server->connections) sweep_connection(list_entry(it, struct connection, link), now_us);
+    list_each(it, &server->listeners) listener_resume(list_entry(it, struct listener, link));
+    loop_timer_set(server->sweep_timer, SWEEP_US);
+}
+
+/* --- listeners --- */
+
+/* "192.0.2.7:5121", "[2001:db8::7]:5121"; an IPv4 peer of a dual-stack socket as IPv4. */
+static void peer_text(const struct sockaddr_storage *address, char out[PEER_LEN]) {
+    char host[INET6_ADDRSTRLEN] = "?";
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+        inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
+        snprintf(out, PEER_LEN, "%s:%u", host, ntohs(v4->sin_port));
+        return;
+    }
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
+    bool mapped = IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr);
+    if (mapped)
+        inet_ntop(AF_INET, v6->sin6_addr.s6_addr + 12, host, sizeof host);
+    else
+        inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
+    snprintf(out, PEER_LEN, mapped ? "%s:%u" : "[%s]:%u", host, ntohs(v6->sin6_port));
+}
+
+static void accepted(struct rtmp_server *server, int fd, const struct sockaddr_storage *address) {
+    if (server->count >= server->limits.connections_max) {
+        metric_add(&metrics[M_REFUSED_CONNECTIONS], 1);
+        close(fd);
+        return;
+    }
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    char peer[PEER_LEN];
+    peer_text(address, peer);
+    connection_create(server, fd, peer);
+}
+
+static void on_acceptable(void *ctx, int events) {
+    struct listener *listener = ctx;
+    (void)events;
+    for (int i = 0; i < ACCEPTS_MAX; i++) {
+        struct sockaddr_storage address;
+        socklen_t len = sizeof address;
+        int fd = accept4(listener->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            accepted(listener->server, fd, &address);
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            loop_io_destroy(listener->io); /* it would be called again and again */
+            listener->io = NULL;
+            log_error("rtmp_accept", "why", LOG_STR(strerror(errno)));
+            return;
+        } else if (errno == EAGAIN) {
+            return;
+        }
+    }
+}
+
+static void listener_resume(struct listener *listener) {
+    if (!listener->io)
+        listener->io = loop_io_create_level(listener->server->loop, listener->fd, on_acceptable, listener);
+}
+
+static void listener_destroy(struct listener *listener) {
+    loop_io_destroy(listener->io);
+    close(listener->fd);
+    list_remove(&listener->link);
+    free(listener);
+}
+
+static int parse_address(const char *text, struct addrinfo **ret_info) {
+    char host[INET6_ADDRSTRLEN + 2];
+    const char *colon = strrchr(text, ':'), *from = text;
+    if (!colon)
+        return -EINVAL;
+    size_t len = (size_t)(colon - text);
+    if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
+        from++;
+        len -= 2;
+    }
+    if (len >= sizeof host)
+        return -EINVAL;
+    snprintf(host, sizeof host, "%.*s", (int)len, from);
+    struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+    return getaddrinfo(host[0] ? host : NULL, colon + 1, &hints, ret_info) ? -EINVAL : 0;
+}
+
+static int bind_and_listen(int fd, const struct addrinfo *info) {
+    int on = 1, off = 0;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (info->ai_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
+    return bind(fd, info->ai_addr, info->ai_addrlen) || listen(fd, BACKLOG) ? -errno : 0;
+}
+
+static int open_socket(const char *address, int *ret_fd) {
+    struct addrinfo *info;
+    int rc = parse_address(address, &info);
+    if (rc)
+        return rc;
+    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    rc = fd < 0 ? -errno : bind_and_listen(fd, info);
+    freeaddrinfo(info);
+    if (rc && fd >= 0)
+        close(fd);
+    else if (!rc)
+        *ret_fd = fd;
+    return rc;
+}
+
+static uint16_t port_of(int fd) {
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof address;
+    getsockname(fd, (struct sockaddr *)&address, &len);
+    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                               : ((struct sockaddr_in *)&address)->sin_port);
+}
+
+int rtmp_server_listen(struct rtmp_server *server, const char *address, uint16_t *ret_port) {
+    int fd, rc = open_socket(address, &fd);
+    if (rc)
+        return rc;
+    struct listener *listener = calloc(1, sizeof *listener);
+    if (!listener)
+        abort();
+    listener->server = server;
+    listener->fd = fd;
+    listener_resume(listener);
+    list_append(&server->listeners, &listener->link);
+    if (ret_port)
+        *ret_port = port_of(fd);
+    return 0;
+}
+
+/* --- life --- */
+
+struct rtmp_server *rtmp_server_create(struct loop *loop, struct ingest *ingest, const struct rtmp_limits *limits) {
+    struct rtmp_server *server = calloc(1, sizeof *server);
+    if (!server || !(server->scratch = malloc(SCRATCH_BYTES)))
+        abort();
+    server->loop = loop;
+    server->ingest = ingest;
+    server->limits = *limits;
+    list_init(&server->listeners);
+    list_init(&server->connections);
+    if (getrandom(&server->seed, sizeof server->seed, GRND_NONBLOCK) < 0)
+        server->seed = (uint64_t)loop_now_us(loop);
+    server->sweep_timer = loop_timer_create(loop, on_sweep, server);
+    loop_timer_set(server->sweep_timer, SWEEP_US);
+    return server;
+}
+
+uint32_t rtmp_server_connections(const struct rtmp_server *server) {
+    return server->count;
+}
+
+void rtmp_server_destroy(struct rtmp_server *server) {
+    if (!server)
+        return;
+    list_each(it, &server->listeners) listener_destroy(list_entry(it, struct listener, link));
+    list_each(it, &server->connections) connection_destroy(list_entry(it, struct connection, link));
+    loop_timer_destroy(server->sweep_timer);
+    free(server->scratch);
+    free(server);
+}

@@ -1,0 +1,24 @@
+/* RTMP listener: accepts publishers, one rtmp_session each, on libevent-driven sockets of the given loop. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ingest;
+struct loop;
+struct rtmp_server;
+
+struct rtmp_limits {
+    uint32_t connections_max;      /* more are closed at once, counted */
+    uint32_t handshake_timeout_ms; /* from accept to a granted publish */
+    uint32_t silence_timeout_ms;   /* a publisher of whom nothing at all is received for so long is closed */
+    uint32_t connection_bytes_max; /* memory of unfinished messages on one connection */
+};
+extern const struct rtmp_limits rtmp_limits_default;
+
+struct rtmp_server *rtmp_server_create(struct loop *loop, struct ingest *ingest, const struct rtmp_limits *limits);
+/* "[::]:1935". `ret_port` may be NULL. 0 or negative errno. */
+int rtmp_server_listen(struct rtmp_server *server, const char *address, uint16_t *ret_port);
+uint32_t rtmp_server_connections(const struct rtmp_server *server);
+/* Closes listeners and connections; their publishers are closed as not clean. NULL is allowed. */
+void rtmp_server_destroy(struct rtmp_server *server);
+void rtmp_server_metrics_register(void);

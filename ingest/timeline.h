@@ -1,0 +1,65 @@
+/* Timestamp repair: from a publisher's milliseconds to media time (UTC ticks) that a muxer can be given. Pure.
+ *
+ * The publisher's clock is mapped to UTC once, when it starts, and then left alone. Video is put on the exact grid of its
+ * frame rate while it keeps to it within the rounding of milliseconds, and otherwise keeps its own times with durations
+ * that are never over-declared; audio runs on its sample grid. In both, dts >= dts + duration of the frame before: what
+ * breaks that is moved forward or dropped, never passed on (libavformat would lose pts, see ingest/mux.h).
+ *
+ * A jump of the leading track (video, if there is any) by more than a second maps the clock anew: the caller begins a new
+ * segment with a discontinuity. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/media/record.h"
+
+enum { TIMELINE_VIDEO_HZ = 90000, TIMELINE_DELTAS = 16 };
+
+enum timeline_verdict {
+    TIMELINE_OK,
+    TIMELINE_BREAK, /* use it, but it doesn't continue what was before */
+    TIMELINE_DROP,  /* too late to be placed */
+};
+
+struct timeline_time {
+    int64_t dts_ts, pts_ts;
+    uint32_t duration_ts;
+};
+
+struct timeline_track {
+    uint32_t hz;
+    bool started;
+    int64_t end_ts;       /* dts + duration of the last frame */
+    int64_t last_raw_ms;
+    /* video */
+    uint32_t rate_milli;  /* nominal frames per 1000 s; 0: none, or given up */
+    int64_t anchor_ts;    /* a point of the grid */
+    uint32_t off_grid;    /* frames that did not fit, lately */
+    uint32_t deltas[TIMELINE_DELTAS], delta_count;
+    /* audio */
+    uint32_t frame_samples;
+};
+
+struct timeline {
+    int64_t base_us; /* UTC of the publisher's time 0 */
+    bool mapped, has_video;
+    struct timeline_track video, audio;
+    /* how late frames come against the mapping: minimum over blocks of time, so that queues on the way don't count */
+    int64_t block_end_us, block_min_us, before_min_us, drift_us;
+    uint64_t dropped, moved; /* for metrics */
+};
+
+/* `rate_milli` 0: unknown or variable. Without audio `sample_rate` is 0, without video `has_video` is false. */
+void timeline_init(struct timeline *timeline, bool has_video, uint32_t rate_milli, uint32_t sample_rate, uint32_t frame_samples);
+/* Maps `first_ms` of the publisher to `now_us` (UTC), or to `not_before_us` if that is later. */
+void timeline_map(struct timeline *timeline, int64_t first_ms, int64_t now_us, int64_t not_before_us);
+/* *ret_time is set unless dropped. `now_us`: UTC, when the frame arrived. */
+enum timeline_verdict timeline_frame(struct timeline *timeline, enum track_kind kind, int64_t dts_ms, int64_t pts_ms,
+                                     int64_t now_us, struct timeline_time *ret_time);
+/* The end of all tracks so far, UTC. */
+int64_t timeline_end_us(const struct timeline *timeline);
+/* What to add to media time to get capture time: the publisher's drift, in steps, 0 at first. */
+int64_t timeline_drift_us(const struct timeline *timeline);
+static inline int64_t timeline_us(int64_t ts, uint32_t hz) {
+    return ts / hz * 1000000 + ts % hz * 1000000 / hz;
+}

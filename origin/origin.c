@@ -1,0 +1,242 @@
+#include "origin/origin.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/loop.h"
+#include "common/base/map.h"
+#include "common/media/hub.h"
+
+/* Numbers begin at the time since 2025-01-01 in these units, so that they grow even when all state is lost. */
+enum { MSN_UNIT_US = 500000, PART_UNIT_US = 25000 };
+static const int64_t numbers_since_us = 1735689600ll * 1000000;
+
+struct claim {
+    struct origin *origin;
+    struct broadcast *broadcast; /* NULL: not granted, or lost */
+    char stream[STREAM_NAME_LEN], peer[64];
+    void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
+    void (*on_lost)(void *owner, const char *why);
+    void *owner;
+    struct loop_timer *decide_timer;
+};
+
+/* A stream that somebody writes or has just written. Ends with the grace time. */
+struct broadcast {
+    struct origin *origin;
+    char stream[STREAM_NAME_LEN];
+    struct claim *claim; /* the writer, NULL while it is away */
+    uint64_t epoch;
+    int64_t end_us;      /* media time of what was written */
+    int64_t written_us;  /* when, by the loop's clock */
+    bool opened;
+    struct loop_timer *grace_timer;
+};
+
+struct origin {
+    struct loop *loop;
+    struct hub *hub;
+    struct origin_settings settings;
+    struct map *broadcasts;
+};
+
+/* --- broadcasts --- */
+
+static void broadcast_destroy(struct broadcast *broadcast) {
+    map_remove(broadcast->origin->broadcasts, broadcast->stream);
+    loop_timer_destroy(broadcast->grace_timer);
+    free(broadcast);
+}
+
+static void write_state(struct broadcast *broadcast, enum stream_state state) {
+    if (!broadcast->opened)
+        return;
+    struct record *record = record_create(RECORD_STATE, broadcast->stream, broadcast->epoch);
+    record->state.state = state;
+    hub_write(broadcast->origin->hub, record);
+}
+
+static void on_grace_over(void *ctx) {
+    struct broadcast *broadcast = ctx;
+    log_info("stream_end", "stream", LOG_STR(broadcast->stream));
+    write_state(broadcast, STREAM_ENDED);
+    broadcast_destroy(broadcast);
+}
+
+static struct broadcast *broadcast_get(struct origin *origin, const char *stream) {
+    struct broadcast *broadcast = map_get(origin->broadcasts, stream);
+    if (broadcast)
+        return broadcast;
+    broadcast = calloc(1, sizeof *broadcast);
+    if (!broadcast)
+        abort();
+    broadcast->origin = origin;
+    strcpy(broadcast->stream, stream);
+    broadcast->grace_timer = loop_timer_create(origin->loop, on_grace_over, broadcast);
+    map_set(origin->broadcasts, stream, broadcast);
+    return broadcast;
+}
+
+/* --- grants --- */
+
+static uint64_t larger(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+static struct claim_grant grant_make(const struct broadcast *broadcast) {
+    struct stream *stream = store_find(hub_store(broadcast->origin->hub), broadcast->stream);
+    int64_t since_us = clock_utc_us() - numbers_since_us;
+    struct claim_grant grant = {.epoch = larger((stream ? stream->epoch : 0) + 1, (uint64_t)(clock_utc_us() / 1000)),
+                                .next_msn = (uint64_t)(since_us / MSN_UNIT_US),
+                                .next_part = (uint64_t)(since_us / PART_UNIT_US)};
+    grant.not_before_us = broadcast->end_us;
+    if (!stream || !stream->open)
+        return grant;
+    grant.init_versions = stream->init_versions;
+    grant.resumes = stream->state != STREAM_ENDED;
+    const struct segment *last = stream->segment_count ? stream->segments[stream->segment_count - 1] : NULL;
+    uint64_t next_msn = last ? last->published ? last->msn + 1 : last->msn : 0;
+    if (grant.resumes) {
+        grant.target_duration_ms = stream->open->open.target_duration_ms;
+        grant.part_target_us = stream->open->open.part_target_us;
+    }
+    if (last) {
+        grant.next_msn = grant.resumes ? next_msn : larger(next_msn, grant.next_msn);
+        grant.next_part = grant.resumes && stream->next_part ? stream->next_part : larger(stream->next_part, grant.next_part);
+        grant.discontinuity_sequence = last->discontinuity_sequence;
+    }
+    return grant;
+}
+
+static bool silent(const struct broadcast *broadcast) {
+    int64_t quiet_us = loop_now_us(broadcast->origin->loop) - broadcast->written_us;
+    return quiet_us > (int64_t)broadcast->origin->settings.silent_ms * 1000;
+}
+
+static void take_over(struct broadcast *broadcast, struct claim *claim) {
+    struct claim *old = broadcast->claim;
+    log_warn("publish_takeover", "stream", LOG_STR(broadcast->stream), "from", LOG_STR(old->peer), "by", LOG_STR(claim->peer));
+    old->broadcast = NULL;
+    broadcast->claim = NULL;
+    write_state(broadcast, STREAM_AWAY);
+    old->on_lost(old->owner, "taken over by another publisher while silent");
+}
+
+static void on_decide(void *ctx) {
+    struct claim *claim = ctx;
+    struct origin *origin = claim->origin;
+    struct broadcast *broadcast = broadcast_get(origin, claim->stream);
+    if (broadcast->claim && !silent(broadcast)) {
+        claim->on_result(claim->owner, CLAIM_BUSY, NULL);
+        return;
+    }
+    if (broadcast->claim)
+        take_over(broadcast, claim);
+    loop_timer_cancel(broadcast->grace_timer);
+    struct claim_grant grant = grant_make(broadcast);
+    broadcast->claim = claim;
+    broadcast->epoch = grant.epoch;
+    broadcast->written_us = loop_now_us(origin->loop);
+    claim->broadcast = broadcast;
+    claim->on_result(claim->owner, CLAIM_GRANTED, &grant);
+}
+
+/* --- the port --- */
+
+static void *port_claim(void *ctx, const char *stream, const char *peer,
+                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
+                        void (*on_lost)(void *owner, const char *why), void *owner) {
+    struct claim *claim = calloc(1, sizeof *claim);
+    if (!claim)
+        abort();
+    claim->origin = ctx;
+    snprintf(claim->stream, sizeof claim->stream, "%s", stream);
+    snprintf(claim->peer, sizeof claim->peer, "%s", peer);
+    claim->on_result = on_result;
+    claim->on_lost = on_lost;
+    claim->owner = owner;
+    claim->decide_timer = loop_timer_create(claim->origin->loop, on_decide, claim);
+    loop_timer_set(claim->decide_timer, 0);
+    return claim;
+}
+
+static void note_end(struct broadcast *broadcast, const struct record *record) {
+    if (record->type != RECORD_CHUNK)
+        return;
+    const struct stream *stream = store_find(hub_store(broadcast->origin->hub), broadcast->stream);
+    uint32_t hz = stream->open->open.tracks[record->chunk.track].timescale;
+    int64_t end_ts = record->chunk.dts_ts + record->chunk.duration_ts;
+    int64_t end_us = end_ts / hz * 1000000 + end_ts % hz * 1000000 / hz;
+    if (end_us > broadcast->end_us)
+        broadcast->end_us = end_us;
+}
+
+static int port_write(void *ctx, void *handle, struct record *record) {
+    struct origin *origin = ctx;
+    struct claim *claim = handle;
+    struct broadcast *broadcast = claim->broadcast;
+    if (!broadcast) {
+        record_unref(record);
+        return -ESTALE;
+    }
+    if (record->type != RECORD_STATE)
+        broadcast->written_us = loop_now_us(origin->loop);
+    record_ref(record);
+    int rc = hub_write(origin->hub, record);
+    if (!rc) {
+        broadcast->opened |= record->type == RECORD_OPEN;
+        note_end(broadcast, record);
+    }
+    record_unref(record);
+    return rc;
+}
+
+static void port_release(void *ctx, void *handle, bool clean) {
+    struct origin *origin = ctx;
+    struct claim *claim = handle;
+    struct broadcast *broadcast = claim->broadcast;
+    (void)clean; /* OBS says goodbye when its network breaks, too: both get the grace time */
+    if (broadcast) {
+        broadcast->claim = NULL;
+        write_state(broadcast, STREAM_AWAY);
+        loop_timer_set(broadcast->grace_timer, broadcast->opened ? (int64_t)origin->settings.grace_ms * 1000 : 0);
+    }
+    loop_timer_destroy(claim->decide_timer);
+    free(claim);
+}
+
+struct writer_port origin_port(struct origin *origin) {
+    return (struct writer_port){.ctx = origin, .claim = port_claim, .write = port_write, .release = port_release};
+}
+
+/* --- life cycle --- */
+
+struct origin *origin_create(struct loop *loop, struct hub *hub, const struct origin_settings *settings) {
+    struct origin *origin = calloc(1, sizeof *origin);
+    if (!origin)
+        abort();
+    *origin = (struct origin){.loop = loop, .hub = hub, .settings = *settings, .broadcasts = map_create()};
+    return origin;
+}
+
+static void destroy_one(void *ctx, const char *key, void *value) {
+    (void)ctx, (void)key;
+    broadcast_destroy(value);
+}
+
+void origin_destroy(struct origin *origin) {
+    if (!origin)
+        return;
+    map_each(origin->broadcasts, destroy_one, NULL);
+    map_destroy(origin->broadcasts);
+    free(origin);
+}
+
+const char *origin_publisher(const struct origin *origin, const char *stream) {
+    const struct broadcast *broadcast = map_get(origin->broadcasts, stream);
+    return broadcast && broadcast->claim ? broadcast->claim->peer : NULL;
+}

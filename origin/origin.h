@@ -1,0 +1,24 @@
+/* The origin role: the authority on streams. It grants claims to writers (and epochs with them), keeps numbers running over
+ * publishers that come and go, waits for a publisher to come back, and ends the stream when none does. What it accepts goes
+ * into the hub. One loop, the hub's. */
+#pragma once
+#include <stdint.h>
+
+#include "common/media/writer.h"
+
+struct hub;
+struct loop;
+struct origin;
+
+struct origin_settings {
+    uint32_t grace_ms;  /* how long a stream waits for its publisher */
+    uint32_t silent_ms; /* a writer that has written nothing for so long may be taken over */
+};
+
+struct origin *origin_create(struct loop *loop, struct hub *hub, const struct origin_settings *settings);
+/* All claims must be released. NULL is allowed. */
+void origin_destroy(struct origin *origin);
+/* What writers in this process use. */
+struct writer_port origin_port(struct origin *origin);
+/* Address of the stream's publisher, or NULL while there is none. */
+const char *origin_publisher(const struct origin *origin, const char *stream);

@@ -1,0 +1,545 @@
+#include "relay/viewer.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/loop.h"
+#include "common/base/map.h"
+#include "common/base/metrics.h"
+#include "common/http/server.h"
+#include "common/media/hub.h"
+#include "relay/page.h"
+#include "relay/query.h"
+#include "relay/render.h"
+#include "relay/target.h"
+
+enum {
+    HEADERS_MAX = 12,
+    SWEEP_INTERVAL_US = 100000,
+    ASK_AGAIN_US = 1000000,     /* the hub's answer is late: ask again */
+    IDLE_US = 30000000,         /* a stream that nobody asked for so long is not followed any more */
+    FIRST_PART_WAIT_US = 8000000, /* how long a stream that has just started may take to have a part */
+    WAIT_TARGETS = 3,           /* a held request is answered 503 after so many target durations (LL-078) */
+    AHEAD_SEGMENTS = 2,         /* _HLS_msn may be so far ahead (LL-075) */
+    WAITERS_MAX = 20000,        /* held requests of one worker */
+};
+
+/* A stream that this worker follows, or has asked the hub for. */
+struct follow {
+    bool known;
+    struct list parked; /* requests until the hub has answered */
+    int64_t used_us;
+};
+
+struct viewers {
+    struct loop *loop;
+    struct store *replica;
+    struct hub_client *client;
+    enum playlist_muxed muxed;
+    struct map *follows;
+    struct loop_timer *sweep_timer;
+    uint32_t waiting; /* parked and held requests */
+};
+
+/* A request under way: parked at its follow, held at the stream, or just being answered. */
+struct viewer {
+    struct viewers *viewers;
+    struct http_request *req;
+    struct target target;
+    struct hls_query query;
+    struct list parked_link;
+    struct waiter waiter;
+    bool held;
+};
+
+static struct metric metrics[] = {
+    {"weir_relay_requests_total", "kind=\"page\"", "Requests of viewers.", METRIC_COUNTER, 0},
+    {"weir_relay_requests_total", "kind=\"playlist\"", "Requests of viewers.", METRIC_COUNTER, 0},
+    {"weir_relay_requests_total", "kind=\"init\"", "Requests of viewers.", METRIC_COUNTER, 0},
+    {"weir_relay_requests_total", "kind=\"segment\"", "Requests of viewers.", METRIC_COUNTER, 0},
+    {"weir_relay_requests_total", "kind=\"part\"", "Requests of viewers.", METRIC_COUNTER, 0},
+    {"weir_relay_requests_held", NULL, "Requests that wait for media.", METRIC_GAUGE, 0},
+    {"weir_relay_requests_timed_out_total", NULL, "Held requests answered 503.", METRIC_COUNTER, 0},
+    {"weir_relay_streams_followed", NULL, "Streams that workers follow.", METRIC_GAUGE, 0},
+};
+enum { M_PAGE, M_PLAYLIST, M_INIT, M_SEGMENT, M_PART, M_HELD, M_TIMED_OUT, M_FOLLOWED };
+
+void viewers_metrics_register(void) {
+    metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
+
+/* --- answers --- */
+
+struct headers {
+    struct http_header items[HEADERS_MAX];
+    size_t count;
+    char cache_control[64], etag[64];
+};
+
+static void headers_add(struct headers *headers, const char *name, const char *value) {
+    headers->items[headers->count++] = (struct http_header){name, value};
+}
+
+/* What every answer carries, so that pages anywhere may play and measure. */
+static void headers_cors(struct headers *headers) {
+    headers->count = 0;
+    headers_add(headers, "Access-Control-Allow-Origin", "*");
+    headers_add(headers, "Access-Control-Expose-Headers", "Age, Date, Content-Length, Content-Range, ETag");
+    headers_add(headers, "Timing-Allow-Origin", "*");
+    headers_add(headers, "Cross-Origin-Resource-Policy", "cross-origin");
+}
+
+static void headers_cache(struct headers *headers, uint32_t seconds, bool immutable) {
+    snprintf(headers->cache_control, sizeof headers->cache_control, "max-age=%u%s", seconds, immutable ? ", immutable" : "");
+    headers_add(headers, "Cache-Control", headers->cache_control);
+}
+
+static void fail(struct http_request *req, int status, const char *detail, uint32_t cache_s) {
+    struct headers headers;
+    headers_cors(&headers);
+    headers_cache(&headers, cache_s, false);
+    if (status == 405)
+        headers_add(&headers, "Allow", "GET, HEAD, OPTIONS");
+    if (status == 503)
+        headers_add(&headers, "Retry-After", "1");
+    http_respond_error(req, status, detail, headers.items, headers.count);
+}
+
+static uint32_t target_s(const struct stream *stream) {
+    return (stream->open->open.target_duration_ms + 999) / 1000;
+}
+
+static void answer_preflight(struct http_request *req) {
+    struct headers headers;
+    headers_cors(&headers);
+    headers_add(&headers, "Access-Control-Allow-Methods", "GET, HEAD, OPTIONS");
+    headers_add(&headers, "Access-Control-Allow-Headers",
+                "Range, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status, Authorization");
+    headers_add(&headers, "Access-Control-Max-Age", "86400");
+    http_respond_slices(req, 204, headers.items, headers.count, NULL, 0, false);
+}
+
+static void answer_asset(struct http_request *req, const char *name) {
+    const struct page_asset *asset = page_asset_find(name);
+    if (!asset) {
+        fail(req, 404, "no such file", 1);
+        return;
+    }
+    bool gzip = asset->gzip.slice.blob && http_accepts_gzip(http_request_header(req, "accept-encoding"));
+    const struct page_body *body = gzip ? &asset->gzip : &asset->identity;
+    struct headers headers;
+    headers_cors(&headers);
+    headers_add(&headers, "Content-Type", asset->content_type);
+    headers_add(&headers, "ETag", body->etag);
+    headers_add(&headers, "Vary", "Accept-Encoding");
+    headers_add(&headers, "X-Content-Type-Options", "nosniff");
+    if (gzip)
+        headers_add(&headers, "Content-Encoding", "gzip");
+    if (asset->immutable)
+        headers_cache(&headers, 31536000, true);
+    else
+        headers_cache(&headers, 60, false);
+    if (asset->policy)
+        headers_add(&headers, "Content-Security-Policy", asset->policy);
+    http_respond_slices(req, 200, headers.items, headers.count, &body->slice, 1, false);
+}
+
+static void answer_redirect(struct http_request *req) {
+    struct headers headers;
+    char location[STREAM_NAME_LEN + 2];
+    const char *path = http_request_path(req);
+    headers_cors(&headers);
+    snprintf(location, sizeof location, "%s/", strrchr(path, '/') + 1); /* relative: right behind any prefix */
+    headers_add(&headers, "Location", location);
+    http_respond_slices(req, 301, headers.items, headers.count, NULL, 0, false);
+}
+
+/* --- playlists --- */
+
+static void answer_playlist(struct viewer *viewer, struct stream *stream) {
+    const struct target *target = &viewer->target;
+    enum render_kind kind = target->kind == TARGET_MULTIVARIANT ? RENDER_MULTIVARIANT
+                            : viewer->query.skip                 ? RENDER_DELTA
+                                                                 : RENDER_MEDIA;
+    bool gzip = http_accepts_gzip(http_request_header(viewer->req, "accept-encoding"));
+    struct blob *blob = render_playlist(stream, kind, target->variant, viewer->viewers->muxed, gzip);
+    if (!blob) {
+        fail(viewer->req, 404, "no such variant", target_s(stream));
+        return;
+    }
+    struct headers headers;
+    headers_cors(&headers);
+    headers_add(&headers, "Content-Type", "application/vnd.apple.mpegurl");
+    headers_add(&headers, "Vary", "Accept-Encoding");
+    if (gzip)
+        headers_add(&headers, "Content-Encoding", "gzip");
+    /* LL-086, LL-087. An ended playlist may come alive again under the same name, so it isn't kept long either. */
+    bool blocking = viewer->query.blocking && stream->state != STREAM_ENDED;
+    headers_cache(&headers, blocking ? 6 * target_s(stream) : target_s(stream) > 1 ? target_s(stream) / 2 : 1, false);
+    struct slice slice = {blob, 0, blob->len};
+    http_respond_slices(viewer->req, 200, headers.items, headers.count, &slice, 1, false);
+}
+
+/* --- media --- */
+
+static void media_headers(struct headers *headers, const struct stream *stream, const struct target *target, uint32_t mask) {
+    (void)stream;
+    headers_cors(headers);
+    bool video = mask & 1u && stream->open->open.tracks[0].kind == TRACK_VIDEO;
+    headers_add(headers, "Content-Type", video ? "video/mp4" : "audio/mp4");
+    headers_cache(headers, 3600, true); /* a number never stands for anything else again */
+    snprintf(headers->etag, sizeof headers->etag, "\"%d-%" PRIu64 "-%x\"", target->kind, target->number, mask);
+    headers_add(headers, "ETag", headers->etag);
+}
+
+struct gather {
+    struct slice *items;
+    size_t count, cap;
+};
+
+static void gather_chunks(struct gather *gather, const struct segment *segment, uint32_t track, uint32_t from, uint32_t count) {
+    for (uint32_t i = from; i < from + count && i < segment->chunks[track].count; i++) {
+        if (gather->count == gather->cap) {
+            gather->cap = gather->cap ? gather->cap * 2 : 64;
+            gather->items = realloc(gather->items, gather->cap * sizeof *gather->items);
+            if (!gather->items)
+                abort();
+        }
+        gather->items[gather->count++] = segment->chunks[track].items[i]->chunk.body;
+    }
+}
+
+static void gather_part(struct gather *gather, const struct segment *segment, const struct part *part, uint32_t mask) {
+    for (uint32_t t = 0; t < segment->open->open.track_count; t++)
+        if (mask & 1u << t)
+            gather_chunks(gather, segment, t, part->first_chunk[t], part->record->part.tracks[t].chunks);
+}
+
+static void answer_parts(struct viewer *viewer, struct stream *stream, const struct segment *segment, uint32_t from, uint32_t to) {
+    const struct record_open *open = &segment->open->open;
+    uint32_t mask = variant_parse(open, viewer->target.variant, strlen(viewer->target.variant));
+    if (!mask && variant_parse(&stream->open->open, viewer->target.variant, strlen(viewer->target.variant)))
+        mask = 1; /* an earlier publisher had fewer tracks: what there was, as the playlist says */
+    if (!mask) {
+        fail(viewer->req, 404, "no such variant", target_s(stream));
+        return;
+    }
+    struct gather gather = {0};
+    for (uint32_t p = from; p < to; p++)
+        gather_part(&gather, segment, &segment->parts[p], mask);
+    struct headers headers;
+    media_headers(&headers, stream, &viewer->target, mask);
+    http_respond_slices(viewer->req, 200, headers.items, headers.count, gather.items, gather.count, true);
+    free(gather.items);
+}
+
+static void answer_segment(struct viewer *viewer, struct stream *stream) {
+    const struct segment *segment = stream_segment(stream, viewer->target.number);
+    if (!segment || !segment->complete || !segment->published)
+        fail(viewer->req, 404, "no such segment", target_s(stream));
+    else
+        answer_parts(viewer, stream, segment, 0, segment->published);
+}
+
+static void answer_part(struct viewer *viewer, struct stream *stream) {
+    struct segment *segment;
+    const struct part *part = stream_part(stream, viewer->target.number, &segment);
+    if (!part) {
+        fail(viewer->req, 404, "no such part", target_s(stream));
+        return;
+    }
+    uint32_t index = (uint32_t)(part - segment->parts);
+    answer_parts(viewer, stream, segment, index, index + 1);
+}
+
+static void answer_init(struct viewer *viewer, struct stream *stream) {
+    struct blob *blob = viewer->target.number <= UINT32_MAX
+                            ? render_init(stream, viewer->target.variant, (uint32_t)viewer->target.number)
+                            : NULL;
+    if (!blob) {
+        fail(viewer->req, 404, "no such init segment", target_s(stream));
+        return;
+    }
+    struct headers headers;
+    uint32_t mask = variant_parse(&stream->open->open, viewer->target.variant, strlen(viewer->target.variant));
+    media_headers(&headers, stream, &viewer->target, mask);
+    /* Unlike segments an init's number may come again after all state was lost, with another broadcast. */
+    snprintf(headers.cache_control, sizeof headers.cache_control, "max-age=%u", 6 * target_s(stream));
+    snprintf(headers.etag, sizeof headers.etag, "\"i-%" PRIu64 "-%" PRIu64 "-%x\"", stream->epoch, viewer->target.number, mask);
+    struct slice slice = {blob, 0, blob->len};
+    http_respond_slices(viewer->req, 200, headers.items, headers.count, &slice, 1, true);
+}
+
+static void answer(struct viewer *viewer, struct stream *stream) {
+    switch (viewer->target.kind) {
+    case TARGET_MULTIVARIANT:
+    case TARGET_MEDIA:
+        answer_playlist(viewer, stream);
+        break;
+    case TARGET_INIT:
+        answer_init(viewer, stream);
+        break;
+    case TARGET_SEGMENT:
+        answer_segment(viewer, stream);
+        break;
+    default:
+        answer_part(viewer, stream);
+        break;
+    }
+}
+
+/* --- waiting --- */
+
+static void on_waited(struct waiter *waiter, struct stream *stream, bool timed_out) {
+    struct viewer *viewer = list_entry(waiter, struct viewer, waiter);
+    viewer->held = false;
+    viewer->viewers->waiting--;
+    metric_add(&metrics[M_HELD], -1);
+    if (timed_out) {
+        metric_add(&metrics[M_TIMED_OUT], 1);
+        fail(viewer->req, 503, "nothing new came in time", 4 * target_s(stream));
+    } else if (!stream_last_segment(stream)) {
+        fail(viewer->req, 404, "not live", 1);
+    } else {
+        answer(viewer, stream);
+    }
+}
+
+static void hold(struct viewer *viewer, struct stream *stream, enum wait_for what, uint64_t number, uint32_t index) {
+    struct viewers *viewers = viewer->viewers;
+    if (viewers->waiting >= WAITERS_MAX) {
+        fail(viewer->req, 503, "too many requests are waiting", 1);
+        return;
+    }
+    viewers->waiting++;
+    metric_add(&metrics[M_HELD], 1);
+    viewer->held = true;
+    int64_t wait_us = number ? (int64_t)WAIT_TARGETS * target_s(stream) * 1000000 : FIRST_PART_WAIT_US;
+    viewer->waiter = (struct waiter){
+        .what = what, .number = number, .index = index, .deadline_us = loop_now_us(viewers->loop) + wait_us, .fn = on_waited};
+    stream_wait(stream, &viewer->waiter);
+}
+
+/* The part that a playlist request names may be at most so far ahead: 3 parts, or 3 / PART-TARGET of them (LL-076). */
+static uint32_t advance_limit(const struct stream *stream) {
+    uint32_t part_us = stream->open->open.part_target_us;
+    return part_us < 1000000 ? 3000000 / part_us : 3;
+}
+
+static bool too_far_ahead(const struct stream *stream, const struct hls_query *query, const char **ret_why) {
+    const struct segment *last = stream_last_segment(stream);
+    *ret_why = "_HLS_msn is too far ahead";
+    if (query->msn > last->msn + AHEAD_SEGMENTS)
+        return true;
+    *ret_why = "_HLS_part is too far ahead";
+    uint32_t have = query->msn == last->msn ? last->published : 0;
+    return query->msn >= last->msn && query->part > have + advance_limit(stream);
+}
+
+static void serve_media_playlist(struct viewer *viewer, struct stream *stream) {
+    const struct hls_query *query = &viewer->query;
+    const char *why;
+    uint32_t mask = variant_parse(&stream->open->open, viewer->target.variant, strlen(viewer->target.variant));
+    if (!mask)
+        fail(viewer->req, 404, "no such variant", target_s(stream));
+    else if (!query->blocking || stream->state == STREAM_ENDED || stream_has_part(stream, query->msn, query->part))
+        answer_playlist(viewer, stream);
+    else if (too_far_ahead(stream, query, &why))
+        fail(viewer->req, 400, why, 4 * target_s(stream));
+    else
+        hold(viewer, stream, WAIT_PLAYLIST, query->msn, query->part);
+}
+
+static void serve(struct viewer *viewer, struct stream *stream) {
+    if (!stream_last_segment(stream)) {
+        if (stream->state == STREAM_ENDED)
+            fail(viewer->req, 404, "not live", 1);
+        else
+            hold(viewer, stream, WAIT_PLAYLIST, 0, 0); /* starting: the first part is on its way */
+    } else if (viewer->target.kind == TARGET_MEDIA) {
+        serve_media_playlist(viewer, stream);
+    } else if (viewer->target.kind == TARGET_PART && viewer->target.number == stream->next_part &&
+               stream->state != STREAM_ENDED) {
+        hold(viewer, stream, WAIT_PART, viewer->target.number, 0); /* the preload hint (LL-052) */
+    } else {
+        answer(viewer, stream);
+    }
+}
+
+/* --- following --- */
+
+static void park(struct viewer *viewer, struct follow *follow) {
+    list_append(&follow->parked, &viewer->parked_link);
+    viewer->viewers->waiting++;
+}
+
+static void unpark(struct viewer *viewer) {
+    list_remove(&viewer->parked_link);
+    viewer->viewers->waiting--;
+}
+
+static void on_request_close(void *ctx) {
+    struct viewer *viewer = ctx;
+    if (!list_empty(&viewer->parked_link))
+        unpark(viewer);
+    if (viewer->held) {
+        waiter_cancel(&viewer->waiter);
+        viewer->viewers->waiting--;
+        metric_add(&metrics[M_HELD], -1);
+    }
+    free(viewer);
+}
+
+static void handle_stream(struct viewers *viewers, struct viewer *viewer) {
+    struct follow *follow = map_get(viewers->follows, viewer->target.stream);
+    struct stream *stream = follow && follow->known ? store_find(viewers->replica, viewer->target.stream) : NULL;
+    if (stream) {
+        follow->used_us = loop_now_us(viewers->loop);
+        serve(viewer, stream);
+        return;
+    }
+    if (viewers->waiting >= WAITERS_MAX) {
+        fail(viewer->req, 503, "too many requests are waiting", 1);
+        return;
+    }
+    if (!follow) {
+        follow = calloc(1, sizeof *follow);
+        if (!follow)
+            abort();
+        list_init(&follow->parked);
+        map_set(viewers->follows, viewer->target.stream, follow);
+        metric_add(&metrics[M_FOLLOWED], 1);
+    }
+    if (follow->known || list_empty(&follow->parked)) {
+        follow->known = false;
+        hub_client_follow(viewers->client, viewer->target.stream);
+    }
+    follow->used_us = loop_now_us(viewers->loop);
+    park(viewer, follow);
+}
+
+static void follow_drop(struct viewers *viewers, const char *stream, struct follow *follow) {
+    map_remove(viewers->follows, stream);
+    metric_add(&metrics[M_FOLLOWED], -1);
+    free(follow);
+}
+
+void viewers_answer(struct viewers *viewers, const char *name, bool known) {
+    struct follow *follow = map_get(viewers->follows, name);
+    if (!follow)
+        return;
+    struct stream *stream = known ? store_find(viewers->replica, name) : NULL;
+    follow->known = stream;
+    struct list parked; /* theirs alone: answering one may bring the next of its connection */
+    list_init(&parked);
+    list_each(it, &follow->parked) {
+        list_remove(it);
+        list_append(&parked, it);
+    }
+    if (!stream)
+        follow_drop(viewers, name, follow);
+    while (!list_empty(&parked)) {
+        struct viewer *viewer = list_entry(parked.next, struct viewer, parked_link);
+        unpark(viewer);
+        if (stream)
+            serve(viewer, stream);
+        else
+            fail(viewer->req, 404, "not live", 1);
+    }
+}
+
+static void metric_request(enum target_kind kind) {
+    static const int metric_of[] = {[TARGET_MULTIVARIANT] = M_PLAYLIST, [TARGET_MEDIA] = M_PLAYLIST, [TARGET_INIT] = M_INIT,
+                                    [TARGET_SEGMENT] = M_SEGMENT, [TARGET_PART] = M_PART};
+    metric_add(&metrics[metric_of[kind]], 1);
+}
+
+/* What needs no stream. */
+static bool handle_fixed(struct http_request *req, const struct target *target) {
+    enum http_method method = http_request_method(req);
+    if (method == HTTP_OPTIONS)
+        answer_preflight(req);
+    else if (method != HTTP_GET && method != HTTP_HEAD)
+        fail(req, 405, NULL, 0);
+    else if (target->kind == TARGET_NONE)
+        fail(req, 404, NULL, 1);
+    else if (target->kind == TARGET_PAGE_SLASH)
+        answer_redirect(req);
+    else if (target->kind == TARGET_PAGE || target->kind == TARGET_ASSET)
+        answer_asset(req, target->kind == TARGET_PAGE ? "index.html" : target->file);
+    else
+        return false;
+    return true;
+}
+
+void viewers_handle(void *ctx, struct http_request *req) {
+    struct viewers *viewers = ctx;
+    struct target target = target_parse(http_request_path(req));
+    if (handle_fixed(req, &target))
+        return;
+    struct hls_query query = {0};
+    const char *why;
+    if (target.kind == TARGET_MEDIA && hls_query_parse(http_request_query(req), &query, &why)) {
+        fail(req, 400, why, 1);
+        return;
+    }
+    metric_request(target.kind);
+    struct viewer *viewer = calloc(1, sizeof *viewer);
+    if (!viewer)
+        abort();
+    *viewer = (struct viewer){.viewers = viewers, .req = req, .target = target, .query = query};
+    list_init(&viewer->parked_link);
+    list_init(&viewer->waiter.link);
+    http_request_on_close(req, on_request_close, viewer);
+    handle_stream(viewers, viewer);
+}
+
+/* --- time --- */
+
+static void sweep_follow(void *ctx, const char *name, void *value) {
+    struct viewers *viewers = ctx;
+    struct follow *follow = value;
+    const struct stream *stream = store_find(viewers->replica, name);
+    int64_t now_us = loop_now_us(viewers->loop);
+    if (!list_empty(&follow->parked) && now_us - follow->used_us > ASK_AGAIN_US) {
+        follow->used_us = now_us;
+        hub_client_follow(viewers->client, name);
+    }
+    bool idle = now_us - follow->used_us > IDLE_US && list_empty(&follow->parked);
+    if (!idle || (stream && !list_empty(&stream->waiters)))
+        return;
+    hub_client_unfollow(viewers->client, name);
+    follow_drop(viewers, name, follow);
+}
+
+static void on_sweep(void *ctx) {
+    struct viewers *viewers = ctx;
+    store_time_out(viewers->replica, loop_now_us(viewers->loop));
+    map_each(viewers->follows, sweep_follow, viewers);
+    loop_timer_set(viewers->sweep_timer, SWEEP_INTERVAL_US);
+}
+
+struct viewers *viewers_create(struct loop *loop, struct store *replica, struct hub_client *client, enum playlist_muxed muxed) {
+    struct viewers *viewers = calloc(1, sizeof *viewers);
+    if (!viewers)
+        abort();
+    *viewers = (struct viewers){.loop = loop, .replica = replica, .client = client, .muxed = muxed, .follows = map_create()};
+    viewers->sweep_timer = loop_timer_create(loop, on_sweep, viewers);
+    loop_timer_set(viewers->sweep_timer, SWEEP_INTERVAL_US);
+    return viewers;
+}
+
+static void destroy_follow(void *ctx, const char *name, void *value) {
+    follow_drop(ctx, name, value);
+}
+
+void viewers_destroy(struct viewers *viewers) {
+    if (!viewers)
+        return;
+    map_each(viewers->follows, destroy_follow, viewers);
+    map_destroy(viewers->follows);
+    loop_timer_destroy(viewers->sweep_timer);
+    free(viewers);
+}

@@ -1,0 +1,20 @@
+/* What viewers ask for, on one worker: the page, playlists, init segments, segments and parts. Requests for a stream that
+ * the worker doesn't follow yet wait for the hub's answer; blocking reloads and hinted parts wait in the replica. */
+#pragma once
+#include <stdbool.h>
+
+#include "common/media/playlist.h"
+
+struct http_request;
+struct hub_client;
+struct loop;
+struct viewers;
+
+struct viewers *viewers_create(struct loop *loop, struct store *replica, struct hub_client *client, enum playlist_muxed muxed);
+/* The HTTP server is gone by then, and with it all requests. NULL is allowed. */
+void viewers_destroy(struct viewers *viewers);
+/* http_handler_fn. */
+void viewers_handle(void *ctx, struct http_request *req);
+/* What the hub says of a stream that was asked for. */
+void viewers_answer(struct viewers *viewers, const char *stream, bool known);
+void viewers_metrics_register(void);

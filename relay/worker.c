@@ -1,0 +1,98 @@
+#include "relay/worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "common/base/loop.h"
+#include "common/base/mailbox.h"
+#include "common/media/hub.h"
+#include "relay/render.h"
+#include "relay/viewer.h"
+
+enum { COMMANDS_MAX = 16 };
+
+struct worker {
+    struct loop *loop;
+    struct store *replica;
+    struct hub_client *client;
+    struct viewers *viewers;
+    struct http_server *http;
+    struct mailbox *commands;
+    pthread_t thread;
+    bool started;
+};
+
+static void on_command(void *ctx, void *message) {
+    struct worker *worker = ctx;
+    (void)message; /* there is only one: drain */
+    http_server_drain(worker->http);
+}
+
+static void on_answer(void *ctx, const char *stream, bool known) {
+    struct worker *worker = ctx;
+    viewers_answer(worker->viewers, stream, known);
+}
+
+struct worker *worker_create(struct hub *hub, const struct worker_settings *settings) {
+    struct worker *worker = calloc(1, sizeof *worker);
+    if (!worker)
+        abort();
+    struct store_settings store = {.window_us = settings->window_us,
+                                   .bytes_max = settings->bytes_max,
+                                   .streams_max = settings->streams_max,
+                                   .cache_free = render_cache_free};
+    worker->loop = loop_create();
+    worker->replica = store_create(&store);
+    worker->commands = mailbox_create(worker->loop, COMMANDS_MAX, on_command, NULL, worker);
+    worker->client = hub_client_create(hub, worker->loop, worker->replica, on_answer, worker);
+    if (!worker->client) {
+        worker_destroy(worker);
+        return NULL;
+    }
+    worker->viewers = viewers_create(worker->loop, worker->replica, worker->client, settings->muxed);
+    worker->http = http_server_create(worker->loop, &settings->http, viewers_handle, worker->viewers);
+    return worker;
+}
+
+int worker_listen(struct worker *worker, const char *address, uint16_t *ret_port) {
+    return http_server_listen(worker->http, address, true, ret_port);
+}
+
+static void *run(void *ctx) {
+    struct worker *worker = ctx;
+    loop_run(worker->loop);
+    return NULL;
+}
+
+int worker_start(struct worker *worker) {
+    sigset_t all, before; /* signals are the main thread's */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&worker->thread, NULL, run, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    worker->started = !rc;
+    return -rc;
+}
+
+void worker_drain(struct worker *worker) {
+    static char drain;
+    mailbox_post(worker->commands, &drain);
+}
+
+void worker_destroy(struct worker *worker) {
+    if (!worker)
+        return;
+    if (worker->started) {
+        loop_stop(worker->loop);
+        pthread_join(worker->thread, NULL);
+    }
+    http_server_destroy(worker->http);
+    viewers_destroy(worker->viewers);
+    hub_client_destroy(worker->client);
+    mailbox_destroy(worker->commands);
+    store_destroy(worker->replica);
+    loop_destroy(worker->loop);
+    free(worker);
+}

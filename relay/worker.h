@@ -1,0 +1,28 @@
+/* A worker: one thread, one event loop, its own listeners on the viewers' addresses, its own replica of the streams that its
+ * viewers watch. Workers share nothing but blobs. */
+#pragma once
+#include <stdint.h>
+
+#include "common/http/server.h"
+#include "common/media/playlist.h"
+
+struct hub;
+struct worker;
+
+struct worker_settings {
+    struct http_limits http;
+    enum playlist_muxed muxed;
+    int64_t window_us; /* of the store */
+    size_t bytes_max;
+    uint32_t streams_max;
+};
+
+/* On the hub's thread; the worker runs from worker_start on. NULL when it can't be made. */
+struct worker *worker_create(struct hub *hub, const struct worker_settings *settings);
+/* Before worker_start. 0 or negative errno. */
+int worker_listen(struct worker *worker, const char *address, uint16_t *ret_port);
+int worker_start(struct worker *worker);
+/* Any thread: no new connections; the worker's idle ones close. */
+void worker_drain(struct worker *worker);
+/* Stops the thread and frees everything. On the hub's thread. NULL is allowed. */
+void worker_destroy(struct worker *worker);

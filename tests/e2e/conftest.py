@@ -1,0 +1,127 @@
+"""Fixtures of the end-to-end tests. Run them by `pytest tests/e2e`; WEIR_BIN names the binary (default build/weir).
+
+weir          a node with all roles and the default settings (see harness.ALL_ROLES), for this test alone
+shared_weir   the same for all tests of a module, which keep apart by their streams' names: for tests that only publish,
+              ask and play
+start_weir    start_weir({"origin": {"grace_s": 2}}, env={…}) starts a node with other settings, as often as wanted
+stream        a name for a stream that no other test uses: "live/test-publish-and-play-30"
+publish       publish(url, **options) starts an ffmpeg publisher (publishers.Publisher) and stops it after the test
+publish_clock the same for the instrument that draws the clock into the picture (publishers.ClockPublisher)
+open_page     open_page(url, **options) opens the page in Chromium (viewer.Viewer) and closes it after the test
+
+A node is told to stop after the test, and the test fails when it doesn't end by itself with status 0 or when a sanitizer
+has something to say. What the node logged is printed with a failing test.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import harness
+import publishers
+import viewer
+
+# Sixty seconds of continuity are for the bench; here is what tools/test can afford.
+CONTINUITY_S = int(os.environ.get("WEIR_CONTINUITY_S", "20"))
+
+
+def pytest_configure(config):
+    if not harness.WEIR_BIN.exists():
+        pytest.exit(f"no binary at {harness.WEIR_BIN}: build it, or name it by WEIR_BIN", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def instruments():
+    """The folder of the built instruments."""
+    return harness.INSTRUMENTS
+
+
+def print_log(node):
+    print(f"--- {node.config or 'default settings'}: log of weir\n{node.log.text[-20000:]}", file=sys.stderr)
+
+
+@pytest.fixture
+def start_weir(tmp_path):
+    nodes = []
+
+    def start(config=None, env=None):
+        node = harness.Node(tmp_path / f"weir-{len(nodes)}", config or {}, env or {})
+        nodes.append(node)
+        return node.start()
+
+    yield start
+    finish_nodes(nodes)
+
+
+def finish_nodes(nodes):
+    """All are stopped, whatever the first of them has to say."""
+    problems = []
+    for node in nodes:
+        if not hasattr(node, "process"):
+            continue
+        try:
+            if node.process.returncode is None:
+                node.stop()
+            node.check_log()
+        except AssertionError as problem:
+            problems.append(str(problem))
+        print_log(node)
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def weir(start_weir):
+    return start_weir()
+
+
+@pytest.fixture(scope="module")
+def shared_weir(tmp_path_factory):
+    node = harness.Node(tmp_path_factory.mktemp("weir"))
+    yield node.start()
+    finish_nodes([node])
+
+
+@pytest.fixture
+def stream(request):
+    return "live/" + re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().replace("_", "-")).strip("-")
+
+
+@pytest.fixture
+def publish(tmp_path):
+    yield from publishers_of(publishers.Publisher, tmp_path)
+
+
+@pytest.fixture
+def publish_clock(tmp_path):
+    yield from publishers_of(publishers.ClockPublisher, tmp_path)
+
+
+def publishers_of(kind, folder: Path):
+    started = []
+
+    def start(url, **options):
+        publisher = kind(url, folder / f"{kind.__name__.lower()}-{len(started)}.log", **options)
+        started.append(publisher)
+        return publisher
+
+    yield start
+    for publisher in started:
+        publisher.stop()
+        print(f"--- {publisher.url}: log of the publisher\n{publisher.log_text[-4000:]}", file=sys.stderr)
+
+
+@pytest.fixture
+def open_page():
+    pages = []
+
+    def start(url, **options):
+        page = viewer.Viewer(url, **options)
+        pages.append(page)
+        return page
+
+    yield start
+    for page in pages:
+        page.close()

@@ -1,0 +1,460 @@
+#include "conf/conf.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/buf.h"
+#include "conf/schema.h"
+
+#define ROLES "http: {listen: [\"[::]:8080\"]}\ningest: {rtmp: {listen: [\"[::]:1935\"]}}\norigin: {}\nrelay: {}\n"
+
+static struct buf errors;
+
+static const char *error_text(void) {
+    buf_append(&errors, "", 1);
+    return (const char *)buf_head(&errors);
+}
+
+static struct conf *parse_len(const char *text, size_t len) {
+    buf_finish(&errors);
+    buf_init(&errors, 64 << 10);
+    return conf_parse("f", text, len, &errors);
+}
+
+static struct conf *parse(const char *text) {
+    return parse_len(text, strlen(text));
+}
+
+static struct conf *parse_good(const char *text) {
+    struct conf *conf = parse(text);
+    if (!conf)
+        print_error("%s", error_text());
+    assert_non_null(conf);
+    assert_int_equal(buf_len(&errors), 0);
+    return conf;
+}
+
+static void assert_refused(const char *text, const char *message) {
+    struct conf *conf = parse(text);
+    assert_null(conf);
+    assert_string_equal(error_text(), message);
+}
+
+static void assert_refused_with(const char *text, const char *part) {
+    struct conf *conf = parse(text);
+    assert_null(conf);
+    const char *line = error_text();
+    if (!strstr(line, part))
+        print_error("%s", line);
+    assert_non_null(strstr(line, part));
+}
+
+static unsigned error_lines(void) {
+    unsigned lines = 0;
+    for (size_t i = 0; i < buf_len(&errors); i++)
+        lines += buf_head(&errors)[i] == '\n';
+    return lines;
+}
+
+static char *read_whole(const char *path) {
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    char *text = calloc(1, 1 << 20);
+    assert_non_null(text);
+    assert_true(fread(text, 1, (1 << 20) - 1, f) > 0);
+    fclose(f);
+    return text;
+}
+
+static void without_a_file_all_roles_are_on_the_default_ports(void **state) {
+    (void)state;
+    struct conf *conf = conf_create_default();
+    assert_true(conf->ingest_on && conf->origin_on && conf->relay_on);
+    assert_int_equal(conf->http.listen.count, 1);
+    assert_string_equal(conf->http.listen.items[0], "[::]:8080");
+    assert_string_equal(conf->admin.listen, "127.0.0.1:8081");
+    assert_int_equal(conf->ingest.rtmp_listen.count, 1);
+    assert_string_equal(conf->ingest.rtmp_listen.items[0], "[::]:1935");
+    assert_int_equal(conf->live.segment_ms, 2000);
+    assert_int_equal(conf->live.part_ms, 200);
+    assert_int_equal(conf->origin.window_s, 30);
+    assert_int_equal(conf->origin.grace_s, 10);
+    assert_int_equal(conf->auth.publish_keys.count, 0);
+    assert_int_equal(conf->log.level, CONF_INFO);
+    assert_true(strlen(conf->node) > 0);
+    assert_null(conf->region);
+    conf_destroy(conf);
+}
+
+static void with_a_file_only_what_it_names_is_on(void **state) {
+    (void)state;
+    struct conf *conf = parse_good("origin:\n");
+    assert_true(conf->origin_on);
+    assert_false(conf->ingest_on || conf->relay_on);
+    assert_int_equal(conf->http.listen.count, 0);
+    assert_int_equal(conf->ingest.rtmp_listen.count, 0);
+    assert_null(conf->admin.listen);
+    assert_int_equal(conf->origin.window_s, 30);
+    conf_destroy(conf);
+}
+
+static void every_kind_of_value_arrives(void **state) {
+    (void)state;
+    struct conf *conf = parse_good("node: edge-sg-1\nregion: 'ap-southeast'\n"
+                                   "http:\n  listen:\n  - \"127.0.0.1:0\"\n  - '[::1]:65535'\n  workers: 3\n"
+                                   "admin: {listen: '127.0.0.1:8081'}\n"
+                                   "ingest: {rtmp: {listen: ['[::]:1935'], connections_max: 7}}\n"
+                                   "origin: {memory_mb: 1048576, window_s: 60}\nrelay:\n"
+                                   "hls: {muxed: never}\nlog: {level: debug, format: json}\n"
+                                   "auth: {publish: {keys: [plain, \"live/show:secret\", '*:a:b', live/x*:k]}}\n");
+    assert_string_equal(conf->node, "edge-sg-1");
+    assert_string_equal(conf->region, "ap-southeast");
+    assert_int_equal(conf->http.listen.count, 2);
+    assert_string_equal(conf->http.listen.items[1], "[::1]:65535");
+    assert_int_equal(conf->http.workers, 3);
+    assert_int_equal(conf->ingest.rtmp_connections_max, 7);
+    assert_int_equal(conf->origin.memory_mb, 1048576);
+    assert_int_equal(conf->hls.muxed, CONF_MUXED_NEVER);
+    assert_int_equal(conf->log.level, CONF_DEBUG);
+    assert_int_equal(conf->log.format, CONF_JSON);
+    assert_int_equal(conf->auth.publish_keys.count, 4);
+    assert_string_equal(conf->auth.publish_keys.items[1], "live/show:secret");
+    conf_destroy(conf);
+}
+
+static void sample_file_is_what_no_file_does(void **state) {
+    (void)state;
+    buf_finish(&errors);
+    buf_init(&errors, 64 << 10);
+    struct conf *conf = conf_load("conf/weir.yaml", &errors), *plain = conf_create_default();
+    if (!conf)
+        print_error("%s", error_text());
+    assert_non_null(conf);
+    assert_true(conf->ingest_on && conf->origin_on && conf->relay_on);
+    assert_string_equal(conf->http.listen.items[0], plain->http.listen.items[0]);
+    assert_string_equal(conf->admin.listen, plain->admin.listen);
+    for (size_t i = 0; i < schema_count; i++)
+        if (schema_settings[i].type == SETTING_INT || schema_settings[i].type == SETTING_ENUM)
+            assert_memory_equal((char *)conf + schema_settings[i].offset, (char *)plain + schema_settings[i].offset,
+                                schema_settings[i].size);
+    conf_destroy(conf);
+    conf_destroy(plain);
+}
+
+static void sample_file_names_every_setting(void **state) {
+    (void)state;
+    char *text = read_whole("conf/weir.yaml"), key[80];
+    for (size_t i = 0; i < schema_count; i++) {
+        const char *dot = strrchr(schema_settings[i].path, '.');
+        snprintf(key, sizeof key, "%s:", dot ? dot + 1 : schema_settings[i].path);
+        if (!strstr(text, key))
+            fail_msg("conf/weir.yaml lacks %s", schema_settings[i].path);
+    }
+    free(text);
+}
+
+/* WEIR_RENEW_DOCS=1 writes the page instead. */
+static void settings_page_is_fresh(void **state) {
+    (void)state;
+    struct buf out;
+    buf_init(&out, 1 << 20);
+    conf_print_reference(&out);
+    if (getenv("WEIR_RENEW_DOCS")) {
+        FILE *f = fopen("docs/settings.md", "wb");
+        assert_non_null(f);
+        assert_int_equal(fwrite(buf_head(&out), 1, buf_len(&out), f), buf_len(&out));
+        fclose(f);
+    }
+    char *page = read_whole("docs/settings.md");
+    if (strlen(page) != buf_len(&out) || memcmp(page, buf_head(&out), buf_len(&out)) != 0)
+        fail_msg("docs/settings.md is stale; to renew it: WEIR_RENEW_DOCS=1 meson test -C build conf");
+    free(page);
+    buf_finish(&out);
+}
+
+static void unknown_key_is_refused_with_the_likely_one(void **state) {
+    (void)state;
+    assert_refused("origin:\n  windows_s: 30\n",
+                   "f:2: unknown key \"windows_s\" in \"origin\", did you mean \"window_s\"?\n");
+    assert_refused("origin: {}\nlgo: {}\n", "f:2: unknown key \"lgo\", did you mean \"log\"?\n");
+    assert_refused("origin: {}\nwindow_s: 30\n",
+                   "f:2: unknown key \"window_s\", did you mean \"window_s\" in \"origin\"?\n");
+    assert_refused("origin: {region: x}\n",
+                   "f:1: unknown key \"region\" in \"origin\", did you mean \"region\" at the top?\n");
+    assert_refused("log: {nonsense: [1, {a: 2}]}\norigin: {}\n",
+                   "f:1: unknown key \"nonsense\" in \"log\", one of level, format would be right\n");
+    assert_refused_with("origin.window_s: 30\n", "f:1: unknown key \"origin.window_s\", did you mean \"window_s\" in");
+}
+
+static void key_that_is_no_text_is_refused(void **state) {
+    (void)state;
+    assert_refused_with("[a, b]: 1\norigin: {}\n", "f:1: the key is a list");
+    assert_refused_with("origin: {{a: 1}: 2}\n", "f:1: the key is a section in \"origin\"");
+    assert_refused_with("\"origin\\0x\": {}\n", "f:1: unknown key \"origin?x\"");
+}
+
+static void wrong_type_is_refused(void **state) {
+    (void)state;
+    assert_refused("origin:\n  window_s: abc\n",
+                   "f:2: origin.window_s is \"abc\", a number from 7 to 3600 (s) would be right\n");
+    assert_refused("origin:\n  window_s: [30]\n",
+                   "f:2: origin.window_s is a list, a number from 7 to 3600 (s) would be right\n");
+    assert_refused("origin:\n  window_s: {a: 1}\n",
+                   "f:2: origin.window_s is a section, a number from 7 to 3600 (s) would be right\n");
+    assert_refused("origin:\n  window_s:\n",
+                   "f:2: origin.window_s is empty, a number from 7 to 3600 (s) would be right\n");
+    assert_refused("origin:\n  window_s: \"30\"\n",
+                   "f:2: origin.window_s is \"30\", a number from 7 to 3600 (s) without quotes would be right\n");
+    assert_refused_with("http: {listen: \"[::]:8080\"}\n", "f:1: http.listen is \"[::]:8080\", a list of");
+    assert_refused_with("http: [1]\n", "f:1: http is no section");
+    assert_refused_with("relay: true\n", "f:1: relay is no section");
+    assert_refused_with("- a\n- b\n", "f:1: the file is no section");
+}
+
+static void numbers_out_of_range_are_refused(void **state) {
+    (void)state;
+    static const char *const bad[] = {"6",         "3601", "-30",
+                                      "030",       "0x1e", "30.5",
+                                      "3_0",       "1e2",  "99999999999999999999999999",
+                                      "4294967326"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char text[100];
+        snprintf(text, sizeof text, "origin: {window_s: %s}\n", bad[i]);
+        assert_refused_with(text, "a number from 7 to 3600 (s) would be right\n");
+    }
+}
+
+static void bounds_themselves_are_accepted(void **state) {
+    (void)state;
+    for (size_t i = 0; i < schema_count; i++) {
+        if (schema_settings[i].type != SETTING_INT)
+            continue;
+        assert_true(schema_settings[i].min < schema_settings[i].max);
+        assert_true(schema_settings[i].size == 8 || schema_settings[i].max <= UINT32_MAX);
+    }
+    conf_destroy(parse_good("live: {segment_ms: 1000, part_ms: 50}\norigin: {window_s: 7, grace_s: 0}\n"));
+    conf_destroy(parse_good("live: {segment_ms: 10000, part_ms: 2000}\norigin: {window_s: 3600, grace_s: 600}\n"));
+}
+
+static void word_that_is_no_choice_is_refused(void **state) {
+    (void)state;
+    assert_refused("log: {level: loud}\norigin: {}\n",
+                   "f:1: log.level is \"loud\", one of debug, info, warn, error would be right\n");
+    assert_refused_with("log: {level: INFO}\norigin: {}\n", "f:1: log.level is \"INFO\"");
+}
+
+static void bad_address_is_refused(void **state) {
+    (void)state;
+    static const char *const bad[] = {"8080",          ":8080",         "localhost:80", "[::]",           "::1:8080x",
+                                      "127.0.0.1",     "127.0.0.1:",    "127.0.0.1:x",  "1.2.3:80",       "[::1:80",
+                                      "[127.0.0.1]:1", "1.2.3.4:65536", "1.2.3.4:-1",   "[fe80::1%lo]:1", "*:80",
+                                      "[]:80",         "[:80",          " 1.2.3.4:80"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char text[100];
+        snprintf(text, sizeof text, "origin: {}\nadmin: {listen: \"%s\"}\n", bad[i]);
+        assert_refused_with(text, "would be right\n");
+        assert_refused_with(text, "f:2: admin.listen is \"");
+    }
+}
+
+static void bad_publish_key_is_refused_without_showing_it(void **state) {
+    (void)state;
+    static const char *const bad[] = {"\"two words\"",   "\"\"",           "\"live/show:\"",   "\":secret\"",
+                                      "\"li*e:secret\"", "\"a b:secret\"", "\"tab\\tsecret\"", "\"null\\0secret\"",
+                                      "\"sécret\""};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char text[100];
+        snprintf(text, sizeof text, "origin: {}\nauth:\n  publish:\n    keys: [%s]\n", bad[i]);
+        assert_refused_with(text, "f:4: auth.publish.keys is not acceptable, a list of");
+        assert_null(strstr(error_text(), "secret"));
+    }
+}
+
+static void key_given_twice_is_refused(void **state) {
+    (void)state;
+    assert_refused("origin:\n  window_s: 30\n  window_s: 40\n",
+                   "f:3: origin.window_s is given again (first on line 2), once would be right\n");
+    assert_refused("origin: {}\nlog: {level: info}\nlog: {format: json}\n",
+                   "f:3: log is given again (first on line 2), once would be right\n");
+    assert_refused("origin: {}\norigin: {window_s: 40}\n",
+                   "f:2: origin is given again (first on line 1), once would be right\n");
+}
+
+static void item_given_twice_is_refused(void **state) {
+    (void)state;
+    assert_refused_with("origin: {}\nauth: {publish: {keys: [a, b, a]}}\n", "f:2: auth.publish.keys has an item twice");
+}
+
+static void list_of_too_many_items_is_refused(void **state) {
+    (void)state;
+    char text[2000] = "origin: {}\nauth: {publish: {keys: [";
+    for (int i = 0; i < CONF_LIST_MAX + 1; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "k%d, ", i);
+    strcat(text, "]}}\n");
+    assert_refused_with(text, "f:2: auth.publish.keys has too many items, at most 64 would be right");
+}
+
+static void broken_yaml_is_refused_with_its_line(void **state) {
+    (void)state;
+    assert_refused_with("origin: {}\nlog: {level: info\n", "broken YAML: did not find expected ',' or '}'");
+    assert_refused_with("origin:\n\twindow_s: 30\n", "f:2: broken YAML: ");
+    assert_refused_with("origin: {}\nnode: \"abc\n", "f:3: broken YAML: ");
+    assert_refused_with("origin: {}\n\nnode: \xff\xfe\n", "f:3: broken YAML: ");
+    assert_refused_with("origin: {}\nnode: \x01\n", "f:2: broken YAML: control characters are not allowed");
+}
+
+static void aliases_and_anchors_are_refused(void **state) {
+    (void)state;
+    assert_refused_with("origin: &a {}\n", "f:1: an anchor (\"&…\")");
+    assert_refused_with("origin: &a {}\nrelay: *a\n", "f:2: an alias (\"*…\")");
+    assert_refused_with("origin: {}\nauth: {publish: {keys: [*x]}}\n", "f:2: an alias (\"*…\")");
+    assert_refused_with("a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "f:3: an alias");
+    assert_refused_with("origin: {}\n*x : 1\n", "f:2: an alias");
+    assert_refused_with("origin: {window_s: !!int 30}\n", "f:1: a tag");
+}
+
+static void second_document_is_refused(void **state) {
+    (void)state;
+    assert_refused_with("origin: {}\n---\nrelay: {}\n", "f:2: a second document");
+}
+
+static void too_deep_nesting_is_refused(void **state) {
+    (void)state;
+    char text[4200] = "x: ";
+    memset(text + 3, '[', 4000);
+    assert_refused_with(text, "f:1: more than 16 levels of nesting");
+    assert_refused_with(text + 3, "f:1: ");
+}
+
+static void too_large_file_is_refused(void **state) {
+    (void)state;
+    size_t len = (1 << 20) + 1;
+    char *text = malloc(len);
+    assert_non_null(text);
+    memset(text, '\n', len);
+    memcpy(text, "origin: {}", 10);
+    conf_destroy(parse_len(text, len - 1));
+    assert_int_equal(buf_len(&errors), 0);
+    assert_null(parse_len(text, len));
+    assert_non_null(strstr(error_text(), "f:1: the file is larger than 1048576 bytes"));
+    free(text);
+}
+
+static void several_errors_are_shown_at_once(void **state) {
+    (void)state;
+    assert_refused("nodes: x\norigin: {window_s: 1}\nlog: {level: 7}\n",
+                   "f:1: unknown key \"nodes\", did you mean \"node\"?\n"
+                   "f:2: origin.window_s is \"1\", a number from 7 to 3600 (s) would be right\n"
+                   "f:3: log.level is \"7\", one of debug, info, warn, error would be right\n");
+}
+
+static void at_most_twenty_errors_are_shown(void **state) {
+    (void)state;
+    char text[2000] = "";
+    for (int i = 0; i < 50; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "unknown%d: &a *b\n", i);
+    assert_null(parse(text));
+    assert_true(error_lines() <= 20);
+    text[0] = 0;
+    for (int i = 0; i < 50; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "unknown%d: &a x\n", i);
+    assert_null(parse(text));
+    assert_int_equal(error_lines(), 20);
+}
+
+static void odd_bytes_and_long_text_are_shown_tame(void **state) {
+    (void)state;
+    assert_refused_with("origin: {}\nnode: \"\\e[31mred\"\n", "f:2: node is \"?[31mred\", ");
+    char text[600] = "origin: {}\nnode: ";
+    memset(text + strlen(text), 'x', 500);
+    assert_refused_with(text, "xxx…\", a name of at most 63");
+}
+
+static void file_without_a_role_is_refused(void **state) {
+    (void)state;
+    static const char message[] =
+        "f:1: no role is on, at least one of \"ingest:\", \"origin:\", \"relay:\" would be right\n";
+    assert_refused("", message);
+    assert_refused("# nothing\n", message);
+    assert_refused("log: {level: info}\n", message);
+}
+
+static void roles_that_lack_something_are_refused(void **state) {
+    (void)state;
+    assert_refused_with("origin: {}\ningest: {}\n", "f:2: ingest listens nowhere");
+    assert_refused_with("ingest: {rtmp: {listen: ['[::]:1935']}}\n", "f:1: ingest has no origin to feed");
+    assert_refused_with("origin: {}\nrelay: {}\n", "f:2: relay listens nowhere");
+    assert_refused_with("http: {listen: ['[::]:80']}\nrelay: {}\n", "f:2: relay has no origin to serve from");
+    assert_refused_with("origin: {}\nhttp: {listen: ['[::]:80']}\n",
+                        "f:2: http.listen is given but nobody serves viewers");
+    conf_destroy(parse_good(ROLES));
+}
+
+static void times_that_do_not_fit_together_are_refused(void **state) {
+    (void)state;
+    assert_refused("origin: {}\nlive:\n  segment_ms: 1000\n  part_ms: 501\n",
+                   "f:4: live.part_ms is 501, at most half of live.segment_ms (1000) would be right\n");
+    assert_refused("origin: {}\nlive:\n  chunk_ms: 300\n",
+                   "f:3: live.chunk_ms is 300, at most live.part_ms (200) would be right\n");
+    assert_refused_with("origin: {window_s: 13}\n",
+                        "f:1: origin.window_s is 13, at least 7 segments of live.segment_ms (2000), so 14");
+    assert_refused_with("origin: {}\nlive: {segment_ms: 5000}\n", "f:2: origin.window_s is 30, at least 7 segments");
+}
+
+static void missing_file_is_an_error_not_a_default(void **state) {
+    (void)state;
+    buf_finish(&errors);
+    buf_init(&errors, 64 << 10);
+    assert_null(conf_load("/nonexistent/weir.yaml", &errors));
+    assert_non_null(strstr(error_text(), "/nonexistent/weir.yaml:1: can't be read (No such file or directory)"));
+    assert_null(conf_load("/", &errors));
+}
+
+static int finish(void **state) {
+    (void)state;
+    buf_finish(&errors);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(without_a_file_all_roles_are_on_the_default_ports),
+        cmocka_unit_test(with_a_file_only_what_it_names_is_on),
+        cmocka_unit_test(every_kind_of_value_arrives),
+        cmocka_unit_test(sample_file_is_what_no_file_does),
+        cmocka_unit_test(sample_file_names_every_setting),
+        cmocka_unit_test(settings_page_is_fresh),
+        cmocka_unit_test(unknown_key_is_refused_with_the_likely_one),
+        cmocka_unit_test(key_that_is_no_text_is_refused),
+        cmocka_unit_test(wrong_type_is_refused),
+        cmocka_unit_test(numbers_out_of_range_are_refused),
+        cmocka_unit_test(bounds_themselves_are_accepted),
+        cmocka_unit_test(word_that_is_no_choice_is_refused),
+        cmocka_unit_test(bad_address_is_refused),
+        cmocka_unit_test(bad_publish_key_is_refused_without_showing_it),
+        cmocka_unit_test(key_given_twice_is_refused),
+        cmocka_unit_test(item_given_twice_is_refused),
+        cmocka_unit_test(list_of_too_many_items_is_refused),
+        cmocka_unit_test(broken_yaml_is_refused_with_its_line),
+        cmocka_unit_test(aliases_and_anchors_are_refused),
+        cmocka_unit_test(second_document_is_refused),
+        cmocka_unit_test(too_deep_nesting_is_refused),
+        cmocka_unit_test(too_large_file_is_refused),
+        cmocka_unit_test(several_errors_are_shown_at_once),
+        cmocka_unit_test(at_most_twenty_errors_are_shown),
+        cmocka_unit_test(odd_bytes_and_long_text_are_shown_tame),
+        cmocka_unit_test(file_without_a_role_is_refused),
+        cmocka_unit_test(roles_that_lack_something_are_refused),
+        cmocka_unit_test(times_that_do_not_fit_together_are_refused),
+        cmocka_unit_test(missing_file_is_an_error_not_a_default),
+    };
+    return cmocka_run_group_tests(tests, NULL, finish);
+}

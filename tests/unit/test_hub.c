@@ -1,0 +1,223 @@
+#include "common/media/hub.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+
+#include "common/base/loop.h"
+#include "media_fixture.h"
+
+/* The hub on this thread's loop, a client with its replica on another's. */
+
+static const char *const name = "live/show";
+
+struct world {
+    struct loop *hub_loop, *client_loop;
+    struct hub *hub;
+    struct hub_client *client;
+    struct store *replica;
+    struct loop_timer *step_timer, *client_timer;
+    pthread_t thread;
+    /* client's thread */
+    int known, unknown;
+    void (*on_answered)(struct world *world);
+    struct waiter waiter;
+    uint64_t seen_part;
+    /* hub's thread */
+    uint64_t part, parts;
+    int rc;
+};
+
+static const struct store_settings settings = {.window_us = 14000000, .bytes_max = 64 << 20, .streams_max = 4};
+
+static void write_record(void *ctx, struct record *record) {
+    struct world *world = ctx;
+    int rc = hub_write(world->hub, record);
+    if (rc)
+        world->rc = rc;
+}
+
+static void stop_all(struct world *world) {
+    loop_stop(world->client_loop);
+    loop_stop(world->hub_loop);
+}
+
+static void on_answer(void *ctx, const char *stream, bool known) {
+    struct world *world = ctx;
+    assert_string_equal(stream, name);
+    world->known += known;
+    world->unknown += !known;
+    world->on_answered(world);
+}
+
+static void *run_client(void *ctx) {
+    loop_run(((struct world *)ctx)->client_loop);
+    return NULL;
+}
+
+static void follow(void *ctx) {
+    hub_client_follow(((struct world *)ctx)->client, name);
+}
+
+static struct world *begin(void (*on_answered)(struct world *world)) {
+    struct world *world = calloc(1, sizeof *world);
+    world->hub_loop = loop_create();
+    world->client_loop = loop_create();
+    world->hub = hub_create(world->hub_loop, &settings);
+    world->replica = store_create(&settings);
+    world->client = hub_client_create(world->hub, world->client_loop, world->replica, on_answer, world);
+    world->client_timer = loop_timer_create(world->client_loop, follow, world);
+    loop_timer_set(world->client_timer, 0);
+    world->on_answered = on_answered;
+    world->part = 500;
+    return world;
+}
+
+static void run(struct world *world) {
+    assert_int_equal(pthread_create(&world->thread, NULL, run_client, world), 0);
+    loop_run(world->hub_loop);
+    pthread_join(world->thread, NULL);
+}
+
+static void end(struct world *world) {
+    loop_timer_destroy(world->client_timer);
+    loop_timer_destroy(world->step_timer);
+    hub_client_destroy(world->client);
+    hub_destroy(world->hub);
+    store_destroy(world->replica);
+    loop_destroy(world->client_loop);
+    loop_destroy(world->hub_loop);
+    free(world);
+}
+
+static void next_part(struct world *world) {
+    uint64_t n = world->part++ - 500;
+    fixture_write_part(name, FIXTURE_EPOCH, 500 + n, 100 + n / FIXTURE_PARTS, (uint32_t)(n % FIXTURE_PARTS), 0, write_record, world);
+}
+
+static void unknown_stream_is_answered_so(void **state) {
+    (void)state;
+    struct world *world = begin(stop_all);
+    run(world);
+    assert_int_equal(world->unknown, 1);
+    assert_null(store_find(world->replica, name));
+    end(world);
+}
+
+static void follower_gets_what_there_is(void **state) {
+    (void)state;
+    struct world *world = begin(stop_all);
+    write_record(world, fixture_open(name, FIXTURE_EPOCH, 1));
+    for (int i = 0; i < 25; i++)
+        next_part(world);
+    run(world);
+    assert_int_equal(world->known, 1);
+    assert_int_equal(store_find(world->replica, name)->next_part, 525);
+    assert_int_equal(world->rc, 0);
+    end(world);
+}
+
+/* --- what comes afterwards --- */
+
+static void wait_next(struct world *world, struct stream *stream);
+
+static void on_part(struct waiter *waiter, struct stream *stream, bool timed_out) {
+    struct world *world = list_entry(waiter, struct world, waiter);
+    assert_false(timed_out);
+    assert_true(waiter->number < stream->next_part);
+    world->seen_part = stream->next_part - 1;
+    if (stream->next_part == 500 + world->parts)
+        stop_all(world);
+    else
+        wait_next(world, stream);
+}
+
+static void wait_next(struct world *world, struct stream *stream) {
+    world->waiter = (struct waiter){.what = WAIT_PART, .number = stream->next_part, .deadline_us = INT64_MAX, .fn = on_part};
+    stream_wait(stream, &world->waiter);
+}
+
+static void wait_first(struct world *world) {
+    if (!list_empty(&store_find(world->replica, name)->waiters))
+        return; /* a second snapshot: who waited, waits on */
+    wait_next(world, store_find(world->replica, name));
+}
+
+static void write_some(void *ctx) {
+    struct world *world = ctx;
+    for (int i = 0; i < 3 && world->part < 500 + world->parts; i++)
+        next_part(world);
+    loop_timer_set(world->step_timer, 0);
+}
+
+static void parts_arrive_on_the_other_thread_in_order(void **state) {
+    (void)state;
+    struct world *world = begin(wait_first);
+    world->parts = 300;
+    write_record(world, fixture_open(name, FIXTURE_EPOCH, 1));
+    next_part(world);
+    world->step_timer = loop_timer_create(world->hub_loop, write_some, world);
+    loop_timer_set(world->step_timer, 1000);
+    run(world);
+    assert_int_equal(world->seen_part, 799);
+    assert_int_equal(world->rc, 0);
+    end(world);
+}
+
+/* --- a client that doesn't keep up --- */
+
+static void flood(void *ctx) {
+    struct world *world = ctx;
+    /* More batches than the mailbox holds, each flushed alone, before the client's thread starts. */
+    if (world->part < 500 + world->parts - 1) {
+        next_part(world);
+        loop_timer_set(world->step_timer, 0);
+    } else if (!world->thread) {
+        pthread_create(&world->thread, NULL, run_client, world);
+        loop_timer_set(world->step_timer, 200000);
+    } else {
+        next_part(world); /* the last word, after the resynchronisation */
+    }
+}
+
+static void overflown_client_is_sent_the_stream_anew(void **state) {
+    (void)state;
+    struct world *world = begin(wait_first);
+    world->parts = 1500;
+    write_record(world, fixture_open(name, FIXTURE_EPOCH, 1));
+    next_part(world);
+    hub_client_follow(world->client, name); /* as if the thread had run: it has not started */
+    world->step_timer = loop_timer_create(world->hub_loop, flood, world);
+    loop_timer_set(world->step_timer, 10000);
+    loop_run(world->hub_loop);
+    pthread_join(world->thread, NULL);
+    assert_int_equal(world->seen_part, 500 + world->parts - 1);
+    end(world);
+}
+
+static void refused_record_is_not_passed_on(void **state) {
+    (void)state;
+    struct world *world = begin(stop_all);
+    write_record(world, fixture_open(name, FIXTURE_EPOCH, 1));
+    next_part(world);
+    write_record(world, fixture_part(name, FIXTURE_EPOCH, 400, 100, 1, 0));
+    assert_true(world->rc < 0);
+    run(world);
+    assert_int_equal(store_find(world->replica, name)->next_part, 501);
+    end(world);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(unknown_stream_is_answered_so),
+        cmocka_unit_test(follower_gets_what_there_is),
+        cmocka_unit_test(parts_arrive_on_the_other_thread_in_order),
+        cmocka_unit_test(overflown_client_is_sent_the_stream_anew),
+        cmocka_unit_test(refused_record_is_not_passed_on),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

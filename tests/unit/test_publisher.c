@@ -1,0 +1,413 @@
+#include "ingest/publisher.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/loop.h"
+#include "common/media/store.h"
+#include "ingest/ingest.h"
+
+/* A publisher writing into a store of its own, through a port that grants whatever is wished. */
+
+static const int64_t start_us = 1790000000ll * 1000000;
+
+/* 1280×720 Main profile at level 3.1, no VUI; and an IDR and a P slice of a few bytes. */
+static const uint8_t avcc[] = {1,    0x4d, 0x40, 0x1f, 0xff, 0xe1, 0,    9,    0x67, 0x4d, 0x40, 0x1f,
+                               0xec, 0xa0, 0x28, 0x02, 0xd8, 1,    0,    4,    0x68, 0xee, 0x3c, 0x80};
+static const uint8_t asc[] = {0x11, 0x90}; /* AAC LC, 48 kHz, stereo */
+static const uint8_t idr[] = {0, 0, 0, 4, 0x65, 0x88, 0x84, 0x00};
+static const uint8_t inter[] = {0, 0, 0, 4, 0x41, 0x9a, 0x00, 0x01};
+static const uint8_t aac[300] = {0x21};
+
+struct world {
+    struct loop *loop;
+    struct ingest *ingest;
+    struct publisher *pub;
+    struct store *store;
+    struct claim_grant grant;
+    /* the port */
+    void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
+    void *owner;
+    struct loop_timer *grant_timer;
+    int write_error;
+    uint32_t opens, records;
+    enum stream_state state;
+    /* what the publisher told */
+    int results, losses;
+    enum publish_result result;
+};
+
+static void on_grant(void *ctx) {
+    struct world *world = ctx;
+    world->on_result(world->owner, CLAIM_GRANTED, &world->grant);
+}
+
+static void *port_claim(void *ctx, const char *stream, const char *peer,
+                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
+                        void (*on_lost)(void *owner, const char *why), void *owner) {
+    struct world *world = ctx;
+    (void)stream, (void)peer, (void)on_lost;
+    world->on_result = on_result;
+    world->owner = owner;
+    loop_timer_set(world->grant_timer, 0);
+    return world;
+}
+
+static int port_write(void *ctx, void *claim, struct record *record) {
+    struct world *world = ctx;
+    (void)claim;
+    world->opens += record->type == RECORD_OPEN;
+    world->records++;
+    if (record->type == RECORD_STATE)
+        world->state = record->state.state;
+    int rc = world->write_error ? world->write_error : store_apply(world->store, record, 1);
+    record_unref(record);
+    if (!world->write_error)
+        assert_int_equal(rc, 0); /* whatever comes in, what goes out follows from what was before */
+    return rc;
+}
+
+static void port_release(void *ctx, void *claim, bool clean) {
+    (void)ctx, (void)claim, (void)clean;
+}
+
+static void on_result(void *ctx, enum publish_result result) {
+    struct world *world = ctx;
+    world->results++;
+    world->result = result;
+    loop_stop(world->loop);
+}
+
+static void on_lost(void *ctx, const char *why) {
+    struct world *world = ctx;
+    assert_true(why[0]);
+    world->losses++;
+    loop_stop(world->loop);
+}
+
+static char *const keys[] = {"live/locked:secret"};
+
+static struct world *begin_named(const char *name, uint32_t key_count) {
+    static const struct store_settings store = {.window_us = 30000000, .bytes_max = 64 << 20, .streams_max = 4};
+    struct world *world = calloc(1, sizeof *world);
+    world->loop = loop_create();
+    world->store = store_create(&store);
+    world->grant_timer = loop_timer_create(world->loop, on_grant, world);
+    world->grant = (struct claim_grant){.epoch = 9, .next_msn = 100, .next_part = 500, .not_before_us = 0};
+    struct ingest_settings settings = {.segment_ms = 2000, .part_ms = 200, .stall_ms = 2000, .publish_keys = keys, .publish_key_count = key_count};
+    struct writer_port port = {world, port_claim, port_write, port_release};
+    world->ingest = ingest_create(world->loop, &settings, &port);
+    static const struct publisher_events events = {on_result, on_lost};
+    world->pub = publisher_open(world->ingest, "live", name, "192.0.2.1:5", &events, world);
+    assert_int_equal(world->results, 0); /* never from inside the call */
+    loop_run(world->loop);
+    return world;
+}
+
+static struct world *begin(void) {
+    struct world *world = begin_named("show", 0);
+    assert_int_equal(world->result, PUBLISH_OK);
+    return world;
+}
+
+static void end(struct world *world) {
+    publisher_close(world->pub, true);
+    ingest_destroy(world->ingest);
+    loop_timer_destroy(world->grant_timer);
+    store_destroy(world->store);
+    loop_destroy(world->loop);
+    free(world);
+}
+
+static void configure(struct world *world, bool audio) {
+    struct publisher_metadata metadata = {.frame_rate = 30, .has_video = true, .has_audio = audio};
+    publisher_metadata(world->pub, &metadata);
+    publisher_config(world->pub, TRACK_VIDEO, avcc, sizeof avcc);
+    if (audio)
+        publisher_config(world->pub, TRACK_AUDIO, asc, sizeof asc);
+}
+
+static void video(struct world *world, int64_t n, int64_t offset_ms, int gop) {
+    int64_t dts_ms = (n * 1000 + 15) / 30;
+    bool key = n % gop == 0;
+    struct publisher_frame frame = {TRACK_VIDEO, dts_ms, dts_ms + offset_ms, key, key ? idr : inter, key ? sizeof idr : sizeof inter};
+    publisher_frame(world->pub, &frame);
+}
+
+static void audio(struct world *world, int64_t n) {
+    int64_t dts_ms = n * 1024 / 48;
+    struct publisher_frame frame = {TRACK_AUDIO, dts_ms, dts_ms, true, aac, sizeof aac};
+    publisher_frame(world->pub, &frame);
+}
+
+/* Frames `from` to `to` of video at 30/s with audio in step, as an interleaving muxer sends them. */
+static void publish(struct world *world, int64_t from, int64_t to, int gop) {
+    int64_t a = (from * 1000 / 30 * 48 + 1023) / 1024;
+    for (int64_t n = from; n < to; n++) {
+        for (; a * 1024 / 48 <= n * 1000 / 30; a++)
+            audio(world, a);
+        video(world, n, 0, gop);
+    }
+}
+
+static struct stream *stream_of(struct world *world) {
+    return store_find(world->store, "live/show");
+}
+
+static void stream_appears_after_three_frames(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, true);
+    publish(world, 0, 2, 60);
+    assert_null(stream_of(world));
+    publish(world, 2, 8, 60);
+    struct stream *stream = stream_of(world);
+    assert_non_null(stream);
+    const struct record_open *open = &stream->open->open;
+    assert_int_equal(open->track_count, 2);
+    assert_string_equal(open->tracks[0].codecs, "avc1.4d401f");
+    assert_string_equal(open->tracks[1].codecs, "mp4a.40.2");
+    assert_int_equal(open->tracks[0].width, 1280);
+    assert_int_equal(open->tracks[0].frame_rate_milli, 30000);
+    assert_int_equal(open->part_target_us, 213340 + 1); /* ten AAC frames, rounded up: longer than six pictures */
+    assert_int_equal(stream_last_segment(stream)->published, 1);
+    end(world);
+}
+
+static void parts_have_six_pictures_and_the_sound_of_their_time(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, true);
+    publish(world, 0, 241, 60);
+    struct stream *stream = stream_of(world);
+    assert_int_equal(stream->segment_count, 5);
+    uint32_t parts = 0;
+    for (uint32_t s = 0; s < 4; s++) {
+        const struct segment *segment = stream->segments[s];
+        assert_true(segment->complete && segment->published == 10 && segment->msn == 100 + s);
+        for (uint32_t p = 0; p < 10; p++, parts++) {
+            const struct record_part *part = &segment->parts[p].record->part;
+            assert_int_equal(part->tracks[0].chunks, 6);
+            assert_int_equal(part->tracks[0].duration_ts, 18000);
+            assert_int_equal(!!(part->flags & PART_INDEPENDENT), p == 0);
+            if (parts)
+                assert_in_range(part->tracks[1].duration_ts, 9 * 1024, 10 * 1024);
+            assert_true(part->tracks[1].chunks >= 1 && part->tracks[1].chunks <= 3);
+        }
+    }
+    end(world);
+}
+
+static void media_times_follow_without_gaps(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, true);
+    publish(world, 0, 241, 60);
+    struct stream *stream = stream_of(world);
+    for (uint32_t t = 0; t < 2; t++) {
+        int64_t expected_ts = 0;
+        for (uint32_t s = 0; s < 4; s++)
+            for (uint32_t i = 0; i < stream->segments[s]->chunks[t].count; i++) {
+                const struct record_chunk *chunk = &stream->segments[s]->chunks[t].items[i]->chunk;
+                if (expected_ts)
+                    assert_int_equal(chunk->dts_ts, expected_ts);
+                expected_ts = chunk->dts_ts + chunk->duration_ts;
+            }
+    }
+    end(world);
+}
+
+static void long_gop_is_cut_without_independent_frame(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, true);
+    publish(world, 0, 301, 250);
+    struct stream *stream = stream_of(world);
+    assert_true(stream->segment_count >= 5);
+    assert_false(stream->segments[1]->parts[0].record->part.flags & PART_INDEPENDENT);
+    end(world);
+}
+
+static void pictures_out_of_order_keep_positive_offsets(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, false);
+    static const int offsets[] = {67, 167, 67, 0, 33};
+    for (int n = 0; n < 130; n++)
+        video(world, n, offsets[n % 5], 60);
+    for (int n = 130; n < 140; n++)
+        video(world, n, 67, 60);
+    assert_int_equal(world->opens, 1); /* known from the start: no second init */
+    assert_int_equal(stream_of(world)->open->open.track_count, 1);
+    end(world);
+}
+
+static void reordering_that_was_not_foreseen_makes_a_new_init(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, false);
+    for (int n = 0; n < 60; n++)
+        video(world, n, 0, 30);
+    for (int n = 60; n < 130; n++)
+        video(world, n, n % 30 ? 67 : 0, 30);
+    assert_int_equal(world->opens, 2);
+    assert_int_equal(stream_of(world)->init_versions, 2);
+    assert_int_equal(world->losses, 0);
+    end(world);
+}
+
+static void new_configuration_goes_on_with_a_discontinuity(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, true);
+    publish(world, 0, 90, 30);
+    uint8_t other[sizeof avcc];
+    memcpy(other, avcc, sizeof avcc);
+    other[sizeof avcc - 2] ^= 1; /* another PPS */
+    publisher_config(world->pub, TRACK_VIDEO, other, sizeof other);
+    publish(world, 90, 150, 30);
+    struct stream *stream = stream_of(world);
+    assert_int_equal(world->opens, 2);
+    const struct segment *last = stream->segments[stream->segment_count - 1];
+    bool found = false;
+    for (uint32_t i = 1; i < stream->segment_count; i++) {
+        assert_int_equal(stream->segments[i]->msn, stream->segments[i - 1]->msn + 1);
+        found |= stream->segments[i]->discontinuity;
+    }
+    assert_true(found);
+    assert_int_equal(last->discontinuity_sequence, 1);
+    end(world);
+}
+
+static void timestamps_that_jump_go_on_with_a_discontinuity(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, true);
+    publish(world, 0, 90, 30);
+    publish(world, 9000, 9090, 30);
+    publish(world, 30, 120, 30);
+    struct stream *stream = stream_of(world);
+    uint32_t breaks = 0;
+    for (uint32_t i = 0; i < stream->segment_count; i++)
+        breaks += stream->segments[i]->discontinuity;
+    assert_int_equal(breaks, 2);
+    int64_t before_us = 0;
+    for (uint32_t i = 0; i < stream->segment_count; i++) {
+        assert_true(stream->segments[i]->start_us > before_us);
+        before_us = stream->segments[i]->start_us;
+    }
+    end(world);
+}
+
+static void resumed_stream_keeps_numbers_and_targets(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, true);
+    publish(world, 0, 75, 30);
+    publisher_close(world->pub, false);
+    struct stream *stream = stream_of(world);
+    uint64_t next = stream->next_part;
+    const struct segment *last = stream->segments[stream->segment_count - 1];
+    assert_true(last->complete); /* what there was is out */
+    world->grant = (struct claim_grant){.epoch = 10, .next_msn = last->msn + 1, .next_part = next, .resumes = true,
+                                        .not_before_us = start_us, .target_duration_ms = 2000,
+                                        .part_target_us = stream->open->open.part_target_us, .init_versions = 1};
+    static const struct publisher_events events = {on_result, on_lost};
+    world->pub = publisher_open(world->ingest, "live", "show", "192.0.2.1:6", &events, world);
+    loop_run(world->loop);
+    configure(world, true);
+    publish(world, 0, 75, 30);
+    assert_int_equal(stream->open->open.tracks[0].init_version, 2);
+    assert_int_equal(stream->segments[stream->segment_count - 1]->discontinuity_sequence, 1);
+    assert_true(stream->next_part > next);
+    end(world);
+}
+
+static void audio_alone_is_served_in_parts(void **state) {
+    (void)state;
+    struct world *world = begin();
+    struct publisher_metadata metadata = {.has_audio = true};
+    publisher_metadata(world->pub, &metadata);
+    publisher_config(world->pub, TRACK_AUDIO, asc, sizeof asc);
+    for (int n = 0; n < 10; n++)
+        audio(world, n);
+    assert_null(stream_of(world)); /* video may come yet */
+    for (int n = 10; n < 300; n++)
+        audio(world, n);
+    struct stream *stream = stream_of(world);
+    assert_non_null(stream);
+    assert_true(stream->segment_count >= 3);
+    for (uint32_t i = 0; i + 1 < stream->segment_count; i++)
+        for (uint32_t p = 0; p < stream->segments[i]->published; p++) {
+            const struct record_part *part = &stream->segments[i]->parts[p].record->part;
+            assert_int_equal(part->tracks[0].duration_ts % 1024, 0);
+            assert_true(part->tracks[0].duration_ts * 1000000ull / 48000 <= stream->open->open.part_target_us);
+        }
+    end(world);
+}
+
+static void malformed_media_loses_its_publisher_only(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, true);
+    publish(world, 0, 10, 30);
+    static const uint8_t bad[] = {0, 0, 9, 9, 1};
+    for (int i = 0; i < 200; i++) {
+        struct publisher_frame frame = {TRACK_VIDEO, 400 + i, 400 + i, false, bad, sizeof bad};
+        publisher_frame(world->pub, &frame);
+    }
+    loop_run(world->loop);
+    assert_int_equal(world->losses, 1);
+    end(world);
+}
+
+static void full_memory_is_told(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, true);
+    world->write_error = -28; /* ENOSPC */
+    publish(world, 0, 10, 30);
+    loop_run(world->loop);
+    assert_int_equal(world->losses, 1);
+    end(world);
+}
+
+static void names_and_keys_are_checked(void **state) {
+    (void)state;
+    struct world *world = begin_named("no/slash", 0);
+    assert_int_equal(world->result, PUBLISH_BAD_NAME);
+    end(world);
+    world = begin_named("locked", 1);
+    assert_int_equal(world->result, PUBLISH_DENIED);
+    end(world);
+    world = begin_named("locked?key=wrong", 1);
+    assert_int_equal(world->result, PUBLISH_DENIED);
+    end(world);
+    world = begin_named("locked?x=1&key=secret", 1);
+    assert_int_equal(world->result, PUBLISH_OK);
+    end(world);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stream_appears_after_three_frames),
+        cmocka_unit_test(parts_have_six_pictures_and_the_sound_of_their_time),
+        cmocka_unit_test(media_times_follow_without_gaps),
+        cmocka_unit_test(long_gop_is_cut_without_independent_frame),
+        cmocka_unit_test(pictures_out_of_order_keep_positive_offsets),
+        cmocka_unit_test(reordering_that_was_not_foreseen_makes_a_new_init),
+        cmocka_unit_test(new_configuration_goes_on_with_a_discontinuity),
+        cmocka_unit_test(timestamps_that_jump_go_on_with_a_discontinuity),
+        cmocka_unit_test(resumed_stream_keeps_numbers_and_targets),
+        cmocka_unit_test(audio_alone_is_served_in_parts),
+        cmocka_unit_test(malformed_media_loses_its_publisher_only),
+        cmocka_unit_test(full_memory_is_told),
+        cmocka_unit_test(names_and_keys_are_checked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

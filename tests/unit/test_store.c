@@ -1,0 +1,308 @@
+#include "common/media/store.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "media_fixture.h"
+
+static const char *const name = "live/show";
+
+static struct store *make_store(void) {
+    const struct store_settings settings = {.window_us = 14000000, .bytes_max = 64 << 20, .streams_max = 4};
+    return store_create(&settings);
+}
+
+struct target {
+    struct store *store;
+    int64_t now_us;
+    int rc; /* of the last */
+};
+
+static void apply(void *ctx, struct record *record) {
+    struct target *target = ctx;
+    target->rc = store_apply(target->store, record, target->now_us);
+    record_unref(record);
+}
+
+/* `segments` whole ones, then `parts` of another. */
+static struct stream *fill(struct target *target, uint64_t msn, uint64_t part, uint32_t segments, uint32_t parts) {
+    for (uint32_t s = 0; s <= segments; s++)
+        for (uint32_t i = 0; i < (s < segments ? FIXTURE_PARTS : parts); i++) {
+            target->now_us += 200000;
+            fixture_write_part(name, FIXTURE_EPOCH, part++, msn + s, i, 0, apply, target);
+            assert_int_equal(target->rc, 0);
+        }
+    return store_find(target->store, name);
+}
+
+static struct target opened(void) {
+    struct target target = {.store = make_store(), .now_us = 1000000};
+    apply(&target, fixture_open(name, FIXTURE_EPOCH, 1));
+    assert_int_equal(target.rc, 0);
+    return target;
+}
+
+static void part_is_published_with_its_last_chunk(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = store_find(t.store, name);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 1, 100, 0, 10));
+    for (uint32_t i = 0; i < 5; i++)
+        apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, i, 10));
+    apply(&t, fixture_part(name, FIXTURE_EPOCH, 500, 100, 0, 0)); /* says six video chunks: one is under way */
+    assert_int_equal(t.rc, 0);
+    assert_null(stream_last_segment(stream));
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 5, 10));
+    assert_non_null(stream_last_segment(stream));
+    struct segment *segment;
+    struct part *part = stream_part(stream, 500, &segment);
+    assert_non_null(part);
+    assert_int_equal(segment->msn, 100);
+    assert_null(stream_part(stream, 501, &segment));
+    store_destroy(t.store);
+}
+
+static void first_frame_of_the_next_segment_completes_one(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 0, FIXTURE_PARTS);
+    assert_false(stream_segment(stream, 100)->complete);
+    uint64_t version = stream->version;
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 101, 0, 10));
+    assert_int_equal(t.rc, 0);
+    assert_true(stream_segment(stream, 100)->complete);
+    assert_true(stream->version > version);
+    assert_true(stream_has_part(stream, 100, 9));
+    assert_false(stream_has_part(stream, 100, 10)); /* part 0 of 101 stands for it, once it is there (LL-073) */
+    assert_false(stream_has_part(stream, 101, 0));
+    store_destroy(t.store);
+}
+
+static void numbers_that_do_not_follow_are_refused(void **state) {
+    (void)state;
+    struct target t = opened();
+    fill(&t, 100, 500, 1, 2);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 103, 0, 10)); /* a segment is missing */
+    assert_int_equal(t.rc, -EINVAL);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 0, 10)); /* over already */
+    assert_int_equal(t.rc, -EINVAL);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 101, 77, 10)); /* chunks are missing */
+    assert_int_equal(t.rc, -EINVAL);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 5, 101, 0, 10)); /* no such track */
+    assert_int_equal(t.rc, -EINVAL);
+    apply(&t, fixture_part(name, FIXTURE_EPOCH, 400, 101, 2, 0)); /* part numbers never go back */
+    assert_int_equal(t.rc, -EINVAL);
+    apply(&t, fixture_part(name, FIXTURE_EPOCH - 1, 600, 101, 2, 0));
+    assert_int_equal(t.rc, -ESTALE);
+    apply(&t, fixture_part("live/other", FIXTURE_EPOCH, 600, 101, 2, 0));
+    assert_int_equal(t.rc, -ENOENT);
+    store_destroy(t.store);
+}
+
+static void window_keeps_its_length_and_removed_segments_stay_a_while(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 12, 1);
+    uint32_t listed = stream->segment_count - stream->first_listed;
+    assert_in_range(listed, 8, 9); /* at least 14 s of whole segments of 2 s, and the one under way */
+    assert_non_null(stream_segment(stream, 100)); /* LL-022: still to be had */
+    stream = fill(&t, 112, 621 + 0, 0, 0);
+    int64_t removed_us = stream_segment(stream, 100)->removed_us;
+    assert_true(removed_us > 0);
+    store_expire(t.store, removed_us + 2 * 2000000 + 14000000 - 1);
+    assert_non_null(stream_segment(stream, 100));
+    store_expire(t.store, removed_us + 2 * 2000000 + 14000000);
+    assert_null(stream_segment(stream, 100));
+    assert_int_equal(store_bytes(t.store), stream->bytes);
+    store_destroy(t.store);
+}
+
+static void limits_on_streams_and_bytes_hold(void **state) {
+    (void)state;
+    const struct store_settings settings = {.window_us = 14000000, .bytes_max = 5000, .streams_max = 1};
+    struct target t = {.store = store_create(&settings)};
+    apply(&t, fixture_open(name, FIXTURE_EPOCH, 1));
+    apply(&t, fixture_open("live/two", FIXTURE_EPOCH, 1));
+    assert_int_equal(t.rc, -ENOSPC);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 0, 4000));
+    assert_int_equal(t.rc, 0);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 1, 2000));
+    assert_int_equal(t.rc, -ENOSPC);
+    store_destroy(t.store);
+}
+
+static void returning_writer_goes_on_where_the_lost_one_stopped(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 0, 3);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 18, 10)); /* the last words of a lost writer: no part has them */
+    apply(&t, fixture_open(name, FIXTURE_EPOCH + 1, 2));
+    assert_int_equal(t.rc, 0);
+    fixture_write_part(name, FIXTURE_EPOCH + 1, 503, 101, 0, PART_DISCONTINUITY, apply, &t);
+    assert_int_equal(t.rc, 0);
+    assert_true(stream_segment(stream, 100)->complete);
+    assert_true(stream_segment(stream, 101)->discontinuity);
+    assert_int_equal(stream->next_part, 504);
+    store_destroy(t.store);
+}
+
+static void segment_of_which_nothing_was_published_gives_its_number_back(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 1, 0);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 101, 0, 10));
+    apply(&t, fixture_open(name, FIXTURE_EPOCH + 1, 2));
+    fixture_write_part(name, FIXTURE_EPOCH + 1, 510, 101, 0, 0, apply, &t);
+    assert_int_equal(t.rc, 0);
+    assert_int_equal(stream->segment_count, 2);
+    store_destroy(t.store);
+}
+
+static void new_broadcast_under_an_ended_name_starts_an_empty_window(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 2, 0);
+    struct record *ended = record_create(RECORD_STATE, name, FIXTURE_EPOCH);
+    ended->state.state = STREAM_ENDED;
+    apply(&t, ended);
+    apply(&t, fixture_open(name, FIXTURE_EPOCH + 1, 2));
+    assert_null(stream_last_segment(stream)); /* nothing to play yet */
+    fixture_write_part(name, FIXTURE_EPOCH + 1, 900, 200, 0, 0, apply, &t);
+    assert_int_equal(t.rc, 0);
+    assert_int_equal(stream->segment_count - stream->first_listed, 1);
+    assert_non_null(stream_segment(stream, 100));
+    store_destroy(t.store);
+}
+
+/* --- waiting --- */
+
+struct held {
+    struct waiter waiter;
+    int released, timed_out;
+};
+
+static void on_waited(struct waiter *waiter, struct stream *stream, bool timed_out) {
+    (void)stream;
+    struct held *held = list_entry(waiter, struct held, waiter);
+    held->released++;
+    held->timed_out += timed_out;
+}
+
+static struct held hold(enum wait_for what, uint64_t number, uint32_t index, int64_t deadline_us) {
+    return (struct held){.waiter = {.what = what, .number = number, .index = index, .deadline_us = deadline_us, .fn = on_waited}};
+}
+
+static void waiters_are_released_by_what_they_wait_for(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 0, 2);
+    struct held playlist = hold(WAIT_PLAYLIST, 100, 2, INT64_MAX), part = hold(WAIT_PART, 503, 0, INT64_MAX);
+    stream_wait(stream, &playlist.waiter);
+    stream_wait(stream, &part.waiter);
+    fixture_write_part(name, FIXTURE_EPOCH, 502, 100, 2, 0, apply, &t);
+    assert_int_equal(playlist.released, 0); /* never from inside store_apply */
+    assert_false(store_wake(t.store, 10));
+    assert_int_equal(playlist.released, 1);
+    assert_int_equal(part.released, 0);
+    fixture_write_part(name, FIXTURE_EPOCH, 503, 100, 3, 0, apply, &t);
+    store_wake(t.store, 10);
+    assert_int_equal(part.released, 1);
+    store_destroy(t.store);
+}
+
+static void crowd_is_released_in_batches(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 0, 1);
+    struct held crowd[10];
+    for (int i = 0; i < 10; i++) {
+        crowd[i] = hold(WAIT_PLAYLIST, 100, 1, INT64_MAX);
+        stream_wait(stream, &crowd[i].waiter);
+    }
+    fixture_write_part(name, FIXTURE_EPOCH, 501, 100, 1, 0, apply, &t);
+    assert_true(store_wake(t.store, 4));
+    assert_int_equal(crowd[3].released, 1);
+    assert_int_equal(crowd[4].released, 0);
+    assert_true(store_wake(t.store, 4));
+    assert_false(store_wake(t.store, 4));
+    assert_int_equal(crowd[9].released, 1);
+    store_destroy(t.store);
+}
+
+static void deadline_and_end_release_too(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 0, 1);
+    struct held early = hold(WAIT_PART, 900, 0, 5), late = hold(WAIT_PART, 900, 0, 9);
+    stream_wait(stream, &early.waiter);
+    stream_wait(stream, &late.waiter);
+    store_time_out(t.store, 5);
+    assert_int_equal(early.timed_out, 1);
+    assert_int_equal(late.released, 0);
+    struct record *ended = record_create(RECORD_STATE, name, FIXTURE_EPOCH);
+    ended->state.state = STREAM_ENDED;
+    apply(&t, ended);
+    store_wake(t.store, 10);
+    assert_int_equal(late.released, 1);
+    assert_int_equal(late.timed_out, 0);
+    store_destroy(t.store);
+}
+
+static void replay(void *ctx, struct record *record) {
+    struct target *copy = ctx;
+    assert_int_equal(store_apply(copy->store, record, copy->now_us), 0);
+}
+
+static void replay_rebuilds_the_same_stream(void **state) {
+    (void)state;
+    struct target t = opened(), copy = {.store = make_store(), .now_us = 5};
+    struct stream *stream = fill(&t, 100, 500, 3, 4);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 103, 24, 10)); /* of a part that isn't closed */
+    stream_replay(stream, replay, &copy);
+    struct stream *other = store_find(copy.store, name);
+    assert_int_equal(other->segment_count, stream->segment_count);
+    assert_int_equal(other->next_part, stream->next_part);
+    assert_int_equal(other->bytes, stream->bytes);
+    assert_int_equal(other->segments[3]->chunks[0].count, stream->segments[3]->chunks[0].count);
+    assert_ptr_equal(other->segments[3]->chunks[0].items[24], stream->segments[3]->chunks[0].items[24]);
+    store_destroy(t.store);
+    store_destroy(copy.store);
+}
+
+static void variants_are_named_by_their_tracks(void **state) {
+    (void)state;
+    struct record *record = fixture_open(name, 1, 1);
+    char out[4 * TRACKS_MAX + 1];
+    assert_int_equal(variant_parse(&record->open, "v0a0", 4), 3);
+    assert_int_equal(variant_parse(&record->open, "a0", 2), 2);
+    assert_int_equal(variant_parse(&record->open, "a0v0", 4), 0);
+    assert_int_equal(variant_parse(&record->open, "v0a0x", 5), 0);
+    assert_int_equal(variant_parse(&record->open, "", 0), 0);
+    assert_string_equal(variant_name(out, &record->open, 3), "v0a0");
+    assert_int_equal(variant_lead(&record->open, 3), 0);
+    assert_int_equal(variant_lead(&record->open, 2), 1);
+    record_unref(record);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(part_is_published_with_its_last_chunk),
+        cmocka_unit_test(first_frame_of_the_next_segment_completes_one),
+        cmocka_unit_test(numbers_that_do_not_follow_are_refused),
+        cmocka_unit_test(window_keeps_its_length_and_removed_segments_stay_a_while),
+        cmocka_unit_test(limits_on_streams_and_bytes_hold),
+        cmocka_unit_test(returning_writer_goes_on_where_the_lost_one_stopped),
+        cmocka_unit_test(segment_of_which_nothing_was_published_gives_its_number_back),
+        cmocka_unit_test(new_broadcast_under_an_ended_name_starts_an_empty_window),
+        cmocka_unit_test(waiters_are_released_by_what_they_wait_for),
+        cmocka_unit_test(crowd_is_released_in_batches),
+        cmocka_unit_test(deadline_and_end_release_too),
+        cmocka_unit_test(replay_rebuilds_the_same_stream),
+        cmocka_unit_test(variants_are_named_by_their_tracks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

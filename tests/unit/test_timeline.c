@@ -1,0 +1,191 @@
+#include "ingest/timeline.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+static const int64_t epoch_us = 1790000000ll * 1000000;
+
+struct run {
+    struct timeline timeline;
+    int64_t before_end_ts;
+};
+
+static struct run begin(uint32_t rate_milli) {
+    struct run run = {0};
+    timeline_init(&run.timeline, true, rate_milli, 48000, 1024);
+    timeline_map(&run.timeline, 0, epoch_us, 0);
+    return run;
+}
+
+/* Frames at `fps`, rounded to milliseconds as FLV has them: on an exact grid, nothing over-declared, no drift. */
+static void check_rate(double fps, uint32_t rate_milli) {
+    struct run run = begin(rate_milli);
+    int64_t first_ts = 0;
+    for (int n = 0; n < 20000; n++) {
+        double true_s = n / fps;
+        struct timeline_time time;
+        int64_t ms = (int64_t)(true_s * 1000 + 0.5);
+        assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms, epoch_us + ms * 1000, &time), TIMELINE_OK);
+        if (!n)
+            first_ts = time.dts_ts;
+        assert_true(time.dts_ts >= run.before_end_ts);
+        assert_true(llabs(time.dts_ts - first_ts - (int64_t)(true_s * 90000)) <= 2);
+        if (n)
+            assert_int_equal(time.dts_ts, run.before_end_ts); /* whole: no gap of a tick */
+        run.before_end_ts = time.dts_ts + time.duration_ts;
+    }
+    assert_int_equal(run.timeline.moved, 0);
+}
+
+static void usual_rates_lie_on_an_exact_grid(void **state) {
+    (void)state;
+    check_rate(30, 30000);
+    check_rate(25, 25000);
+    check_rate(24, 24000);
+    check_rate(50, 50000);
+    check_rate(60, 60000);
+    check_rate(30000 / 1001., 29970);
+    check_rate(24000 / 1001., 23976);
+    check_rate(60000 / 1001., 59940);
+}
+
+static void variable_rate_keeps_its_times_and_never_over_declares(void **state) {
+    (void)state;
+    struct run run = begin(30000);
+    srand(1);
+    int64_t ms = 0;
+    for (int n = 0; n < 5000; n++) {
+        struct timeline_time time;
+        ms += 20 + rand() % 40;
+        timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms, epoch_us + ms * 1000, &time);
+        assert_true(time.dts_ts >= run.before_end_ts && time.duration_ts > 0);
+        assert_true(llabs(time.dts_ts - (epoch_us / 1000 + ms) * 90) < 90 * 40);
+        run.before_end_ts = time.dts_ts + time.duration_ts;
+    }
+}
+
+static void reordered_pictures_get_exact_offsets(void **state) {
+    (void)state;
+    struct run run = begin(30000);
+    static const int offsets_ms[] = {67, 167, 67, 0, 33};
+    static const int offset_frames[] = {2, 5, 2, 0, 1};
+    for (int n = 0; n < 500; n++) {
+        struct timeline_time time;
+        int64_t ms = (n * 1000 + 15) / 30;
+        timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms + offsets_ms[n % 5], epoch_us + ms * 1000, &time);
+        assert_int_equal(time.pts_ts - time.dts_ts, 3000 * offset_frames[n % 5]);
+    }
+}
+
+static void equal_and_backward_times_are_moved_forward(void **state) {
+    (void)state;
+    struct run run = begin(0);
+    static const int64_t times_ms[] = {0, 33, 33, 20, 67, 66, 100};
+    for (size_t i = 0; i < sizeof times_ms / sizeof *times_ms; i++) {
+        struct timeline_time time;
+        timeline_frame(&run.timeline, TRACK_VIDEO, times_ms[i], times_ms[i], epoch_us + times_ms[i] * 1000, &time);
+        assert_true(time.dts_ts >= run.before_end_ts);
+        assert_true(time.pts_ts >= time.dts_ts);
+        run.before_end_ts = time.dts_ts + time.duration_ts;
+    }
+    assert_true(run.timeline.moved > 0);
+}
+
+static void audio_runs_on_its_sample_grid(void **state) {
+    (void)state;
+    struct run run = begin(30000);
+    int64_t before_ts = 0;
+    for (int n = 0; n < 20000; n++) {
+        struct timeline_time time;
+        int64_t ms = (int64_t)(n * 1024 / 48.0);
+        assert_int_equal(timeline_frame(&run.timeline, TRACK_AUDIO, ms, ms, epoch_us + ms * 1000, &time), TIMELINE_OK);
+        if (n)
+            assert_int_equal(time.dts_ts, before_ts + 1024);
+        before_ts = time.dts_ts;
+    }
+}
+
+static void missing_audio_leaves_a_gap_and_surplus_is_dropped(void **state) {
+    (void)state;
+    struct run run = begin(30000);
+    struct timeline_time a, b;
+    timeline_frame(&run.timeline, TRACK_AUDIO, 0, 0, epoch_us, &a);
+    timeline_frame(&run.timeline, TRACK_AUDIO, 500, 500, epoch_us + 500000, &b);
+    assert_int_equal(b.dts_ts - a.dts_ts, 24000);
+    int dropped = 0;
+    for (int i = 0; i < 10; i++) /* ten frames in no time */
+        dropped += timeline_frame(&run.timeline, TRACK_AUDIO, 521, 521, epoch_us + 521000, &b) == TIMELINE_DROP;
+    assert_in_range(dropped, 6, 8);
+    assert_true(b.dts_ts - a.dts_ts <= 24000 + 4 * 1024);
+}
+
+static void jump_maps_the_clock_anew(void **state) {
+    (void)state;
+    struct run run = begin(30000);
+    struct timeline_time before, after;
+    timeline_frame(&run.timeline, TRACK_VIDEO, 1000, 1000, epoch_us + 1000000, &before);
+    int64_t hour_ms = 3600000;
+    assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, hour_ms, hour_ms, epoch_us + 1033000, &after), TIMELINE_BREAK);
+    assert_true(after.dts_ts > before.dts_ts && after.dts_ts - before.dts_ts < 90000);
+    before = after;
+    assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, 0, 0, epoch_us + 1066000, &after), TIMELINE_BREAK);
+    assert_true(after.dts_ts > before.dts_ts && after.dts_ts - before.dts_ts < 90000);
+}
+
+static void media_never_starts_before_the_stream_s_end(void **state) {
+    (void)state;
+    struct run run = begin(30000);
+    struct timeline_time time;
+    timeline_map(&run.timeline, 0, epoch_us, epoch_us + 3000000);
+    timeline_frame(&run.timeline, TRACK_VIDEO, 0, 0, epoch_us, &time);
+    assert_true(timeline_us(time.dts_ts, 90000) >= epoch_us + 3000000);
+    assert_int_equal(timeline_drift_us(&run.timeline), -3000000); /* capture times stay true */
+}
+
+static void slow_clock_shows_in_capture_times_only_and_then_is_mapped_anew(void **state) {
+    (void)state;
+    struct run run = begin(30000);
+    struct timeline_time time;
+    int breaks = 0;
+    int64_t seen_us = 0;
+    for (int n = 0; n < 30 * 3000; n++) { /* 50 minutes, losing 1 ms a second */
+        int64_t ms = n * 100 / 3, arrived_us = epoch_us + ms * 1001;
+        breaks += timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms, arrived_us, &time) == TIMELINE_BREAK;
+        if (llabs(timeline_drift_us(&run.timeline)) > seen_us)
+            seen_us = llabs(timeline_drift_us(&run.timeline));
+    }
+    assert_true(seen_us > 500000);
+    assert_in_range(breaks, 1, 3);
+}
+
+static void queue_on_the_way_is_not_drift(void **state) {
+    (void)state;
+    struct run run = begin(30000);
+    struct timeline_time time;
+    for (int n = 0; n < 30 * 60; n++) {
+        int64_t ms = n * 100 / 3, late_us = n % 300 > 200 ? 1500000 : 0; /* late for a third of each ten seconds */
+        assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms, epoch_us + ms * 1000 + late_us, &time), TIMELINE_OK);
+    }
+    assert_int_equal(timeline_drift_us(&run.timeline), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(usual_rates_lie_on_an_exact_grid),
+        cmocka_unit_test(variable_rate_keeps_its_times_and_never_over_declares),
+        cmocka_unit_test(reordered_pictures_get_exact_offsets),
+        cmocka_unit_test(equal_and_backward_times_are_moved_forward),
+        cmocka_unit_test(audio_runs_on_its_sample_grid),
+        cmocka_unit_test(missing_audio_leaves_a_gap_and_surplus_is_dropped),
+        cmocka_unit_test(jump_maps_the_clock_anew),
+        cmocka_unit_test(media_never_starts_before_the_stream_s_end),
+        cmocka_unit_test(slow_clock_shows_in_capture_times_only_and_then_is_mapped_anew),
+        cmocka_unit_test(queue_on_the_way_is_not_drift),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

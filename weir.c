@@ -1,0 +1,281 @@
+/* The front door: reads the command line and the configuration, starts the roles on their loops, waits for the signal to stop. The
+ * main thread's loop carries the hub, ingest, origin and the operator's listener; viewers are on workers. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "admin.h"
+#include "common/base/buf.h"
+#include "common/base/log.h"
+#include "common/base/loop.h"
+#include "common/media/hub.h"
+#include "conf/conf.h"
+#include "ingest/ingest.h"
+#include "ingest/rtmp_server.h"
+#include "origin/origin.h"
+#include "relay/viewer.h"
+#include "relay/worker.h"
+
+enum {
+    WORKERS_MAX = 64,
+    SILENT_MS = 3000,         /* a publisher may be taken over */
+    DRAIN_US = 300000,        /* between closing listeners and stopping */
+    ERRORS_MAX = 64 << 10,
+    RTMP_SILENCE_MS = 30000,
+};
+
+struct node {
+    const struct conf *conf;
+    struct loop *loop;
+    struct hub *hub;
+    struct origin *origin;
+    struct ingest *ingest;
+    struct rtmp_server *rtmp;
+    struct worker *workers[WORKERS_MAX];
+    uint32_t worker_count;
+    struct admin *admin;
+    struct loop_timer *stop_timer, *watchdog_timer;
+    uint64_t watchdog_us;
+    bool stopping;
+};
+
+/* --- listeners --- */
+
+static void log_listen(const char *kind, const char *address, uint16_t port) {
+    char actual[128];
+    const char *colon = strrchr(address, ':');
+    snprintf(actual, sizeof actual, "%.*s:%u", colon ? (int)(colon - address) : (int)strlen(address), address, port);
+    log_info("listen", "kind", LOG_STR(kind), "address", LOG_STR(actual));
+}
+
+static bool listened(const char *kind, const char *address, int rc, uint16_t port) {
+    if (rc)
+        log_error("listen_failed", "kind", LOG_STR(kind), "address", LOG_STR(address), "error", LOG_STR(strerror(-rc)));
+    else
+        log_listen(kind, address, port);
+    return !rc;
+}
+
+/* --- roles --- */
+
+static bool start_ingest(struct node *node) {
+    const struct conf *conf = node->conf;
+    struct ingest_settings settings = {.segment_ms = conf->live.segment_ms,
+                                       .part_ms = conf->live.part_ms,
+                                       .chunk_ms = conf->live.chunk_ms,
+                                       .stall_ms = conf->live.stall_ms,
+                                       .publish_keys = conf->auth.publish_keys.items,
+                                       .publish_key_count = (uint32_t)conf->auth.publish_keys.count};
+    struct writer_port port = origin_port(node->origin);
+    node->ingest = ingest_create(node->loop, &settings, &port);
+    struct rtmp_limits limits = rtmp_limits_default;
+    limits.connections_max = conf->ingest.rtmp_connections_max;
+    node->rtmp = rtmp_server_create(node->loop, node->ingest, &limits);
+    if (!settings.publish_key_count)
+        log_warn("publish_open", "note", LOG_STR("no auth.publish.keys configured: anybody may publish"));
+    for (size_t i = 0; i < conf->ingest.rtmp_listen.count; i++) {
+        uint16_t port_number = 0;
+        const char *address = conf->ingest.rtmp_listen.items[i];
+        int rc = rtmp_server_listen(node->rtmp, address, &port_number);
+        if (!listened("rtmp", address, rc, port_number))
+            return false;
+    }
+    return true;
+}
+
+static uint32_t workers_wanted(const struct conf *conf) {
+    long cores = conf->http.workers ? (long)conf->http.workers : sysconf(_SC_NPROCESSORS_ONLN);
+    return cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (uint32_t)cores;
+}
+
+/* All workers listen on the same addresses; port 0 is chosen by the first. */
+static bool worker_listen_all(struct node *node, struct worker *worker, uint16_t ports[CONF_LIST_MAX], bool first) {
+    for (size_t i = 0; i < node->conf->http.listen.count; i++) {
+        const char *address = node->conf->http.listen.items[i];
+        char chosen[160];
+        const char *colon = strrchr(address, ':');
+        if (!first && colon)
+            snprintf(chosen, sizeof chosen, "%.*s:%u", (int)(colon - address), address, ports[i]);
+        else
+            snprintf(chosen, sizeof chosen, "%s", address);
+        int rc = worker_listen(worker, chosen, &ports[i]);
+        if (rc ? !listened("http", address, rc, 0) : first && !listened("http", address, 0, ports[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool start_relay(struct node *node) {
+    const struct conf *conf = node->conf;
+    struct worker_settings settings = {.http = http_limits_default,
+                                       .muxed = (enum playlist_muxed)conf->hls.muxed,
+                                       .window_us = (int64_t)conf->origin.window_s * 1000000,
+                                       .bytes_max = (size_t)conf->origin.memory_mb << 20,
+                                       .streams_max = conf->origin.streams_max};
+    settings.http.connections_max = conf->http.connections_max;
+    settings.http.connections_per_address = conf->http.connections_per_address;
+    uint16_t ports[CONF_LIST_MAX] = {0};
+    uint32_t count = workers_wanted(conf);
+    for (uint32_t i = 0; i < count; i++) {
+        struct worker *worker = worker_create(node->hub, &settings);
+        if (!worker)
+            return false;
+        node->workers[node->worker_count++] = worker;
+        if (!worker_listen_all(node, worker, ports, i == 0))
+            return false;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        if (worker_start(node->workers[i]))
+            return false;
+    return true;
+}
+
+static bool start_admin(struct node *node) {
+    const char *address = node->conf->admin.listen;
+    node->admin = admin_create(node->loop, node->hub, node->origin);
+    if (!address)
+        return true;
+    uint16_t port = 0;
+    int rc = admin_listen(node->admin, address, &port);
+    return listened("admin", address, rc, port);
+}
+
+static bool start_roles(struct node *node) {
+    const struct conf *conf = node->conf;
+    struct store_settings store = {.window_us = (int64_t)conf->origin.window_s * 1000000,
+                                   .bytes_max = (size_t)conf->origin.memory_mb << 20,
+                                   .streams_max = conf->origin.streams_max};
+    struct origin_settings origin = {.grace_ms = conf->origin.grace_s * 1000, .silent_ms = SILENT_MS};
+    node->hub = hub_create(node->loop, &store);
+    node->origin = origin_create(node->loop, node->hub, &origin);
+    return start_admin(node) && (!conf->relay_on || start_relay(node)) && (!conf->ingest_on || start_ingest(node));
+}
+
+static void stop_roles(struct node *node) {
+    rtmp_server_destroy(node->rtmp);
+    ingest_destroy(node->ingest);
+    for (uint32_t i = 0; i < node->worker_count; i++)
+        worker_destroy(node->workers[i]);
+    admin_destroy(node->admin);
+    origin_destroy(node->origin);
+    hub_destroy(node->hub);
+}
+
+/* --- running --- */
+
+static void on_stop_timer(void *ctx) {
+    loop_stop(((struct node *)ctx)->loop);
+}
+
+/* First no new viewers and not ready any more, then, a moment later, the end. */
+static void on_stop_signal(void *ctx) {
+    struct node *node = ctx;
+    if (node->stopping) {
+        loop_stop(node->loop);
+        return;
+    }
+    node->stopping = true;
+    log_info("stopping");
+    sd_notify(0, "STOPPING=1");
+    if (node->admin)
+        admin_set_ready(node->admin, false);
+    for (uint32_t i = 0; i < node->worker_count; i++)
+        worker_drain(node->workers[i]);
+    loop_timer_set(node->stop_timer, DRAIN_US);
+}
+
+static void on_watchdog(void *ctx) {
+    struct node *node = ctx;
+    sd_notify(0, "WATCHDOG=1");
+    loop_timer_set(node->watchdog_timer, (int64_t)(node->watchdog_us / 2));
+}
+
+static int run(const struct conf *conf) {
+    struct node node = {.conf = conf, .loop = loop_create()};
+    signal(SIGPIPE, SIG_IGN);
+    struct loop_signal *term = loop_signal_create(node.loop, SIGTERM, on_stop_signal, &node);
+    struct loop_signal *interrupt = loop_signal_create(node.loop, SIGINT, on_stop_signal, &node);
+    node.stop_timer = loop_timer_create(node.loop, on_stop_timer, &node);
+    node.watchdog_timer = loop_timer_create(node.loop, on_watchdog, &node);
+    bool ok = start_roles(&node);
+    if (ok) {
+        admin_set_ready(node.admin, true);
+        sd_notify(0, "READY=1");
+        log_info("ready", "node", LOG_STR(conf->node), "workers", LOG_INT(node.worker_count));
+        if (sd_watchdog_enabled(0, &node.watchdog_us) > 0)
+            loop_timer_set(node.watchdog_timer, 0);
+        loop_run(node.loop);
+    }
+    stop_roles(&node);
+    loop_timer_destroy(node.stop_timer);
+    loop_timer_destroy(node.watchdog_timer);
+    loop_signal_destroy(term);
+    loop_signal_destroy(interrupt);
+    loop_destroy(node.loop);
+    if (ok)
+        log_info("stopped");
+    return ok ? 0 : 1;
+}
+
+/* --- command line --- */
+
+static const char usage[] = "usage: weir [-c FILE] [-t]\n"
+                            "  -c FILE    configuration (YAML); without it all roles run on the default ports:\n"
+                            "             RTMP 1935, HTTP 8080, operator's listener 127.0.0.1:8081\n"
+                            "  -t         check the configuration and exit: 0, or 1 with what is wrong\n"
+                            "  --version  print the version\n"
+                            "  --help     print this\n";
+
+static struct conf *read_conf(const char *path) {
+    struct buf errors;
+    buf_init(&errors, ERRORS_MAX);
+    struct conf *conf = path ? conf_load(path, &errors) : conf_create_default();
+    if (!conf)
+        fprintf(stderr, "%.*s", (int)buf_len(&errors), buf_head(&errors) ? (const char *)buf_head(&errors) : "");
+    buf_finish(&errors);
+    return conf;
+}
+
+static void register_metrics(void) {
+    http_metrics_register();
+    ingest_metrics_register();
+    rtmp_server_metrics_register();
+    viewers_metrics_register();
+}
+
+int main(int argc, char **argv) {
+    static const struct option options[] = {
+        {"version", no_argument, NULL, 'V'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    const char *path = NULL;
+    bool check = false;
+    for (int option; (option = getopt_long(argc, argv, "c:th", options, NULL)) != -1;) {
+        if (option == 'c')
+            path = optarg;
+        else if (option == 't')
+            check = true;
+        else if (option == 'V')
+            return printf("weir %s\n", WEIR_VERSION) < 0;
+        else
+            return fputs(usage, option == 'h' ? stdout : stderr) < 0 ? 1 : option == 'h' ? 0 : 2;
+    }
+    if (optind < argc) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    struct conf *conf = read_conf(path);
+    if (!conf)
+        return 1;
+    int rc = 0;
+    if (!check) {
+        log_configure((enum log_level)conf->log.level, (enum log_format)conf->log.format);
+        register_metrics();
+        rc = run(conf);
+    }
+    conf_destroy(conf);
+    return rc;
+}
