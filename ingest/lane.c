@@ -72,7 +72,9 @@ struct record *lane_direct_chunk(struct lane *lane, const struct timeline_time *
 }
 
 struct record *lane_take_chunk(struct lane *lane, uint32_t count, const char *stream, uint64_t epoch, uint8_t track, uint64_t msn) {
-    struct mux_frame frames[LANE_FRAMES_MAX];
+    struct mux_frame frames[LANE_FRAMES_MAX] = {0};
+    if (!count || count > lane->count)
+        return NULL;
     for (uint32_t i = 0; i < count; i++) {
         const struct lane_frame *f = at(lane, i);
         frames[i] = (struct mux_frame){f->time.dts_ts, f->time.pts_ts, f->time.duration_ts, f->independent, f->data, f->len};

@@ -1,16 +1,26 @@
 #include "common/media/record.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+size_t record_size(enum record_type type) {
+    static const size_t payload[] = {[RECORD_OPEN] = sizeof(struct record_open),
+                                     [RECORD_CHUNK] = sizeof(struct record_chunk),
+                                     [RECORD_PART] = sizeof(struct record_part),
+                                     [RECORD_STATE] = sizeof(enum stream_state)};
+    return offsetof(struct record, open) + payload[type];
+}
+
 struct record *record_create(enum record_type type, const char *stream, uint64_t epoch) {
-    struct record *record = calloc(1, sizeof *record);
+    size_t size = record_size(type), name_size = strlen(stream) + 1;
+    struct record *record = calloc(1, size + name_size);
     if (!record)
         abort();
     atomic_init(&record->refs, 1);
     record->type = type;
     record->epoch = epoch;
-    strncpy(record->stream, stream, sizeof record->stream - 1);
+    record->stream = memcpy((char *)record + size, stream, name_size);
     return record;
 }
 

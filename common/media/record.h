@@ -90,8 +90,8 @@ struct record {
     atomic_uint refs;
     enum record_type type;
     uint64_t epoch;
-    char stream[STREAM_NAME_LEN]; /* "app/name" */
-    union {
+    const char *stream; /* "app/name", in the same allocation */
+    union { /* allocated no larger than the type needs: there are dozens of chunk records a second and stream */
         struct record_open open;
         struct record_chunk chunk;
         struct record_part part;
@@ -103,6 +103,8 @@ struct record {
 
 /* A zeroed record with one reference. */
 struct record *record_create(enum record_type type, const char *stream, uint64_t epoch);
+/* Bytes of a record of that type, its stream's name left out. */
+size_t record_size(enum record_type type);
 struct record *record_ref(struct record *record);
 /* NULL is allowed; the last reference drops the blobs within. */
 void record_unref(struct record *record);

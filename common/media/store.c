@@ -312,6 +312,13 @@ static void publish_parts(struct store *store, struct stream *stream, struct seg
     }
 }
 
+/* Memory that a chunk keeps: its bytes, and what it takes to keep them. Limits and figures are about this. */
+static size_t chunk_bytes(const struct record *record) {
+    enum { MALLOC_HEADERS = 2 * 16 };
+    return record->chunk.body.blob->len + sizeof(struct blob) + record_size(RECORD_CHUNK) + sizeof(struct record *) +
+           MALLOC_HEADERS;
+}
+
 static int apply_chunk(struct store *store, struct stream *stream, struct record *record, int64_t now_us) {
     const struct record_chunk *chunk = &record->chunk;
     if (chunk->track >= stream->open->open.track_count)
@@ -322,11 +329,11 @@ static int apply_chunk(struct store *store, struct stream *stream, struct record
     struct chunk_list *list = &segment->chunks[chunk->track];
     if (chunk->number != list->count)
         return -EINVAL;
-    if (list->count >= SEGMENT_CHUNKS_MAX || store->bytes + chunk->body.len > store->settings.bytes_max)
+    if (list->count >= SEGMENT_CHUNKS_MAX || store->bytes + chunk_bytes(record) > store->settings.bytes_max)
         return -ENOSPC;
     list->items = grow(list->items, &list->cap, list->count, sizeof *list->items);
     list->items[list->count++] = record_ref(record);
-    size_t bytes = chunk->body.blob->len;
+    size_t bytes = chunk_bytes(record);
     segment->bytes += bytes;
     stream->bytes += bytes;
     store->bytes += bytes;
