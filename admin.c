@@ -25,7 +25,8 @@ struct admin {
 };
 
 static void answer(struct http_request *req, int status, const char *type, struct blob *body) {
-    const struct http_header headers[] = {{"Content-Type", type}, {"Cache-Control", "no-store"},
+    const struct http_header headers[] = {{"Content-Type", type},
+                                          {"Cache-Control", "no-store"},
                                           {"X-Content-Type-Options", "nosniff"},
                                           {"Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"}};
     struct slice slice = {body, 0, body->len};
@@ -46,11 +47,12 @@ static void answer_buf(struct http_request *req, const char *type, struct buf *b
 
 static json_t *track_json(const struct track_info *track) {
     bool video = track->kind == TRACK_VIDEO;
-    json_t *json = json_pack("{s:s, s:s, s:s, s:i, s:i}", "name", track->name, "kind", video ? "video" : "audio", "codecs",
-                             track->codecs, "timescale", (int)track->timescale, "init", (int)track->init_version);
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:i, s:i}", "name", track->name, "kind", video ? "video" : "audio", "codecs",
+                  track->codecs, "timescale", (int)track->timescale, "init", (int)track->init_version);
     if (video)
-        json_object_update_new(json, json_pack("{s:i, s:i, s:f}", "width", track->width, "height", track->height, "frame_rate",
-                                               track->frame_rate_milli / 1000.0));
+        json_object_update_new(json, json_pack("{s:i, s:i, s:f}", "width", track->width, "height", track->height,
+                                               "frame_rate", track->frame_rate_milli / 1000.0));
     else
         json_object_update_new(json, json_pack("{s:i, s:i}", "sample_rate", (int)track->sample_rate, "channels",
                                                (int)track->channels));
@@ -73,13 +75,13 @@ static void add_stream(void *ctx, struct stream *stream) {
     for (uint32_t i = 0; i < stream->open->open.track_count; i++)
         json_array_append_new(tracks, track_json(&stream->open->open.tracks[i]));
     const char *peer = call->admin->origin ? origin_publisher(call->admin->origin, stream->name) : NULL;
-    json_array_append_new(
-        call->streams,
-        json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:f, s:o, s:o}", "name", stream->name, "state",
-                  stream_state_name(stream->state), "epoch", (json_int_t)stream->epoch, "since", since, "msn",
-                  (json_int_t)(last ? last->msn : 0), "part", (json_int_t)stream->next_part, "bytes", (json_int_t)stream->bytes,
-                  "part_target_s", stream->open->open.part_target_us / 1e6, "tracks", tracks, "publisher",
-                  peer ? json_pack("{s:s}", "peer", peer) : json_null()));
+    json_array_append_new(call->streams,
+                          json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:f, s:o, s:o}", "name", stream->name, "state",
+                                    stream_state_name(stream->state), "epoch", (json_int_t)stream->epoch, "since",
+                                    since, "msn", (json_int_t)(last ? last->msn : 0), "part",
+                                    (json_int_t)stream->next_part, "bytes", (json_int_t)stream->bytes, "part_target_s",
+                                    stream->open->open.part_target_us / 1e6, "tracks", tracks, "publisher",
+                                    peer ? json_pack("{s:s}", "peer", peer) : json_null()));
 }
 
 static void answer_streams(const struct admin *admin, struct http_request *req) {
@@ -109,10 +111,11 @@ static void list_stream(void *ctx, struct stream *stream) {
 static void answer_list(const struct admin *admin, struct http_request *req) {
     struct buf out;
     buf_init(&out, BODY_MAX);
-    buf_append_str(&out, "<!doctype html><html lang=en><meta charset=utf-8><title>weir: live streams</title>"
-                         "<meta name=viewport content=\"width=device-width\"><style>:root{color-scheme:light dark}"
-                         "body{font:16px system-ui;margin:2rem}td,th{text-align:left;padding:.2rem 1rem .2rem 0}</style>"
-                         "<h1>Live streams</h1><table><tr><th>Stream<th>State<th>Codec<th>Picture<th>Rate\n");
+    buf_append_str(&out,
+                   "<!doctype html><html lang=en><meta charset=utf-8><title>weir: live streams</title>"
+                   "<meta name=viewport content=\"width=device-width\"><style>:root{color-scheme:light dark}"
+                   "body{font:16px system-ui;margin:2rem}td,th{text-align:left;padding:.2rem 1rem .2rem 0}</style>"
+                   "<h1>Live streams</h1><table><tr><th>Stream<th>State<th>Codec<th>Picture<th>Rate\n");
     store_each(hub_store(admin->hub), list_stream, &out);
     buf_append_str(&out, "</table>\n");
     answer_buf(req, "text/html; charset=utf-8", &out);

@@ -1,5 +1,6 @@
-/* The front door: reads the command line and the configuration, starts the roles on their loops, waits for the signal to stop. The
- * main thread's loop carries the hub, ingest, origin and the operator's listener; viewers are on workers. */
+/* The front door: reads the command line and the configuration, starts the roles on their loops, waits for the signal
+ * to stop. The main thread's loop carries the hub, ingest, origin and the operator's listener; viewers are on workers.
+ */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -13,6 +14,8 @@
 #include "common/base/buf.h"
 #include "common/base/log.h"
 #include "common/base/loop.h"
+#include "common/base/metrics.h"
+#include "common/http/server.h"
 #include "common/media/hub.h"
 #include "conf/conf.h"
 #include "ingest/ingest.h"
@@ -23,8 +26,8 @@
 
 enum {
     WORKERS_MAX = 64,
-    SILENT_MS = 3000,         /* a publisher may be taken over */
-    DRAIN_US = 300000,        /* between closing listeners and stopping */
+    SILENT_MS = 3000,  /* a publisher may be taken over */
+    DRAIN_US = 300000, /* between closing listeners and stopping */
     ERRORS_MAX = 64 << 10,
     RTMP_SILENCE_MS = 30000,
 };
@@ -228,6 +231,7 @@ static const char usage[] = "usage: weir [-c FILE] [-t]\n"
                             "  -c FILE    configuration (YAML); without it all roles run on the default ports:\n"
                             "             RTMP 1935, HTTP 8080, operator's listener 127.0.0.1:8081\n"
                             "  -t         check the configuration and exit: 0, or 1 with what is wrong\n"
+                            "  --metrics  print the reference of all metrics (docs/metrics.md)\n"
                             "  --version  print the version\n"
                             "  --help     print this\n";
 
@@ -241,6 +245,26 @@ static struct conf *read_conf(const char *path) {
     return conf;
 }
 
+static void print_metric(void *ctx, const struct metric *metric) {
+    const char **before = ctx;
+    if (!*before || strcmp(*before, metric->name))
+        printf("| `%s` | %s | %s |\n", metric->name, metric->type == METRIC_COUNTER ? "counter" : "gauge",
+               metric->help);
+    *before = metric->name;
+}
+
+static void print_metrics(void) {
+    const char *before = NULL;
+    printf(
+        "# Metrics\n\nMade from the tables in the code by `weir --metrics`; a test fails when this page is stale.\n\n"
+        "Served as Prometheus text at `/metrics` of the operator's listener.\n\n| metric | type | meaning "
+        "|\n|---|---|---|\n");
+    metrics_each(print_metric, &before);
+    printf("| `weir_stream_bytes` | gauge | Bytes of media held for the stream, by `stream`. |\n"
+           "| `weir_streams` | gauge | Streams, by `state`. |\n| `weir_store_bytes` | gauge | Bytes of media held in "
+           "all. |\n");
+}
+
 static void register_metrics(void) {
     http_metrics_register();
     ingest_metrics_register();
@@ -249,15 +273,20 @@ static void register_metrics(void) {
 }
 
 int main(int argc, char **argv) {
-    static const struct option options[] = {
-        {"version", no_argument, NULL, 'V'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"version", no_argument, NULL, 'V'},
+                                            {"metrics", no_argument, NULL, 'M'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     const char *path = NULL;
     bool check = false;
+    register_metrics();
     for (int option; (option = getopt_long(argc, argv, "c:th", options, NULL)) != -1;) {
         if (option == 'c')
             path = optarg;
         else if (option == 't')
             check = true;
+        else if (option == 'M')
+            return print_metrics(), 0;
         else if (option == 'V')
             return printf("weir %s\n", WEIR_VERSION) < 0;
         else
@@ -273,7 +302,6 @@ int main(int argc, char **argv) {
     int rc = 0;
     if (!check) {
         log_configure((enum log_level)conf->log.level, (enum log_format)conf->log.format);
-        register_metrics();
         rc = run(conf);
     }
     conf_destroy(conf);

@@ -13,7 +13,8 @@ static void on_sweep(void *ctx) {
     loop_timer_set(ingest->sweep_timer, SWEEP_INTERVAL_US);
 }
 
-struct ingest *ingest_create(struct loop *loop, const struct ingest_settings *settings, const struct writer_port *port) {
+struct ingest *ingest_create(struct loop *loop, const struct ingest_settings *settings,
+                             const struct writer_port *port) {
     struct ingest *ingest = calloc(1, sizeof *ingest);
     if (!ingest)
         abort();

@@ -16,8 +16,8 @@ static void pop(struct lane *lane, uint32_t count) {
     lane->count -= count;
 }
 
-bool lane_push(struct lane *lane, const struct timeline_time *time, bool independent, int64_t capture_us, const uint8_t *data,
-               size_t len) {
+bool lane_push(struct lane *lane, const struct timeline_time *time, bool independent, int64_t capture_us,
+               const uint8_t *data, size_t len) {
     bool room = lane->count < LANE_FRAMES_MAX;
     if (!room)
         pop(lane, 1);
@@ -50,14 +50,15 @@ static struct record *make_record(struct lane *lane, const struct mux_frame *fra
         return NULL;
     struct record *record = record_create(RECORD_CHUNK, stream, epoch);
     const struct mux_frame *last = &frames[count - 1];
-    record->chunk = (struct record_chunk){.track = track,
-                                          .flags = frames[0].independent ? CHUNK_INDEPENDENT : 0,
-                                          .msn = msn,
-                                          .number = lane->chunk_number++,
-                                          .duration_ts = (uint32_t)(last->dts_ts + last->duration_ts - frames[0].dts_ts),
-                                          .dts_ts = frames[0].dts_ts,
-                                          .capture_us = capture_us,
-                                          .body = body};
+    record->chunk =
+        (struct record_chunk){.track = track,
+                              .flags = frames[0].independent ? CHUNK_INDEPENDENT : 0,
+                              .msn = msn,
+                              .number = lane->chunk_number++,
+                              .duration_ts = (uint32_t)(last->dts_ts + last->duration_ts - frames[0].dts_ts),
+                              .dts_ts = frames[0].dts_ts,
+                              .capture_us = capture_us,
+                              .body = body};
     lane->part_chunks++;
     lane->part_frames += count;
     for (uint32_t i = 0; i < count; i++)
@@ -65,19 +66,22 @@ static struct record *make_record(struct lane *lane, const struct mux_frame *fra
     return record;
 }
 
-struct record *lane_direct_chunk(struct lane *lane, const struct timeline_time *time, bool independent, int64_t capture_us,
-                                 const uint8_t *data, size_t len, const char *stream, uint64_t epoch, uint8_t track, uint64_t msn) {
+struct record *lane_direct_chunk(struct lane *lane, const struct timeline_time *time, bool independent,
+                                 int64_t capture_us, const uint8_t *data, size_t len, const char *stream,
+                                 uint64_t epoch, uint8_t track, uint64_t msn) {
     struct mux_frame frame = {time->dts_ts, time->pts_ts, time->duration_ts, independent, data, len};
     return make_record(lane, &frame, 1, capture_us, stream, epoch, track, msn);
 }
 
-struct record *lane_take_chunk(struct lane *lane, uint32_t count, const char *stream, uint64_t epoch, uint8_t track, uint64_t msn) {
+struct record *lane_take_chunk(struct lane *lane, uint32_t count, const char *stream, uint64_t epoch, uint8_t track,
+                               uint64_t msn) {
     struct mux_frame frames[LANE_FRAMES_MAX] = {0};
     if (!count || count > lane->count)
         return NULL;
     for (uint32_t i = 0; i < count; i++) {
         const struct lane_frame *f = at(lane, i);
-        frames[i] = (struct mux_frame){f->time.dts_ts, f->time.pts_ts, f->time.duration_ts, f->independent, f->data, f->len};
+        frames[i] =
+            (struct mux_frame){f->time.dts_ts, f->time.pts_ts, f->time.duration_ts, f->independent, f->data, f->len};
     }
     struct record *record = make_record(lane, frames, count, at(lane, 0)->capture_us, stream, epoch, track, msn);
     pop(lane, count);

@@ -4,8 +4,8 @@
 #include <string.h>
 
 enum {
-    VIDEO_FRAMES_SURE = 3,      /* when a nominal rate is announced and they agree with it */
-    VIDEO_FRAMES_MEASURE = 12,  /* when it must be measured */
+    VIDEO_FRAMES_SURE = 3,     /* when a nominal rate is announced and they agree with it */
+    VIDEO_FRAMES_MEASURE = 12, /* when it must be measured */
     AUDIO_FRAMES = 3,
     MISSING_TRACK_US = 1000000, /* so long an announced track, or a second one, is waited for */
     ALONE_US = 300000,          /* so long a second one that nobody announced */
@@ -13,8 +13,8 @@ enum {
     HOPELESS_US = 15000000,
 };
 
-static const uint32_t nominal_rates[] = {5000, 7500, 10000, 12500, 15000, 20000, 23976, 24000, 25000, 29970,
-                                         30000, 48000, 50000, 59940, 60000, 90000, 100000, 120000};
+static const uint32_t nominal_rates[] = {5000,  7500,  10000, 12500, 15000, 20000, 23976, 24000,  25000,
+                                         29970, 30000, 48000, 50000, 59940, 60000, 90000, 100000, 120000};
 
 void probe_push(struct probe *probe, const struct publisher_frame *frame, int64_t now_us) {
     if (frame->kind == TRACK_VIDEO && !probe->video_count && !frame->independent)
@@ -76,7 +76,8 @@ static uint32_t nominal_match(const struct probe *probe) {
 
 static uint32_t announced_match(const struct probe *probe, const struct probe_known *known) {
     double metadata = known->metadata_rate;
-    uint32_t rates[] = {metadata >= 1 && metadata <= 240 ? (uint32_t)(metadata * 1000 + 0.5) : 0, known->sps_rate_milli};
+    uint32_t rates[] = {metadata >= 1 && metadata <= 240 ? (uint32_t)(metadata * 1000 + 0.5) : 0,
+                        known->sps_rate_milli};
     for (uint32_t i = 0; i < 2; i++)
         if (rates[i] >= 1000 && rates[i] <= 240000 && keeps_to(probe, rates[i]))
             return rates[i];
@@ -111,15 +112,17 @@ enum probe_verdict probe_check(struct probe *probe, const struct probe_known *kn
     int64_t patience_us = known->video_announced && known->audio_announced ? MISSING_TRACK_US : ALONE_US;
     bool video = known->video_config && probe->video_count, audio = known->audio_config;
     if (known->video_config && !probe->video_count)
-        return now_us - probe->first_arrived_us > HOPELESS_US ? PROBE_HOPELESS : PROBE_MORE; /* waiting for an independent frame */
+        return now_us - probe->first_arrived_us > HOPELESS_US ? PROBE_HOPELESS
+                                                              : PROBE_MORE; /* waiting for an independent frame */
     if (!(video && audio) && waited_us < patience_us)
         return PROBE_MORE;
     if (video)
         return video_ready(probe, known, waited_us) ? PROBE_READY : PROBE_MORE;
     if (audio && known->video_announced && waited_us < MISSING_TRACK_US)
         return PROBE_MORE;
-    return audio && probe->audio_count >= AUDIO_FRAMES                ? PROBE_READY
-           : now_us - probe->first_arrived_us > HOPELESS_US ? PROBE_HOPELESS : PROBE_MORE;
+    return audio && probe->audio_count >= AUDIO_FRAMES      ? PROBE_READY
+           : now_us - probe->first_arrived_us > HOPELESS_US ? PROBE_HOPELESS
+                                                            : PROBE_MORE;
 }
 
 uint32_t probe_rate_milli(const struct probe *probe) {

@@ -50,23 +50,23 @@ struct publisher {
     struct claim_grant grant;
     struct probe probe;
     struct publisher_metadata metadata;
-    struct lane video, audio; /* config_len says whether there is such a track */
+    struct lane video, audio;  /* config_len says whether there is such a track */
     bool has_video, has_audio; /* of the open record */
     struct h264_config h264;
     struct aac_config aac;
-    bool b_frames, reinit;     /* reinit: probe again at the next independent frame */
+    bool b_frames, reinit; /* reinit: probe again at the next independent frame */
     struct timeline timeline;
     struct segmenter segmenter;
     uint32_t part_target_us, target_ms;
     uint32_t audio_frames_max; /* in a part */
     uint64_t msn, part_number;
     uint32_t part_index, init_version, discontinuity_sequence;
-    bool opened;               /* an open record was written */
-    bool discontinuity;        /* the next segment begins with one */
-    bool segment_used;         /* the segment `msn` has a part or a chunk */
+    bool opened;        /* an open record was written */
+    bool discontinuity; /* the next segment begins with one */
+    bool segment_used;  /* the segment `msn` has a part or a chunk */
     bool part_independent, stalled;
-    int64_t video_dts_us;      /* of the last video frame: audio is cut there */
-    int64_t last_media_us;     /* loop's clock */
+    int64_t video_dts_us;  /* of the last video frame: audio is cut there */
+    int64_t last_media_us; /* loop's clock */
     uint32_t bad_frames;
 };
 
@@ -74,9 +74,12 @@ static struct metric metrics[] = {
     {"weir_ingest_publishers", NULL, "Publishers connected and accepted.", METRIC_GAUGE, 0},
     {"weir_ingest_frames_total", "kind=\"video\"", "Frames received.", METRIC_COUNTER, 0},
     {"weir_ingest_frames_total", "kind=\"audio\"", "Frames received.", METRIC_COUNTER, 0},
-    {"weir_ingest_frames_dropped_total", NULL, "Frames that were malformed or could not be placed in time.", METRIC_COUNTER, 0},
-    {"weir_ingest_discontinuities_total", NULL, "Breaks in a publisher's timeline or configuration.", METRIC_COUNTER, 0},
-    {"weir_ingest_stalls_total", NULL, "Times that a publisher was silent for longer than the stall limit.", METRIC_COUNTER, 0},
+    {"weir_ingest_frames_dropped_total", NULL, "Frames that were malformed or could not be placed in time.",
+     METRIC_COUNTER, 0},
+    {"weir_ingest_discontinuities_total", NULL, "Breaks in a publisher's timeline or configuration.", METRIC_COUNTER,
+     0},
+    {"weir_ingest_stalls_total", NULL, "Times that a publisher was silent for longer than the stall limit.",
+     METRIC_COUNTER, 0},
 };
 enum { M_PUBLISHERS, M_VIDEO, M_AUDIO, M_DROPPED, M_DISCONTINUITIES, M_STALLS };
 
@@ -134,8 +137,8 @@ static void on_claimed(void *owner, enum claim_result result, const struct claim
     pub->state = PROBING;
     pub->last_media_us = loop_now_us(pub->ingest->loop);
     metric_add(&metrics[M_PUBLISHERS], 1);
-    log_info("publish_start", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "epoch", LOG_INT(grant->epoch),
-             "resumes", LOG_INT(grant->resumes));
+    log_info("publish_start", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "epoch",
+             LOG_INT(grant->epoch), "resumes", LOG_INT(grant->resumes));
     pub->events.on_result(pub->ctx, PUBLISH_OK);
 }
 
@@ -211,7 +214,8 @@ static void flush_audio(struct publisher *pub, int64_t end_us, uint32_t least_us
     if (count > room)
         count = room; /* late audio goes on into the next part rather than over PART-TARGET */
     if (count && duration_us >= least_us)
-        write_chunk(pub, lane_take_chunk(&pub->audio, count, pub->stream, pub->grant.epoch, audio_track(pub), pub->msn));
+        write_chunk(pub,
+                    lane_take_chunk(&pub->audio, count, pub->stream, pub->grant.epoch, audio_track(pub), pub->msn));
 }
 
 static void flush_video(struct publisher *pub) {
@@ -318,7 +322,8 @@ static int start_video(struct publisher *pub, struct record_open *open) {
                                      .height = pub->h264.height,
                                      .frame_rate_milli = probe_rate_milli(&pub->probe),
                                      .init_version = pub->init_version};
-    snprintf(lane->info.codecs, CODECS_LEN, "avc1.%02x%02x%02x", pub->h264.profile, pub->h264.constraints, pub->h264.level);
+    snprintf(lane->info.codecs, CODECS_LEN, "avc1.%02x%02x%02x", pub->h264.profile, pub->h264.constraints,
+             pub->h264.level);
     int rc = mux_create(&lane->info, config, (size_t)len, &lane->mux, &lane->info.init);
     if (!rc)
         open->tracks[open->track_count++] = lane->info; /* the record takes the reference to init */
@@ -348,8 +353,9 @@ static uint32_t audio_frame_us(const struct publisher *pub) {
 static void plan_parts(struct publisher *pub, bool audio_only, uint32_t rate_milli) {
     uint32_t frame_us = audio_only ? audio_frame_us(pub) : rate_milli ? (uint32_t)(1000000000ull / rate_milli) : 33333;
     uint32_t beside_us = pub->has_audio && !audio_only ? audio_frame_us(pub) : 0;
-    struct segmenter_plan plan = pub->part_target_us ? segmenter_plan_within(pub->part_target_us, frame_us)
-                                                     : segmenter_plan(pub->ingest->settings.part_ms * 1000, frame_us, beside_us);
+    struct segmenter_plan plan = pub->part_target_us
+                                     ? segmenter_plan_within(pub->part_target_us, frame_us)
+                                     : segmenter_plan(pub->ingest->settings.part_ms * 1000, frame_us, beside_us);
     pub->part_target_us = plan.part_target_us;
     segmenter_init(&pub->segmenter, &plan, pub->target_ms, audio_only);
     pub->audio_frames_max = pub->has_audio ? plan.part_target_us / audio_frame_us(pub) : 0;
@@ -379,7 +385,8 @@ static void start(struct publisher *pub) {
     record->open.part_target_us = pub->part_target_us;
     int64_t end_us = pub->opened ? timeline_end_us(&pub->timeline) : pub->grant.not_before_us;
     timeline_init(&pub->timeline, pub->has_video, rate_milli, pub->aac.sample_rate, pub->aac.frame_samples);
-    timeline_map(&pub->timeline, probe_start_ms(&pub->probe, pub->has_video), probe_start_us(&pub->probe, pub->has_video), end_us);
+    timeline_map(&pub->timeline, probe_start_ms(&pub->probe, pub->has_video),
+                 probe_start_us(&pub->probe, pub->has_video), end_us);
     pub->video_dts_us = 0;
     pub->opened = true;
     pub->state = LIVE;
@@ -462,7 +469,8 @@ void publisher_config(struct publisher *pub, enum track_kind kind, const uint8_t
     }
 }
 
-static void live_video(struct publisher *pub, const struct publisher_frame *frame, const struct timeline_time *time, int64_t now_us) {
+static void live_video(struct publisher *pub, const struct publisher_frame *frame, const struct timeline_time *time,
+                       int64_t now_us) {
     int64_t dts_us = timeline_us(time->dts_ts, TIMELINE_VIDEO_HZ);
     uint32_t duration_us = (uint32_t)((uint64_t)time->duration_ts * 1000000 / TIMELINE_VIDEO_HZ);
     end(pub, segmenter_before(&pub->segmenter, dts_us, duration_us, frame->independent));
@@ -480,13 +488,14 @@ static void live_video(struct publisher *pub, const struct publisher_frame *fram
         if (waiting_us + 2 * duration_us > chunk_us)
             flush_video(pub);
     } else {
-        write_chunk(pub, lane_direct_chunk(&pub->video, time, frame->independent, now_us, frame->data, frame->len, pub->stream,
-                                           pub->grant.epoch, 0, pub->msn));
+        write_chunk(pub, lane_direct_chunk(&pub->video, time, frame->independent, now_us, frame->data, frame->len,
+                                           pub->stream, pub->grant.epoch, 0, pub->msn));
     }
     end(pub, segmenter_add(&pub->segmenter, dts_us, duration_us, frame->independent));
 }
 
-static void live_audio(struct publisher *pub, const struct publisher_frame *frame, const struct timeline_time *time, int64_t now_us) {
+static void live_audio(struct publisher *pub, const struct publisher_frame *frame, const struct timeline_time *time,
+                       int64_t now_us) {
     if (pub->has_video) {
         lane_push(&pub->audio, time, true, now_us, frame->data, frame->len);
         return;
@@ -503,7 +512,8 @@ static void live_frame(struct publisher *pub, const struct publisher_frame *fram
     if ((frame->kind == TRACK_VIDEO && !pub->has_video) || (frame->kind == TRACK_AUDIO && !pub->has_audio))
         return;
     struct timeline_time time;
-    enum timeline_verdict verdict = timeline_frame(&pub->timeline, frame->kind, frame->dts_ms, frame->pts_ms, now_us, &time);
+    enum timeline_verdict verdict =
+        timeline_frame(&pub->timeline, frame->kind, frame->dts_ms, frame->pts_ms, now_us, &time);
     if (verdict == TIMELINE_DROP) {
         metric_add(&metrics[M_DROPPED], 1);
         return;
@@ -564,7 +574,8 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
 static void sweep(struct publisher *pub, int64_t now_us) {
     if (pub->state == PROBING && pub->probe.count)
         probe_step(pub, clock_utc_us());
-    if (pub->state != LIVE || pub->stalled || now_us - pub->last_media_us < (int64_t)pub->ingest->settings.stall_ms * 1000)
+    if (pub->state != LIVE || pub->stalled ||
+        now_us - pub->last_media_us < (int64_t)pub->ingest->settings.stall_ms * 1000)
         return;
     pub->stalled = true;
     metric_add(&metrics[M_STALLS], 1);
@@ -584,8 +595,8 @@ void publisher_close(struct publisher *pub, bool clean) {
             break_off(pub);
         if (pub->grant.epoch) {
             metric_add(&metrics[M_PUBLISHERS], -1);
-            log_info("publish_end", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "clean", LOG_INT(clean), "why",
-                     LOG_STR(pub->why[0] ? pub->why : NULL));
+            log_info("publish_end", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "clean", LOG_INT(clean),
+                     "why", LOG_STR(pub->why[0] ? pub->why : NULL));
         }
         pub->ingest->port.release(pub->ingest->port.ctx, pub->claim, clean);
     }

@@ -219,6 +219,14 @@ static void connection_update(struct connection *connection) {
         linger(connection);
 }
 
+/* Acknowledges at once while the peer asks and waits: Nagle's algorithm at its end would hold back each small command
+ * for the 40 ms of a delayed acknowledgement. */
+static void acknowledge_now(const struct connection *connection) {
+    int on = 1;
+    if (connection->session && !rtmp_session_publishing(connection->session))
+        setsockopt(connection->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
 /* One read. False when there is no more now, or never; both show later. */
 static bool read_once(struct connection *connection) {
     struct rtmp_server *server = connection->server;
@@ -232,6 +240,7 @@ static bool read_once(struct connection *connection) {
         return false;
     }
     metric_add(&metrics[M_BYTES], n);
+    acknowledge_now(connection);
     if (connection->session)
         rtmp_session_input(connection->session, server->scratch, (size_t)n, loop_now_us(server->loop));
     return true;

@@ -287,10 +287,11 @@ static void on_data(struct rtmp_session *session, struct amf_reader *args) {
     publisher_metadata(session->publisher, &metadata);
 }
 
-/* 32 bits of milliseconds wrap after 49.7 days; audio and video share one clock. */
+/* 32 bits of milliseconds wrap after 49.7 days; but OBS and ffmpeg keep to FLV's 31 and wrap after half of that.
+ * Counted modulo 2^31 both come out right. Audio and video share one clock. */
 static int64_t unwrap(struct rtmp_session *session, uint32_t timestamp_ms) {
     if (session->has_time)
-        session->time_ms += (int32_t)(timestamp_ms - (uint32_t)session->time_ms);
+        session->time_ms += (int32_t)((timestamp_ms - (uint32_t)session->time_ms) << 1) / 2;
     else
         session->time_ms = timestamp_ms;
     session->has_time = true;
@@ -560,6 +561,10 @@ bool rtmp_session_closing(const struct rtmp_session *session) {
 
 bool rtmp_session_connected(const struct rtmp_session *session) {
     return session->connected;
+}
+
+bool rtmp_session_publishing(const struct rtmp_session *session) {
+    return session->state == PUBLISHING;
 }
 
 enum rtmp_end rtmp_session_end(const struct rtmp_session *session) {

@@ -62,6 +62,7 @@ struct buf *rtmp_session_output(struct rtmp_session *session); /* the user consu
 bool rtmp_session_wants_input(const struct rtmp_session *session);
 bool rtmp_session_closing(const struct rtmp_session *session);
 bool rtmp_session_connected(const struct rtmp_session *session); /* has said `connect` */
+bool rtmp_session_publishing(const struct rtmp_session *session);
 
 enum rtmp_end rtmp_session_end(const struct rtmp_session *session); /* once it is closing */
 const char *rtmp_session_why(const struct rtmp_session *session);   /* in words; "" when there are none */

@@ -49,9 +49,11 @@ struct segmenter_plan segmenter_plan_within(uint32_t part_target_us, uint32_t fr
     return plan;
 }
 
-void segmenter_init(struct segmenter *segmenter, const struct segmenter_plan *plan, uint32_t target_ms, bool every_independent) {
-    *segmenter = (struct segmenter){
-        .part_us = plan->part_us, .target_us = target_ms * 1000, .every_independent = every_independent};
+void segmenter_init(struct segmenter *segmenter, const struct segmenter_plan *plan, uint32_t target_ms,
+                    bool every_independent) {
+    *segmenter = (struct segmenter){.part_us = plan->part_us,
+                                    .target_us = target_ms * 1000,
+                                    .every_independent = every_independent};
 }
 
 /* Ends at an independent frame: now, or will the next one be soon enough? */
@@ -64,8 +66,8 @@ static bool cut_here(const struct segmenter *s, int64_t dts_us) {
     return dts_us - s->segment_us + interval_us > s->target_us + s->target_us / CUT_TOLERANCE;
 }
 
-/* Ends at the target although no independent frame has come, unless one is due so soon that EXTINF, which rounds to whole
- * seconds (RFC 8216bis §4.4.3.1), still keeps to the target. */
+/* Ends at the target although no independent frame has come, unless one is due so soon that EXTINF, which rounds to
+ * whole seconds (RFC 8216bis §4.4.3.1), still keeps to the target. */
 static bool cut_anyway(const struct segmenter *s, int64_t dts_us, uint32_t duration_us) {
     int64_t end_us = dts_us + duration_us - s->segment_us, limit_us = s->target_us + s->target_us / OVERRUN;
     if (end_us <= s->target_us + TOLERANCE_US)

@@ -4,18 +4,19 @@
 #include <string.h>
 
 enum {
-    GRID_TOLERANCE_TS = 135,      /* 1.5 ms: both the anchor and the frame were rounded to milliseconds */
-    OFF_GRID_MAX = 8,             /* then the nominal rate is not believed any more */
+    GRID_TOLERANCE_TS = 135, /* 1.5 ms: both the anchor and the frame were rounded to milliseconds */
+    OFF_GRID_MAX = 8,        /* then the nominal rate is not believed any more */
     AUDIO_TOLERANCE_MS = 50,
     JUMP_MS = 1000,
     DRIFT_BLOCK_US = 10000000,
-    DRIFT_STEP_US = 50000,        /* smaller changes are noise */
-    DRIFT_MAX_US = 1000000,       /* more: map anew */
-    DURATION_MARGIN_TS = 90,      /* a declared duration stays so much below the shortest recent one */
+    DRIFT_STEP_US = 50000,   /* smaller changes are noise */
+    DRIFT_MAX_US = 1000000,  /* more: map anew */
+    DURATION_MARGIN_TS = 90, /* a declared duration stays so much below the shortest recent one */
     DURATION_MAX_TS = 2 * TIMELINE_VIDEO_HZ,
 };
 
-void timeline_init(struct timeline *timeline, bool has_video, uint32_t rate_milli, uint32_t sample_rate, uint32_t frame_samples) {
+void timeline_init(struct timeline *timeline, bool has_video, uint32_t rate_milli, uint32_t sample_rate,
+                   uint32_t frame_samples) {
     *timeline = (struct timeline){.has_video = has_video};
     timeline->video.hz = TIMELINE_VIDEO_HZ;
     timeline->video.rate_milli = rate_milli;

@@ -31,8 +31,8 @@ struct broadcast {
     char stream[STREAM_NAME_LEN];
     struct claim *claim; /* the writer, NULL while it is away */
     uint64_t epoch;
-    int64_t end_us;      /* media time of what was written */
-    int64_t written_us;  /* when, by the loop's clock */
+    int64_t end_us;     /* media time of what was written */
+    int64_t written_us; /* when, by the loop's clock */
     bool opened;
     struct loop_timer *grace_timer;
 };
@@ -106,7 +106,8 @@ static struct claim_grant grant_make(const struct broadcast *broadcast) {
     }
     if (last) {
         grant.next_msn = grant.resumes ? next_msn : larger(next_msn, grant.next_msn);
-        grant.next_part = grant.resumes && stream->next_part ? stream->next_part : larger(stream->next_part, grant.next_part);
+        grant.next_part =
+            grant.resumes && stream->next_part ? stream->next_part : larger(stream->next_part, grant.next_part);
         grant.discontinuity_sequence = last->discontinuity_sequence;
     }
     return grant;
@@ -119,7 +120,8 @@ static bool silent(const struct broadcast *broadcast) {
 
 static void take_over(struct broadcast *broadcast, struct claim *claim) {
     struct claim *old = broadcast->claim;
-    log_warn("publish_takeover", "stream", LOG_STR(broadcast->stream), "from", LOG_STR(old->peer), "by", LOG_STR(claim->peer));
+    log_warn("publish_takeover", "stream", LOG_STR(broadcast->stream), "from", LOG_STR(old->peer), "by",
+             LOG_STR(claim->peer));
     old->broadcast = NULL;
     broadcast->claim = NULL;
     write_state(broadcast, STREAM_AWAY);

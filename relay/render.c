@@ -66,7 +66,8 @@ static struct rendered *rendered_slot(struct cache *cache, enum render_kind kind
     return r;
 }
 
-static struct blob *make_playlist(struct stream *stream, enum render_kind kind, const char *variant, enum playlist_muxed muxed) {
+static struct blob *make_playlist(struct stream *stream, enum render_kind kind, const char *variant,
+                                  enum playlist_muxed muxed) {
     struct buf text;
     buf_init(&text, PLAYLIST_BYTES_MAX);
     int rc = 0;
@@ -79,7 +80,8 @@ static struct blob *make_playlist(struct stream *stream, enum render_kind kind, 
     return blob;
 }
 
-struct blob *render_playlist(struct stream *stream, enum render_kind kind, const char *variant, enum playlist_muxed muxed, bool gzip) {
+struct blob *render_playlist(struct stream *stream, enum render_kind kind, const char *variant,
+                             enum playlist_muxed muxed, bool gzip) {
     struct rendered *r = rendered_slot(cache_of(stream), kind, variant);
     if (!r->plain || r->version != stream->version) {
         rendered_drop(r);
@@ -92,9 +94,11 @@ struct blob *render_playlist(struct stream *stream, enum render_kind kind, const
 }
 
 /* The tracks that had this init version for that variant, among those still served. */
-static const struct record_open *open_find(const struct stream *stream, const char *variant, uint32_t version, uint32_t *ret_mask) {
+static const struct record_open *open_find(const struct stream *stream, const char *variant, uint32_t version,
+                                           uint32_t *ret_mask) {
     for (uint32_t i = stream->segment_count + 1; i > 0; i--) {
-        const struct record_open *open = i > stream->segment_count ? &stream->open->open : &stream->segments[i - 1]->open->open;
+        const struct record_open *open =
+            i > stream->segment_count ? &stream->open->open : &stream->segments[i - 1]->open->open;
         uint32_t mask = variant_parse(open, variant, strlen(variant));
         if (mask && open->tracks[variant_lead(open, mask)].init_version == version) {
             *ret_mask = mask;

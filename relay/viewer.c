@@ -18,12 +18,12 @@
 enum {
     HEADERS_MAX = 12,
     SWEEP_INTERVAL_US = 100000,
-    ASK_AGAIN_US = 1000000,     /* the hub's answer is late: ask again */
-    IDLE_US = 30000000,         /* a stream that nobody asked for so long is not followed any more */
+    ASK_AGAIN_US = 1000000,       /* the hub's answer is late: ask again */
+    IDLE_US = 30000000,           /* a stream that nobody asked for so long is not followed any more */
     FIRST_PART_WAIT_US = 8000000, /* how long a stream that has just started may take to have a part */
-    WAIT_TARGETS = 3,           /* a held request is answered 503 after so many target durations (LL-078) */
-    AHEAD_SEGMENTS = 2,         /* _HLS_msn may be so far ahead (LL-075) */
-    WAITERS_MAX = 20000,        /* held requests of one worker */
+    WAIT_TARGETS = 3,             /* a held request is answered 503 after so many target durations (LL-078) */
+    AHEAD_SEGMENTS = 2,           /* _HLS_msn may be so far ahead (LL-075) */
+    WAITERS_MAX = 20000,          /* held requests of one worker */
 };
 
 /* A stream that this worker follows, or has asked the hub for. */
@@ -92,7 +92,8 @@ static void headers_cors(struct headers *headers) {
 }
 
 static void headers_cache(struct headers *headers, uint32_t seconds, bool immutable) {
-    snprintf(headers->cache_control, sizeof headers->cache_control, "max-age=%u%s", seconds, immutable ? ", immutable" : "");
+    snprintf(headers->cache_control, sizeof headers->cache_control, "max-age=%u%s", seconds,
+             immutable ? ", immutable" : "");
     headers_add(headers, "Cache-Control", headers->cache_control);
 }
 
@@ -161,8 +162,8 @@ static void answer_redirect(struct http_request *req) {
 static void answer_playlist(struct viewer *viewer, struct stream *stream) {
     const struct target *target = &viewer->target;
     enum render_kind kind = target->kind == TARGET_MULTIVARIANT ? RENDER_MULTIVARIANT
-                            : viewer->query.skip                 ? RENDER_DELTA
-                                                                 : RENDER_MEDIA;
+                            : viewer->query.skip                ? RENDER_DELTA
+                                                                : RENDER_MEDIA;
     bool gzip = http_accepts_gzip(http_request_header(viewer->req, "accept-encoding"));
     struct blob *blob = render_playlist(stream, kind, target->variant, viewer->viewers->muxed, gzip);
     if (!blob) {
@@ -184,7 +185,8 @@ static void answer_playlist(struct viewer *viewer, struct stream *stream) {
 
 /* --- media --- */
 
-static void media_headers(struct headers *headers, const struct stream *stream, const struct target *target, uint32_t mask) {
+static void media_headers(struct headers *headers, const struct stream *stream, const struct target *target,
+                          uint32_t mask) {
     (void)stream;
     headers_cors(headers);
     bool video = mask & 1u && stream->open->open.tracks[0].kind == TRACK_VIDEO;
@@ -199,7 +201,8 @@ struct gather {
     size_t count, cap;
 };
 
-static void gather_chunks(struct gather *gather, const struct segment *segment, uint32_t track, uint32_t from, uint32_t count) {
+static void gather_chunks(struct gather *gather, const struct segment *segment, uint32_t track, uint32_t from,
+                          uint32_t count) {
     for (uint32_t i = from; i < from + count && i < segment->chunks[track].count; i++) {
         if (gather->count == gather->cap) {
             gather->cap = gather->cap ? gather->cap * 2 : 64;
@@ -217,7 +220,8 @@ static void gather_part(struct gather *gather, const struct segment *segment, co
             gather_chunks(gather, segment, t, part->first_chunk[t], part->record->part.tracks[t].chunks);
 }
 
-static void answer_parts(struct viewer *viewer, struct stream *stream, const struct segment *segment, uint32_t from, uint32_t to) {
+static void answer_parts(struct viewer *viewer, struct stream *stream, const struct segment *segment, uint32_t from,
+                         uint32_t to) {
     const struct record_open *open = &segment->open->open;
     uint32_t mask = variant_parse(open, viewer->target.variant, strlen(viewer->target.variant));
     if (!mask && variant_parse(&stream->open->open, viewer->target.variant, strlen(viewer->target.variant)))
@@ -267,7 +271,8 @@ static void answer_init(struct viewer *viewer, struct stream *stream) {
     media_headers(&headers, stream, &viewer->target, mask);
     /* Unlike segments an init's number may come again after all state was lost, with another broadcast. */
     snprintf(headers.cache_control, sizeof headers.cache_control, "max-age=%u", 6 * target_s(stream));
-    snprintf(headers.etag, sizeof headers.etag, "\"i-%" PRIu64 "-%" PRIu64 "-%x\"", stream->epoch, viewer->target.number, mask);
+    snprintf(headers.etag, sizeof headers.etag, "\"i-%" PRIu64 "-%" PRIu64 "-%x\"", stream->epoch,
+             viewer->target.number, mask);
     struct slice slice = {blob, 0, blob->len};
     http_respond_slices(viewer->req, 200, headers.items, headers.count, &slice, 1, true);
 }
@@ -317,8 +322,11 @@ static void hold(struct viewer *viewer, struct stream *stream, enum wait_for wha
     metric_add(&metrics[M_HELD], 1);
     viewer->held = true;
     int64_t wait_us = number ? (int64_t)WAIT_TARGETS * target_s(stream) * 1000000 : FIRST_PART_WAIT_US;
-    viewer->waiter = (struct waiter){
-        .what = what, .number = number, .index = index, .deadline_us = loop_now_us(viewers->loop) + wait_us, .fn = on_waited};
+    viewer->waiter = (struct waiter){.what = what,
+                                     .number = number,
+                                     .index = index,
+                                     .deadline_us = loop_now_us(viewers->loop) + wait_us,
+                                     .fn = on_waited};
     stream_wait(stream, &viewer->waiter);
 }
 
@@ -451,8 +459,11 @@ void viewers_answer(struct viewers *viewers, const char *name, bool known) {
 }
 
 static void metric_request(enum target_kind kind) {
-    static const int metric_of[] = {[TARGET_MULTIVARIANT] = M_PLAYLIST, [TARGET_MEDIA] = M_PLAYLIST, [TARGET_INIT] = M_INIT,
-                                    [TARGET_SEGMENT] = M_SEGMENT, [TARGET_PART] = M_PART};
+    static const int metric_of[] = {[TARGET_MULTIVARIANT] = M_PLAYLIST,
+                                    [TARGET_MEDIA] = M_PLAYLIST,
+                                    [TARGET_INIT] = M_INIT,
+                                    [TARGET_SEGMENT] = M_SEGMENT,
+                                    [TARGET_PART] = M_PART};
     metric_add(&metrics[metric_of[kind]], 1);
 }
 
@@ -521,11 +532,13 @@ static void on_sweep(void *ctx) {
     loop_timer_set(viewers->sweep_timer, SWEEP_INTERVAL_US);
 }
 
-struct viewers *viewers_create(struct loop *loop, struct store *replica, struct hub_client *client, enum playlist_muxed muxed) {
+struct viewers *viewers_create(struct loop *loop, struct store *replica, struct hub_client *client,
+                               enum playlist_muxed muxed) {
     struct viewers *viewers = calloc(1, sizeof *viewers);
     if (!viewers)
         abort();
-    *viewers = (struct viewers){.loop = loop, .replica = replica, .client = client, .muxed = muxed, .follows = map_create()};
+    *viewers =
+        (struct viewers){.loop = loop, .replica = replica, .client = client, .muxed = muxed, .follows = map_create()};
     viewers->sweep_timer = loop_timer_create(loop, on_sweep, viewers);
     loop_timer_set(viewers->sweep_timer, SWEEP_INTERVAL_US);
     return viewers;

@@ -157,11 +157,8 @@ enum http_range_result http_range_parse(const char *value, uint64_t size, struct
     bool has_last = parse_position(&p, &last);
     if (*p || (!has_first && !has_last) || (has_first && has_last && first > last))
         return HTTP_RANGE_NONE;
-    if (!has_first) { /* the last `last` bytes */
+    if (!has_first) /* the last `last` bytes; of none, that begins past the end */
         first = last < size ? size - last : 0;
-        if (last == 0)
-            return HTTP_RANGE_UNSATISFIABLE;
-    }
     if (first >= size)
         return HTTP_RANGE_UNSATISFIABLE;
     ret_range->first = first;

@@ -8,11 +8,11 @@
 #include "common/base/map.h"
 
 enum {
-    INBOX_MAX = 65536,       /* wishes of clients */
-    CLIENT_BOX_MAX = 1024,   /* batches under way to one client */
+    INBOX_MAX = 65536,     /* wishes of clients */
+    CLIENT_BOX_MAX = 1024, /* batches under way to one client */
     CLIENTS_MAX = 256,
-    WAKE_BATCH = 256,        /* waiters released a turn, so that one crowd doesn't hold up everybody else */
-    BATCH_MAX = 1024,        /* records */
+    WAKE_BATCH = 256, /* waiters released a turn, so that one crowd doesn't hold up everybody else */
+    BATCH_MAX = 1024, /* records */
     EXPIRE_INTERVAL_US = 1000000,
     RESYNC_INTERVAL_US = 50000,
 };
@@ -35,9 +35,9 @@ struct wish {
 struct hub_client {
     struct hub *hub;
     /* hub's thread */
-    struct map *followed;   /* names; the value is the client itself */
-    struct batch *pending;  /* records of this turn */
-    bool overflowed;        /* the mailbox was full: snapshots are due */
+    struct map *followed;  /* names; the value is the client itself */
+    struct batch *pending; /* records of this turn */
+    bool overflowed;       /* the mailbox was full: snapshots are due */
     /* client's thread */
     struct store *replica;
     struct mailbox *box;
@@ -233,7 +233,8 @@ static void move_waiters(struct list *to, struct list *from) {
 static void apply_records(struct hub_client *client, const struct batch *batch) {
     int64_t now_us = loop_now_us(client->loop);
     for (uint32_t i = 0; i < batch->count; i++)
-        store_apply(client->replica, batch->records[i], now_us); /* the hub has checked it: it fits, or is there already */
+        store_apply(client->replica, batch->records[i],
+                    now_us); /* the hub has checked it: it fits, or is there already */
 }
 
 /* The stream anew; who waits for it goes on waiting. */
@@ -320,8 +321,8 @@ struct store *hub_store(struct hub *hub) {
     return hub->store;
 }
 
-struct hub_client *hub_client_create(struct hub *hub, struct loop *loop, struct store *replica, hub_client_fn *on_answer,
-                                     void *ctx) {
+struct hub_client *hub_client_create(struct hub *hub, struct loop *loop, struct store *replica,
+                                     hub_client_fn *on_answer, void *ctx) {
     if (hub->client_count == CLIENTS_MAX)
         return NULL;
     struct hub_client *client = calloc(1, sizeof *client);

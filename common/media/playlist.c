@@ -20,7 +20,8 @@ struct rendering {
 
 /* --- variants --- */
 
-uint32_t playlist_variants(const struct record_open *open, enum playlist_muxed muxed, uint32_t masks[PLAYLIST_VARIANTS_MAX]) {
+uint32_t playlist_variants(const struct record_open *open, enum playlist_muxed muxed,
+                           uint32_t masks[PLAYLIST_VARIANTS_MAX]) {
     uint32_t count = 0, audio = 0;
     for (uint32_t i = 0; i < open->track_count; i++)
         if (open->tracks[i].kind == TRACK_AUDIO)
@@ -235,7 +236,8 @@ static void print_edge(struct rendering *r, uint32_t mask, enum playlist_muxed m
                        variant_name(name, r->open, masks[i]), last->msn, last->published - 1);
 }
 
-int playlist_media(struct buf *out, const struct stream *stream, const char *variant, bool skip, enum playlist_muxed muxed) {
+int playlist_media(struct buf *out, const struct stream *stream, const char *variant, bool skip,
+                   enum playlist_muxed muxed) {
     struct rendering r = {.out = out, .stream = stream, .variant = variant, .open = &stream->open->open};
     uint32_t mask = variant_parse(r.open, variant, strlen(variant));
     if (!mask)

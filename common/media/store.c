@@ -277,7 +277,8 @@ static struct segment *segment_for(struct store *store, struct stream *stream, u
         return last->complete || last->open != stream->open ? NULL : last;
     if (last && (msn < last->msn || (msn > last->msn + 1 && last->open == stream->open)))
         return NULL;
-    if (last && last->open == stream->open && !last->complete && (!last->part_count || last->published < last->part_count))
+    if (last && last->open == stream->open && !last->complete &&
+        (!last->part_count || last->published < last->part_count))
         return NULL;
     struct segment *segment = segment_append(stream, msn);
     if (last && !last->complete)

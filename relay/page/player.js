@@ -1,16 +1,15 @@
 // The player page's program. It plays the stream that the page lies in, with hls.js where there is MediaSource and natively
 // where there is not, and keeps at it: whatever happens, it says so and goes on by itself when it can.
 //
-// How it decides what to show: nothing sets the state directly. Twice in a while `tick` looks at the facts (does the picture
+// How it decides what to show: nothing sets the state directly. Ten times a second `tick` looks at the facts (does the picture
 // move? what did the last look at the server say?) and derives the state from them, so that no state can be stuck.
 //
 // For tests and operators: window.weir
 //   .state     'loading' | 'playing' | 'paused' | 'buffering' | 'blocked' (the browser wants a click first) | 'away' (the
 //              server answers, the broadcaster sends nothing) | 'offline' (no such stream now) | 'ended' | 'lost' (the
-//              server can't be reached) | 'busy' (it is too loaded) | 'refused' | 'unsupported'; also in <html data-state>
+//              server can't be reached) | 'busy' (it is too loaded) | 'broken' (what comes can't be played, for now) | 'refused' |
+//              'unsupported'; also in <html data-state>
 //   .stats()   what the statistics show, as numbers: see stats() below
-'use strict';
-
 const VERSION = document.documentElement.dataset.version;
 const SOURCE = new URL('index.m3u8', location.href).href;
 const TICK_MS = 100;
@@ -40,13 +39,14 @@ const WORDS = {
   ended: ['The broadcast has ended', 'Should it come back, it starts here by itself.'],
   lost: ['Connection lost, trying again…', ''],
   busy: ['The server is busy, trying again…', ''],
+  broken: ['Playback fails, trying again…', ''],
   refused: ['This link does not open the stream', 'It may have expired. Ask for a new one.'],
   unsupported: ['This browser cannot play the stream', 'A current Chrome, Edge, Firefox or Safari can.'],
 };
-const SPINNING = ['loading', 'buffering', 'away', 'lost', 'busy'];
+const SPINNING = ['loading', 'buffering', 'away', 'lost', 'busy', 'broken'];
 
 // Seconds between two looks at the server, first and at most; each is varied by ±30 %, so that an audience doesn't come at once.
-const RETRY = { offline: [1, 6], ended: [3, 15], lost: [0.5, 6], busy: [2, 15], refused: [30, 60] };
+const RETRY = { offline: [1, 6], ended: [3, 15], lost: [0.5, 6], busy: [2, 15], broken: [2, 15], refused: [30, 60] };
 
 let state = 'loading';
 let engine = null;        // what feeds the video element; null while there is nothing to play
@@ -117,6 +117,7 @@ function hlsEngine(source) {
   });
   hls.on(Events.LEVEL_SWITCHED, showQualities);
   hls.on(Events.ERROR, (_, data) => {
+    if (!data.fatal && data.details === ErrorDetails.LEVEL_LOAD_TIMEOUT) return; // held, see the policy
     counters.errors++;
     counters.lastError = data.details;
     if (!data.fatal) return;
@@ -131,7 +132,7 @@ function hlsEngine(source) {
       if (data.details === ErrorDetails.MANIFEST_LOAD_ERROR && verdict !== 'live') trouble(verdict);
       else recheck();
     } else {
-      restart();
+      trouble('broken');
     }
   });
   hls.loadSource(source);
@@ -244,10 +245,13 @@ async function probe() {
   }
 }
 
-const retry = { timer: 0, count: 0 };
+const retry = { timer: 0, count: 0, kind: null };
 
 function setFault(kind) {
-  if (kind !== fault) retry.count = 0;
+  if (kind && kind !== retry.kind) {
+    retry.kind = kind;
+    retry.count = 0;
+  }
   fault = kind;
   clearTimeout(retry.timer);
 }
@@ -255,7 +259,7 @@ function setFault(kind) {
 // Nothing plays, for this reason; look again later.
 function trouble(kind, waitAtLeast = 0) {
   setFault(kind);
-  if ((kind === 'offline' || kind === 'refused' || kind === 'unsupported' || kind === 'ended') && engine) {
+  if (kind !== 'lost' && kind !== 'busy' && engine) { // those two may pass before the buffer is empty
     engine.stop();
     engine = null;
     restart.generation++;
@@ -445,7 +449,7 @@ function stats() {
     latency: round(pace.latency()),          // seconds behind the live edge
     target: round(pace.target()),            // the latency aimed at
     buffer: round(buffered()),               // seconds
-    rate: video.playbackRate,
+    rate: round(video.playbackRate, 2),
     width: video.videoWidth,
     height: video.videoHeight,
     level: engine ? engine.shown() : -1,
@@ -495,7 +499,7 @@ function statsRows() {
 function derive() {
   // What is still in the buffer plays out before a fault shows.
   if (fault && (!engine || video.paused || video.readyState < 3 || fault === 'unsupported')) return fault;
-  if (!wantPlay && hasPlayed) return 'paused';
+  if (!wantPlay) return 'paused';
   if (blocked) return 'blocked';
   if (video.paused || !hasPlayed) return hunger.away ? 'away' : 'loading';
   if (hunger.seconds() > 0.4) return hunger.away ? 'away' : 'buffering';
@@ -529,7 +533,7 @@ function showFigures() {
   const behind = live && (!following || pace.latency() - (pace.target() || 10) > 2);
   $('go-live').hidden = !behind;
   $('at-live').hidden = !live || behind || state !== 'playing';
-  $('readout').hidden = !live;
+  $('readout').hidden = !live || !['playing', 'paused', 'buffering'].includes(state);
   if (live) {
     setText($('latency'), `${pace.latency().toFixed(1)} s`);
     setText($('buffer'), `${buffered().toFixed(1)} s`);
@@ -649,8 +653,9 @@ document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   // What has the focus keeps the keys that work it.
-  const own = event.target.closest?.('button') ? [' '] : event.target.closest?.('select, input') ? Object.keys(KEYS).filter((k) => k === ' ' || k.length > 1 || event.target.matches('select')) : [];
-  if (!KEYS[key] || own.includes(key) || (event.repeat && !key.startsWith('Arrow'))) return;
+  const focus = event.target;
+  const own = focus.matches('select') || (focus.matches('button') && key === ' ') || (focus.matches('input') && key.startsWith('Arrow'));
+  if (!KEYS[key] || own || (event.repeat && !key.startsWith('Arrow'))) return;
   event.preventDefault();
   KEYS[key]();
   tick();

@@ -1,5 +1,5 @@
-/* Runs a fuzz target over the files of its corpus, so that what a fuzzer once found stays found, with any compiler. Also
- * feeds every prefix of each file of up to 4 KiB: cheap, and where parsers read too far. */
+/* Runs a fuzz target over the files of its corpus, so that what a fuzzer once found stays found, with any compiler.
+ * Also feeds every prefix of each file of up to 4 KiB: cheap, and where parsers read too far. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -1,13 +1,14 @@
-/* A clock that survives a video codec: the number of the frame and the wall clock's milliseconds as black and white cells in
- * the top left of the picture, 20 x 4 of them over half its width and two ninths of its height. Cells are large enough to
- * be read after any encoder that a human would still look at, and a CRC tells when they weren't.
+/* A clock that survives a video codec: the number of the frame and the wall clock's milliseconds as black and white
+ * cells in the top left of the picture, 20 x 4 of them over half its width and two ninths of its height. Cells are
+ * large enough to be read after any encoder that a human would still look at, and a CRC tells when they weren't.
  *
  * The bits, most significant first, row by row from the top left (viewer_probe.js reads the same):
  *   24  frame number, modulo 2^24
  *   40  milliseconds since the Unix epoch, modulo 2^40
  *   16  CRC-16/CCITT-FALSE over the eight bytes before
  *
- * At 1280x720 a cell is 32 x 40 pixels. Width has to be a multiple of 40, height of 18, for cells to have whole pixels. */
+ * At 1280x720 a cell is 32 x 40 pixels. Width has to be a multiple of 40, height of 18, for cells to have whole pixels.
+ */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,7 +24,7 @@ enum {
 };
 
 #define CLOCK_FRAME_MASK 0xFFFFFFu
-#define CLOCK_MS_MASK 0xFFFFFFFFFFull
+#define CLOCK_MS_MASK    0xFFFFFFFFFFull
 
 struct clock_stamp {
     uint32_t frame;

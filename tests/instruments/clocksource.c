@@ -2,15 +2,14 @@
  *
  *   clocksource [options] -- ffmpeg … -i pipe:3 … -i pipe:4 …
  *
- * The command finds raw yuv420p frames on descriptor 3 and, unless --no-audio, s16le stereo sound on descriptor 4. Frames
- * leave at their time by the monotonic clock; the time drawn is when the frame was drawn (clock_pattern.h).
+ * The command finds raw yuv420p frames on descriptor 3 and, unless --no-audio, s16le stereo sound on descriptor 4.
+ * Frames leave at their time by the monotonic clock; the time drawn is when the frame was drawn (clock_pattern.h).
  *
  * Sound is written in lock step, a little ahead of the picture, because a muxer that has to wait for the slower of two
- * inputs would add to the latency that is to be measured. Picture pipe before sound pipe, both as large as a frame: a full
- * pipe stops both, which shows as late frames and never as a gap.
+ * inputs would add to the latency that is to be measured. An encoder that is too slow shows as late frames, never as a
+ * gap.
  *
- * --variable sweeps the frame rate between about half and twice (--fps 30: 20 to 60): frame n stands at
- * n/fps - 0.25 (12/fps) … see frame_time_us, and publish_clock has the encoder stamp frames by the same formula.
+ * --variable sweeps the frame rate between two thirds and twice of --fps (30: 20 to 60); see frame_time_us.
  *
  * SIGTERM and SIGINT end the input, so that the encoder says goodbye in its own way. Exit status: the command's. */
 #include <errno.h>
@@ -235,7 +234,8 @@ static struct pipe_ends make_pipe(void) {
 
 /* First out of the way of 3 and 4, where the pipes themselves are likely to be; dup2 drops O_CLOEXEC. */
 static void run_command(char **command, int video, int audio) {
-    int video_copy = fcntl(video, F_DUPFD_CLOEXEC, AUDIO_FD + 1), audio_copy = fcntl(audio, F_DUPFD_CLOEXEC, AUDIO_FD + 1);
+    int video_copy = fcntl(video, F_DUPFD_CLOEXEC, AUDIO_FD + 1),
+        audio_copy = fcntl(audio, F_DUPFD_CLOEXEC, AUDIO_FD + 1);
     dup2(video_copy, VIDEO_FD);
     dup2(audio_copy, AUDIO_FD);
     execvp(command[0], command);
@@ -269,15 +269,14 @@ static int wait_command(pid_t child) {
 
 /* --- command line --- */
 
-static const char usage[] =
-    "usage: clocksource [options] -- command …\n"
-    "  --size WxH         picture, a multiple of 40x18 (1280x720)\n"
-    "  --fps N[/D]        frames a second (30)\n"
-    "  --variable         a frame rate that sweeps around it\n"
-    "  --seconds S        length (until stopped)\n"
-    "  --sample-rate HZ   of the sound (48000)\n"
-    "  --no-audio         no sound\n"
-    "  --noise N          amplitude of the background's noise (24)\n";
+static const char usage[] = "usage: clocksource [options] -- command …\n"
+                            "  --size WxH         picture, a multiple of 40x18 (1280x720)\n"
+                            "  --fps N[/D]        frames a second (30)\n"
+                            "  --variable         a frame rate that sweeps around it\n"
+                            "  --seconds S        length (until stopped)\n"
+                            "  --sample-rate HZ   of the sound (48000)\n"
+                            "  --no-audio         no sound\n"
+                            "  --noise N          amplitude of the background's noise (24)\n";
 
 static double parse_rate(const char *text) {
     char *end;
@@ -349,12 +348,8 @@ static void catch_signals(void) {
 }
 
 int main(int argc, char **argv) {
-    struct source source = {.options = {.width = 1280,
-                                        .height = 720,
-                                        .fps = 30,
-                                        .sample_rate = 48000,
-                                        .noise = 24,
-                                        .audio = true}};
+    struct source source = {
+        .options = {.width = 1280, .height = 720, .fps = 30, .sample_rate = 48000, .noise = 24, .audio = true}};
     if (!parse_options(argc, argv, &source.options)) {
         fputs(usage, stderr);
         return 2;

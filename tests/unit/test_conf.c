@@ -20,7 +20,8 @@ static struct buf errors;
 
 static const char *error_text(void) {
     buf_append(&errors, "", 1);
-    return (const char *)buf_head(&errors);
+    const char *text = (const char *)buf_head(&errors);
+    return text ? text : "";
 }
 
 static struct conf *parse_len(const char *text, size_t len) {

@@ -5,8 +5,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #include "common/base/loop.h"
 #include "media_fixture.h"
@@ -96,7 +97,8 @@ static void end(struct world *world) {
 
 static void next_part(struct world *world) {
     uint64_t n = world->part++ - 500;
-    fixture_write_part(name, FIXTURE_EPOCH, 500 + n, 100 + n / FIXTURE_PARTS, (uint32_t)(n % FIXTURE_PARTS), 0, write_record, world);
+    fixture_write_part(name, FIXTURE_EPOCH, 500 + n, 100 + n / FIXTURE_PARTS, (uint32_t)(n % FIXTURE_PARTS), 0,
+                       write_record, world);
 }
 
 static void unknown_stream_is_answered_so(void **state) {
@@ -137,7 +139,8 @@ static void on_part(struct waiter *waiter, struct stream *stream, bool timed_out
 }
 
 static void wait_next(struct world *world, struct stream *stream) {
-    world->waiter = (struct waiter){.what = WAIT_PART, .number = stream->next_part, .deadline_us = INT64_MAX, .fn = on_part};
+    world->waiter =
+        (struct waiter){.what = WAIT_PART, .number = stream->next_part, .deadline_us = INT64_MAX, .fn = on_part};
     stream_wait(stream, &world->waiter);
 }
 

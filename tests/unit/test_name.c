@@ -3,8 +3,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static void ordinary_names_are_joined(void **state) {
     (void)state;

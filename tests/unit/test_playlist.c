@@ -6,8 +6,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
+
+#include <cmocka.h>
 
 #include "common/base/buf.h"
 #include "media_fixture.h"
@@ -26,7 +27,8 @@ static void apply(void *ctx, struct record *record) {
     record_unref(record);
 }
 
-static void fill(struct target *t, uint64_t epoch, uint64_t msn, uint32_t segments, uint32_t parts, uint32_t first_flags) {
+static void fill(struct target *t, uint64_t epoch, uint64_t msn, uint32_t segments, uint32_t parts,
+                 uint32_t first_flags) {
     for (uint32_t s = 0; s <= segments; s++)
         for (uint32_t i = 0; i < (s < segments ? FIXTURE_PARTS : parts); i++) {
             uint32_t flags = (i ? 0 : PART_INDEPENDENT) | (!i && !s ? first_flags : 0);
@@ -67,29 +69,30 @@ static int count(const char *text, const char *what) {
 static void young_stream_is_rendered_to_the_letter(void **state) {
     (void)state;
     struct target t = make(1, 2);
-    assert_string_equal(render(&t, "v0a0", false, PLAYLIST_MUXED_AUTO),
-                        "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:2\n"
-                        "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=12.0,PART-HOLD-BACK=0.641,HOLD-BACK=6.0\n"
-                        "#EXT-X-PART-INF:PART-TARGET=0.213334\n"
-                        "#EXT-X-MEDIA-SEQUENCE:100\n#EXT-X-DISCONTINUITY-SEQUENCE:0\n"
-                        "#EXT-X-MAP:URI=\"v0a0/init-1.mp4\"\n"
-                        "#EXT-X-PROGRAM-DATE-TIME:2026-09-21T14:15:00.000Z\n"
-                        "#EXT-X-PART:DURATION=0.200000,INDEPENDENT=YES,URI=\"v0a0/p500.m4s\"\n"
-                        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p501.m4s\"\n"
-                        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p502.m4s\"\n"
-                        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p503.m4s\"\n"
-                        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p504.m4s\"\n"
-                        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p505.m4s\"\n"
-                        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p506.m4s\"\n"
-                        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p507.m4s\"\n"
-                        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p508.m4s\"\n"
-                        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p509.m4s\"\n"
-                        "#EXTINF:2.000000,\nv0a0/100.m4s\n"
-                        "#EXT-X-PROGRAM-DATE-TIME:2026-09-21T14:15:02.000Z\n"
-                        "#EXT-X-PART:DURATION=0.200000,INDEPENDENT=YES,URI=\"v0a0/p510.m4s\"\n"
-                        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p511.m4s\"\n"
-                        "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"v0a0/p512.m4s\"\n"
-                        "#EXT-X-RENDITION-REPORT:URI=\"a0.m3u8\",LAST-MSN=101,LAST-PART=1\n");
+    assert_string_equal(
+        render(&t, "v0a0", false, PLAYLIST_MUXED_AUTO),
+        "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:2\n"
+        "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=12.0,PART-HOLD-BACK=0.641,HOLD-BACK=6.0\n"
+        "#EXT-X-PART-INF:PART-TARGET=0.213334\n"
+        "#EXT-X-MEDIA-SEQUENCE:100\n#EXT-X-DISCONTINUITY-SEQUENCE:0\n"
+        "#EXT-X-MAP:URI=\"v0a0/init-1.mp4\"\n"
+        "#EXT-X-PROGRAM-DATE-TIME:2026-09-21T14:15:00.000Z\n"
+        "#EXT-X-PART:DURATION=0.200000,INDEPENDENT=YES,URI=\"v0a0/p500.m4s\"\n"
+        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p501.m4s\"\n"
+        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p502.m4s\"\n"
+        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p503.m4s\"\n"
+        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p504.m4s\"\n"
+        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p505.m4s\"\n"
+        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p506.m4s\"\n"
+        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p507.m4s\"\n"
+        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p508.m4s\"\n"
+        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p509.m4s\"\n"
+        "#EXTINF:2.000000,\nv0a0/100.m4s\n"
+        "#EXT-X-PROGRAM-DATE-TIME:2026-09-21T14:15:02.000Z\n"
+        "#EXT-X-PART:DURATION=0.200000,INDEPENDENT=YES,URI=\"v0a0/p510.m4s\"\n"
+        "#EXT-X-PART:DURATION=0.200000,URI=\"v0a0/p511.m4s\"\n"
+        "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"v0a0/p512.m4s\"\n"
+        "#EXT-X-RENDITION-REPORT:URI=\"a0.m3u8\",LAST-MSN=101,LAST-PART=1\n");
     store_destroy(t.store);
 }
 
@@ -106,7 +109,8 @@ static void parts_are_listed_for_three_targets_only(void **state) {
     (void)state;
     struct target t = make(10, 5);
     const char *text = render(&t, "v0a0", false, PLAYLIST_MUXED_AUTO);
-    assert_int_equal(count(text, "#EXT-X-PART:"), 3 * FIXTURE_PARTS + 5); /* 7 s: the last three and what is under way */
+    assert_int_equal(count(text, "#EXT-X-PART:"),
+                     3 * FIXTURE_PARTS + 5); /* 7 s: the last three and what is under way */
     assert_int_equal(count(text, "#EXTINF:"), 7);
     store_destroy(t.store);
 }
@@ -139,7 +143,8 @@ static void returned_publisher_shows_as_discontinuity_with_a_new_map(void **stat
     apply(&t, fixture_open(name, FIXTURE_EPOCH + 1, 2));
     fill(&t, FIXTURE_EPOCH + 1, 102, 0, 1, PART_DISCONTINUITY);
     const char *text = render(&t, "v0a0", false, PLAYLIST_MUXED_AUTO);
-    const char *tag = strstr(text, "#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"v0a0/init-2.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:");
+    const char *tag =
+        strstr(text, "#EXT-X-DISCONTINUITY\n#EXT-X-MAP:URI=\"v0a0/init-2.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:");
     assert_non_null(tag);
     assert_non_null(strstr(tag, "p512.m4s"));
     assert_non_null(strstr(text, "#EXTINF:0.400000,\nv0a0/101.m4s\n")); /* what there was of it */
@@ -164,11 +169,12 @@ static void multivariant_names_codecs_size_and_rate(void **state) {
     struct target t = make(2, 1);
     const char *text = render(&t, NULL, false, PLAYLIST_MUXED_AUTO);
     /* 60 × 1000 + 10 × 400 bytes in 2 s are 256 kb/s */
-    assert_string_equal(text, "#EXTM3U\n#EXT-X-VERSION:6\n"
-                              "#EXT-X-STREAM-INF:BANDWIDTH=268801,AVERAGE-BANDWIDTH=256001,CODECS=\"avc1.4d401f,mp4a.40.2\","
-                              "RESOLUTION=1280x720,FRAME-RATE=30.000,CLOSED-CAPTIONS=NONE\nv0a0.m3u8\n"
-                              "#EXT-X-STREAM-INF:BANDWIDTH=16801,AVERAGE-BANDWIDTH=16001,CODECS=\"mp4a.40.2\","
-                              "CLOSED-CAPTIONS=NONE\na0.m3u8\n");
+    assert_string_equal(text,
+                        "#EXTM3U\n#EXT-X-VERSION:6\n"
+                        "#EXT-X-STREAM-INF:BANDWIDTH=268801,AVERAGE-BANDWIDTH=256001,CODECS=\"avc1.4d401f,mp4a.40.2\","
+                        "RESOLUTION=1280x720,FRAME-RATE=30.000,CLOSED-CAPTIONS=NONE\nv0a0.m3u8\n"
+                        "#EXT-X-STREAM-INF:BANDWIDTH=16801,AVERAGE-BANDWIDTH=16001,CODECS=\"mp4a.40.2\","
+                        "CLOSED-CAPTIONS=NONE\na0.m3u8\n");
     text = render(&t, NULL, false, PLAYLIST_MUXED_NEVER);
     assert_int_equal(count(text, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\""), 1);
     assert_int_equal(count(text, "AUDIO=\"a\",CLOSED"), 2); /* the audio rung too is of the group (LL-142) */

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 static const uint8_t bytes[4] = {1, 2, 3, 4};
@@ -13,8 +14,8 @@ static void push(struct probe *probe, enum track_kind kind, int64_t dts_ms, int6
     probe_push(probe, &frame, dts_ms * 1000 + 5);
 }
 
-static const struct probe_known both = {.video_config = true, .audio_config = true, .video_announced = true,
-                                        .audio_announced = true, .metadata_rate = 30};
+static const struct probe_known both = {
+    .video_config = true, .audio_config = true, .video_announced = true, .audio_announced = true, .metadata_rate = 30};
 
 static struct probe probe; /* large */
 

@@ -4,9 +4,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "common/base/loop.h"
 #include "common/media/store.h"
@@ -17,8 +18,8 @@
 static const int64_t start_us = 1790000000ll * 1000000;
 
 /* 1280×720 Main profile at level 3.1, no VUI; and an IDR and a P slice of a few bytes. */
-static const uint8_t avcc[] = {1,    0x4d, 0x40, 0x1f, 0xff, 0xe1, 0,    9,    0x67, 0x4d, 0x40, 0x1f,
-                               0xec, 0xa0, 0x28, 0x02, 0xd8, 1,    0,    4,    0x68, 0xee, 0x3c, 0x80};
+static const uint8_t avcc[] = {1,    0x4d, 0x40, 0x1f, 0xff, 0xe1, 0, 9, 0x67, 0x4d, 0x40, 0x1f,
+                               0xec, 0xa0, 0x28, 0x02, 0xd8, 1,    0, 4, 0x68, 0xee, 0x3c, 0x80};
 static const uint8_t asc[] = {0x11, 0x90}; /* AAC LC, 48 kHz, stereo */
 static const uint8_t idr[] = {0, 0, 0, 4, 0x65, 0x88, 0x84, 0x00};
 static const uint8_t inter[] = {0, 0, 0, 4, 0x41, 0x9a, 0x00, 0x01};
@@ -99,7 +100,8 @@ static struct world *begin_named(const char *name, uint32_t key_count) {
     world->store = store_create(&store);
     world->grant_timer = loop_timer_create(world->loop, on_grant, world);
     world->grant = (struct claim_grant){.epoch = 9, .next_msn = 100, .next_part = 500, .not_before_us = 0};
-    struct ingest_settings settings = {.segment_ms = 2000, .part_ms = 200, .stall_ms = 2000, .publish_keys = keys, .publish_key_count = key_count};
+    struct ingest_settings settings = {
+        .segment_ms = 2000, .part_ms = 200, .stall_ms = 2000, .publish_keys = keys, .publish_key_count = key_count};
     struct writer_port port = {world, port_claim, port_write, port_release};
     world->ingest = ingest_create(world->loop, &settings, &port);
     static const struct publisher_events events = {on_result, on_lost};
@@ -135,7 +137,9 @@ static void configure(struct world *world, bool audio) {
 static void video(struct world *world, int64_t n, int64_t offset_ms, int gop) {
     int64_t dts_ms = (n * 1000 + 15) / 30;
     bool key = n % gop == 0;
-    struct publisher_frame frame = {TRACK_VIDEO, dts_ms, dts_ms + offset_ms, key, key ? idr : inter, key ? sizeof idr : sizeof inter};
+    struct publisher_frame frame = {TRACK_VIDEO,        dts_ms,
+                                    dts_ms + offset_ms, key,
+                                    key ? idr : inter,  key ? sizeof idr : sizeof inter};
     publisher_frame(world->pub, &frame);
 }
 
@@ -314,9 +318,14 @@ static void resumed_stream_keeps_numbers_and_targets(void **state) {
     uint64_t next = stream->next_part;
     const struct segment *last = stream->segments[stream->segment_count - 1];
     assert_true(last->complete); /* what there was is out */
-    world->grant = (struct claim_grant){.epoch = 10, .next_msn = last->msn + 1, .next_part = next, .resumes = true,
-                                        .not_before_us = start_us, .target_duration_ms = 2000,
-                                        .part_target_us = stream->open->open.part_target_us, .init_versions = 1};
+    world->grant = (struct claim_grant){.epoch = 10,
+                                        .next_msn = last->msn + 1,
+                                        .next_part = next,
+                                        .resumes = true,
+                                        .not_before_us = start_us,
+                                        .target_duration_ms = 2000,
+                                        .part_target_us = stream->open->open.part_target_us,
+                                        .init_versions = 1};
     static const struct publisher_events events = {on_result, on_lost};
     world->pub = publisher_open(world->ingest, "live", "show", "192.0.2.1:6", &events, world);
     loop_run(world->loop);

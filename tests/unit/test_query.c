@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 static void directives_come_in_any_order_among_others(void **state) {
@@ -23,8 +24,14 @@ static void directives_come_in_any_order_among_others(void **state) {
 
 static void nonsense_is_refused_with_words(void **state) {
     (void)state;
-    static const char *const bad[] = {"_HLS_part=1", "_HLS_msn=", "_HLS_msn=-1", "_HLS_msn=1x", "_HLS_msn=99999999999999999999",
-                                      "_HLS_msn=5&_HLS_part=", "_HLS_msn=5&_HLS_part=99999999999", "_HLS_msn"};
+    static const char *const bad[] = {"_HLS_part=1",
+                                      "_HLS_msn=",
+                                      "_HLS_msn=-1",
+                                      "_HLS_msn=1x",
+                                      "_HLS_msn=99999999999999999999",
+                                      "_HLS_msn=5&_HLS_part=",
+                                      "_HLS_msn=5&_HLS_part=99999999999",
+                                      "_HLS_msn"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct hls_query q = {.msn = 77};
         const char *why = NULL;

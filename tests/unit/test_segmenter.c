@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <stdio.h>
@@ -111,8 +112,8 @@ static void ntsc_gop_a_little_over_the_target_is_not_cut_in_two(void **state) {
         assert_true(o.began[i]);
 }
 
-/* OBS: 250 frames. Cut at the target, and at the independent frame however soon it comes; once the interval is known, the last
- * segment waits for the frame that is due, within what EXTINF's rounding allows. */
+/* OBS: 250 frames. Cut at the target, and at the independent frame however soon it comes; once the interval is known,
+ * the last segment waits for the frame that is due, within what EXTINF's rounding allows. */
 static void long_gops_are_cut_at_the_target(void **state) {
     (void)state;
     struct segmenter_plan plan;

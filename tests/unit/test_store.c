@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include "media_fixture.h"
@@ -108,7 +109,7 @@ static void window_keeps_its_length_and_removed_segments_stay_a_while(void **sta
     struct target t = opened();
     struct stream *stream = fill(&t, 100, 500, 12, 1);
     uint32_t listed = stream->segment_count - stream->first_listed;
-    assert_in_range(listed, 8, 9); /* at least 14 s of whole segments of 2 s, and the one under way */
+    assert_in_range(listed, 8, 9);                /* at least 14 s of whole segments of 2 s, and the one under way */
     assert_non_null(stream_segment(stream, 100)); /* LL-022: still to be had */
     stream = fill(&t, 112, 621 + 0, 0, 0);
     int64_t removed_us = stream_segment(stream, 100)->removed_us;
@@ -139,7 +140,8 @@ static void returning_writer_goes_on_where_the_lost_one_stopped(void **state) {
     (void)state;
     struct target t = opened();
     struct stream *stream = fill(&t, 100, 500, 0, 3);
-    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 18, 10)); /* the last words of a lost writer: no part has them */
+    apply(&t,
+          fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 18, 10)); /* the last words of a lost writer: no part has them */
     apply(&t, fixture_open(name, FIXTURE_EPOCH + 1, 2));
     assert_int_equal(t.rc, 0);
     fixture_write_part(name, FIXTURE_EPOCH + 1, 503, 101, 0, PART_DISCONTINUITY, apply, &t);
@@ -193,7 +195,8 @@ static void on_waited(struct waiter *waiter, struct stream *stream, bool timed_o
 }
 
 static struct held hold(enum wait_for what, uint64_t number, uint32_t index, int64_t deadline_us) {
-    return (struct held){.waiter = {.what = what, .number = number, .index = index, .deadline_us = deadline_us, .fn = on_waited}};
+    return (struct held){
+        .waiter = {.what = what, .number = number, .index = index, .deadline_us = deadline_us, .fn = on_waited}};
 }
 
 static void waiters_are_released_by_what_they_wait_for(void **state) {

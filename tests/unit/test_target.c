@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 static void every_kind_of_path_is_known(void **state) {
@@ -33,9 +34,17 @@ static void every_kind_of_path_is_known(void **state) {
 
 static void anything_else_is_nothing(void **state) {
     (void)state;
-    static const char *const paths[] = {"/", "/live", "/live/", "/t/show/", "/live/show/v0a0/", "/live/show/v0a0/p.m4s",
-                                        "/live/show/v0a0/p01.m4s", "/live/show/v0a0/1.m4s.bak", "/live/show/v0a0/x/1.m4s",
-                                        "/live/show/v0a0/init-.mp4", "/live/show/v0a0/99999999999999999999.m4s"};
+    static const char *const paths[] = {"/",
+                                        "/live",
+                                        "/live/",
+                                        "/t/show/",
+                                        "/live/show/v0a0/",
+                                        "/live/show/v0a0/p.m4s",
+                                        "/live/show/v0a0/p01.m4s",
+                                        "/live/show/v0a0/1.m4s.bak",
+                                        "/live/show/v0a0/x/1.m4s",
+                                        "/live/show/v0a0/init-.mp4",
+                                        "/live/show/v0a0/99999999999999999999.m4s"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
         assert_int_equal(target_parse(paths[i]).kind, TARGET_NONE);
 }

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include <stdlib.h>
@@ -130,7 +131,8 @@ static void jump_maps_the_clock_anew(void **state) {
     struct timeline_time before, after;
     timeline_frame(&run.timeline, TRACK_VIDEO, 1000, 1000, epoch_us + 1000000, &before);
     int64_t hour_ms = 3600000;
-    assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, hour_ms, hour_ms, epoch_us + 1033000, &after), TIMELINE_BREAK);
+    assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, hour_ms, hour_ms, epoch_us + 1033000, &after),
+                     TIMELINE_BREAK);
     assert_true(after.dts_ts > before.dts_ts && after.dts_ts - before.dts_ts < 90000);
     before = after;
     assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, 0, 0, epoch_us + 1066000, &after), TIMELINE_BREAK);
@@ -169,7 +171,8 @@ static void queue_on_the_way_is_not_drift(void **state) {
     struct timeline_time time;
     for (int n = 0; n < 30 * 60; n++) {
         int64_t ms = n * 100 / 3, late_us = n % 300 > 200 ? 1500000 : 0; /* late for a third of each ten seconds */
-        assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms, epoch_us + ms * 1000 + late_us, &time), TIMELINE_OK);
+        assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms, epoch_us + ms * 1000 + late_us, &time),
+                         TIMELINE_OK);
     }
     assert_int_equal(timeline_drift_us(&run.timeline), 0);
 }
