@@ -228,10 +228,10 @@ static void flush_video(struct publisher *pub) {
 static uint32_t lead_duration_ts(const struct publisher *pub) {
     const struct segmenter *s = &pub->segmenter;
     uint32_t hz = pub->has_video ? TIMELINE_VIDEO_HZ : pub->audio.info.timescale;
-    int64_t us = s->end_us - s->part_start_us;
-    if (us > (int64_t)pub->part_target_us)
-        us = pub->part_target_us; /* a hole: media time says where the next part is */
-    return (uint32_t)(us * hz / 1000000);
+    uint64_t ts = ((uint64_t)(s->end_us - s->part_start_us) * hz + 500000) / 1000000;
+    uint64_t most_ts =
+        (uint64_t)pub->part_target_us * hz / 1000000; /* over a hole; media time says where the next part is */
+    return (uint32_t)(ts < most_ts ? ts : most_ts);
 }
 
 static void part_track(struct record_part_track *out, struct lane *lane, uint32_t duration_ts) {

@@ -24,6 +24,7 @@ class PublisherProcess:
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
+            env={**os.environ, "WEIR_INSTRUMENTS": str(harness.INSTRUMENTS)},
         )
 
     def _signal(self, number):

@@ -98,6 +98,7 @@ static void truncated_is_refused(void **state) {
     struct aac_config config;
     assert_int_equal(parse_hex("", &config), -EBADMSG);
     assert_int_equal(parse_hex("2b9208", &config), -EBADMSG); /* by one bit */
+    assert_int_equal(parse_hex("11", &config), -EBADMSG);
     assert_int_equal(parse_hex("2b92", &config), -EBADMSG);
     assert_int_equal(parse_hex("17805dc0", &config), -EBADMSG);
     char pce[] = "118004c4010020000d4c61766335392e33372e313030";
