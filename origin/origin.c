@@ -87,6 +87,14 @@ static uint64_t larger(uint64_t a, uint64_t b) {
     return a > b ? a : b;
 }
 
+/* Of the newest segment that says so: one of which only chunks came doesn't know yet. */
+static uint32_t discontinuities(const struct stream *stream) {
+    for (uint32_t i = stream->segment_count; i > 0; i--)
+        if (stream->segments[i - 1]->part_count)
+            return stream->segments[i - 1]->discontinuity_sequence;
+    return 0;
+}
+
 static struct claim_grant grant_make(const struct broadcast *broadcast) {
     struct stream *stream = store_find(hub_store(broadcast->origin->hub), broadcast->stream);
     int64_t since_us = clock_utc_us() - numbers_since_us;
@@ -108,7 +116,7 @@ static struct claim_grant grant_make(const struct broadcast *broadcast) {
         grant.next_msn = grant.resumes ? next_msn : larger(next_msn, grant.next_msn);
         grant.next_part =
             grant.resumes && stream->next_part ? stream->next_part : larger(stream->next_part, grant.next_part);
-        grant.discontinuity_sequence = last->discontinuity_sequence;
+        grant.discontinuity_sequence = discontinuities(stream);
     }
     return grant;
 }

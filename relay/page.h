@@ -1,5 +1,5 @@
-/* The player page and what it needs, built into the binary by relay/page/embed.py: a table of static blobs, each as it is
- * and compressed. Nothing is allocated, and any thread may ask. */
+/* The player page and what it needs, built into the binary by relay/page/embed.py: a table of static blobs, each as it
+ * is and compressed. Nothing is allocated, and any thread may ask. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,10 +13,10 @@ struct page_body {
 };
 
 struct page_asset {
-    const char *name;         /* the last part of its URL, below /{app}/{stream}/ */
+    const char *name; /* the last part of its URL, below /{app}/{stream}/ */
     const char *content_type;
-    const char *policy;       /* Content-Security-Policy that must go with it, or NULL */
-    bool immutable;           /* its name tells its content: may be kept for a year, never asked for again */
+    const char *policy; /* Content-Security-Policy that must go with it, or NULL */
+    bool immutable;     /* its name tells its content: may be kept for a year, never asked for again */
     struct page_body identity, gzip;
 };
 

@@ -529,14 +529,14 @@ function showState(next) {
 }
 
 function showFigures() {
-  const live = Number.isFinite(pace.latency()) && hasPlayed && engine !== null;
+  const live = hasPlayed && engine !== null;
   const behind = live && (!following || pace.latency() - (pace.target() || 10) > 2);
   $('go-live').hidden = !behind;
   $('at-live').hidden = !live || behind || state !== 'playing';
   $('readout').hidden = !live || !['playing', 'paused', 'buffering'].includes(state);
   if (live) {
-    setText($('latency'), `${pace.latency().toFixed(1)} s`);
-    setText($('buffer'), `${buffered().toFixed(1)} s`);
+    setText($('latency'), unit(round(pace.latency()), 1, 's'));
+    setText($('buffer'), unit(round(buffered()), 1, 's'));
   }
   if ($('stats').hidden) return;
   const list = $('stats-list');

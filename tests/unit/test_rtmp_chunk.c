@@ -44,6 +44,12 @@ static int teardown(void **state) {
     return 0;
 }
 
+static void restart(size_t memory_max) {
+    rtmp_chunk_reader_finish(&reader);
+    rtmp_chunk_reader_init(&reader, memory_max);
+    buf_clear(&wire);
+}
+
 static void log_message(struct log *log, const struct rtmp_message *message, const uint8_t *data, size_t len) {
     assert_true(log->count < LOG_MAX);
     uint32_t i = log->count++;
@@ -128,10 +134,9 @@ static void write_mixture(void) {
 static void forms_and_cuts_anywhere(void **state) {
     (void)state;
     static const size_t steps[] = {1, 2, 3, 7, 13, 100, 511, SIZE_MAX};
-    write_mixture();
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        rtmp_chunk_reader_finish(&reader);
-        rtmp_chunk_reader_init(&reader, MEMORY_MAX);
+        restart(MEMORY_MAX);
+        write_mixture();
         struct log log = read_steps(steps[i]);
         assert_int_equal(log.rc, 0);
         assert_int_equal(log.count, 7);
@@ -217,8 +222,7 @@ static void fmt_2_and_3_may_not_open_a_chunk_stream(void **state) {
     (void)state;
     wire_head(&wire, 3, 9, 0, 0, 0, 0);
     assert_refused(-EBADMSG);
-    buf_clear(&wire);
-    rtmp_chunk_reader_init(&reader, MEMORY_MAX);
+    restart(MEMORY_MAX);
     wire_head(&wire, 2, 9, 0, 0, 0, 0);
     assert_refused(-EBADMSG);
 }
@@ -245,8 +249,7 @@ static void lengths_are_limited_by_type(void **state) {
         {RTMP_AGGREGATE, RTMP_VIDEO_BYTES_MAX, 0}, {77, RTMP_OTHER_BYTES_MAX + 1, -EMSGSIZE},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        buf_clear(&wire);
-        rtmp_chunk_reader_init(&reader, MEMORY_MAX);
+        restart(MEMORY_MAX);
         wire_head(&wire, 0, 4, 0, cases[i].len, cases[i].type, 1);
         struct log log = read_steps(SIZE_MAX);
         assert_int_equal(log.rc, cases[i].rc);
@@ -266,7 +269,7 @@ static void memory_grows_with_the_bytes_that_came(void **state) {
 /* The first is whole; of the next two, of which two thirds came, only one has room. */
 static void unfinished_messages_share_one_limit(void **state) {
     (void)state;
-    rtmp_chunk_reader_init(&reader, 100 << 10);
+    restart(100 << 10);
     wire_message(&wire, 128, 0, 2, 0, RTMP_SET_CHUNK_SIZE, 0, "\0\1\0\0", 4); /* 65536 */
     for (uint32_t csid = 3; csid <= 5; csid++) {
         wire_head(&wire, 0, csid, 0, 100000, RTMP_VIDEO, 1);
@@ -310,8 +313,7 @@ static void chunk_size_has_its_bounds(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint32_t size = cases[i].size;
         uint8_t body[] = {(uint8_t)(size >> 24), (uint8_t)(size >> 16), (uint8_t)(size >> 8), (uint8_t)size};
-        buf_clear(&wire);
-        rtmp_chunk_reader_init(&reader, MEMORY_MAX);
+        restart(MEMORY_MAX);
         wire_message(&wire, 128, 0, 2, 0, RTMP_SET_CHUNK_SIZE, 0, body, 4);
         struct log log = read_steps(5);
         assert_int_equal(log.rc, cases[i].rc);

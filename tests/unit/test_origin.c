@@ -1,0 +1,214 @@
+#include "origin/origin.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "common/base/loop.h"
+#include "common/media/hub.h"
+#include "media_fixture.h"
+
+static const char *const name = "live/show";
+
+struct writer {
+    struct world *world;
+    void *claim;
+    enum claim_result result;
+    struct claim_grant grant;
+    int results, losses;
+};
+
+struct world {
+    struct loop *loop;
+    struct hub *hub;
+    struct origin *origin;
+    struct writer_port port;
+    struct loop_timer *poll_timer;
+    enum stream_state wanted;
+    uint64_t part;
+};
+
+static void on_result(void *owner, enum claim_result result, const struct claim_grant *grant) {
+    struct writer *writer = owner;
+    writer->results++;
+    writer->result = result;
+    assert_int_equal(!!grant, result == CLAIM_GRANTED);
+    if (grant)
+        writer->grant = *grant;
+    loop_stop(writer->world->loop);
+}
+
+static void on_lost(void *owner, const char *why) {
+    struct writer *writer = owner;
+    assert_true(why[0]);
+    writer->losses++;
+}
+
+/* Until the stream is in the wanted state. */
+static void on_poll(void *ctx) {
+    struct world *world = ctx;
+    const struct stream *stream = store_find(hub_store(world->hub), name);
+    if (stream && stream->state == world->wanted)
+        loop_stop(world->loop);
+    else
+        loop_timer_set(world->poll_timer, 5000);
+}
+
+static void await_state(struct world *world, enum stream_state state) {
+    world->wanted = state;
+    loop_timer_set(world->poll_timer, 0);
+    loop_run(world->loop);
+}
+
+static struct world *begin(uint32_t grace_ms, uint32_t silent_ms) {
+    static const struct store_settings store = {.window_us = 30000000, .bytes_max = 64 << 20, .streams_max = 4};
+    struct world *world = calloc(1, sizeof *world);
+    world->loop = loop_create();
+    world->hub = hub_create(world->loop, &store);
+    world->origin = origin_create(world->loop, world->hub, &(struct origin_settings){grace_ms, silent_ms});
+    world->port = origin_port(world->origin);
+    world->poll_timer = loop_timer_create(world->loop, on_poll, world);
+    return world;
+}
+
+static void end(struct world *world) {
+    origin_destroy(world->origin);
+    hub_destroy(world->hub);
+    loop_timer_destroy(world->poll_timer);
+    loop_destroy(world->loop);
+    free(world);
+}
+
+static struct writer claim(struct world *world, struct writer *writer) {
+    *writer = (struct writer){.world = world};
+    writer->claim = world->port.claim(world->port.ctx, name, "192.0.2.1:9", on_result, on_lost, writer);
+    assert_int_equal(writer->results, 0);
+    loop_run(world->loop);
+    return *writer;
+}
+
+static void release(struct writer *writer) {
+    writer->world->port.release(writer->world->port.ctx, writer->claim, false);
+}
+
+static void write_one(void *ctx, struct record *record) {
+    struct writer *writer = ctx;
+    assert_int_equal(writer->world->port.write(writer->world->port.ctx, writer->claim, record), 0);
+}
+
+/* A whole part as the first of the granted segment. */
+static void write_first_part(struct writer *writer) {
+    const struct claim_grant *grant = &writer->grant;
+    write_one(writer, fixture_open(name, grant->epoch, grant->init_versions + 1));
+    fixture_write_part(name, grant->epoch, grant->next_part, grant->next_msn, 0,
+                       grant->resumes ? PART_DISCONTINUITY : 0, write_one, writer);
+}
+
+static void new_stream_gets_numbers_from_the_clock(void **state) {
+    (void)state;
+    struct world *world = begin(50, 1000);
+    struct writer a;
+    claim(world, &a);
+    assert_int_equal(a.result, CLAIM_GRANTED);
+    assert_false(a.grant.resumes);
+    assert_true(a.grant.next_msn > 110000000 && a.grant.next_part / 20 == a.grant.next_msn);
+    release(&a);
+    end(world);
+}
+
+static void second_writer_is_refused_while_the_first_writes(void **state) {
+    (void)state;
+    struct world *world = begin(50, 1000);
+    struct writer a, b;
+    claim(world, &a);
+    claim(world, &b);
+    assert_int_equal(b.result, CLAIM_BUSY);
+    assert_int_equal(a.losses, 0);
+    release(&b);
+    release(&a);
+    end(world);
+}
+
+static void silent_writer_is_taken_over(void **state) {
+    (void)state;
+    struct world *world = begin(5000, 0); /* silent at once */
+    struct writer a, b;
+    claim(world, &a);
+    write_first_part(&a);
+    /* a's next segment has begun, but no part of it is closed */
+    write_one(&a, fixture_chunk(name, a.grant.epoch, 0, a.grant.next_msn + 1, 0, 10));
+    do {
+        claim(world, &b);
+        if (b.result != CLAIM_GRANTED)
+            release(&b);
+    } while (b.result != CLAIM_GRANTED); /* until the clock has moved on by a microsecond */
+    assert_int_equal(a.losses, 1);
+    assert_true(b.grant.epoch > a.grant.epoch);
+    assert_true(b.grant.resumes);
+    assert_int_equal(b.grant.next_msn, a.grant.next_msn + 1);
+    assert_int_equal(b.grant.next_part, a.grant.next_part + 1);
+    assert_int_equal(b.grant.init_versions, 1);
+    assert_int_equal(b.grant.part_target_us, 213334);
+    struct record *late = fixture_chunk(name, a.grant.epoch, 0, a.grant.next_msn + 1, 1, 10);
+    assert_int_equal(world->port.write(world->port.ctx, a.claim, late), -ESTALE);
+    write_first_part(&b);
+    release(&a);
+    release(&b);
+    end(world);
+}
+
+static void discontinuities_are_counted_over_all_writers(void **state) {
+    (void)state;
+    struct world *world = begin(5000, 1000);
+    for (uint32_t n = 0; n < 4; n++) {
+        struct writer writer;
+        claim(world, &writer);
+        assert_int_equal(writer.grant.discontinuity_sequence, n ? n - 1 : 0);
+        write_one(&writer, fixture_open(name, writer.grant.epoch, writer.grant.init_versions + 1));
+        fixture_write_part(name, writer.grant.epoch, writer.grant.next_part, writer.grant.next_msn, 0, 0, write_one,
+                           &writer);
+        struct stream *stream = store_find(hub_store(world->hub), name);
+        stream->segments[stream->segment_count - 1]->discontinuity_sequence = n; /* as the segmenter would say */
+        /* and it is lost in the middle of its next segment */
+        write_one(&writer, fixture_chunk(name, writer.grant.epoch, 0, writer.grant.next_msn + 1, 0, 10));
+        release(&writer);
+    }
+    end(world);
+}
+
+static void stream_waits_for_its_writer_and_then_ends(void **state) {
+    (void)state;
+    struct world *world = begin(100, 1000);
+    struct writer a, b;
+    claim(world, &a);
+    write_first_part(&a);
+    release(&a);
+    await_state(world, STREAM_AWAY);
+    claim(world, &b); /* in time */
+    assert_true(b.grant.resumes);
+    write_first_part(&b);
+    release(&b);
+    await_state(world, STREAM_ENDED);
+    claim(world, &a); /* a new broadcast under the old name */
+    assert_false(a.grant.resumes);
+    assert_true(a.grant.next_msn > b.grant.next_msn && a.grant.next_part > b.grant.next_part);
+    write_first_part(&a);
+    release(&a);
+    end(world);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(new_stream_gets_numbers_from_the_clock),
+        cmocka_unit_test(second_writer_is_refused_while_the_first_writes),
+        cmocka_unit_test(silent_writer_is_taken_over),
+        cmocka_unit_test(discontinuities_are_counted_over_all_writers),
+        cmocka_unit_test(stream_waits_for_its_writer_and_then_ends),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
