@@ -2,8 +2,8 @@
  * chunk is whatever was written between two flushes.
  *
  * What is surprising about that muxer, and what is done here about each:
- *  - A chunk's first dts is taken from the durations so far, not from the packet, unless the discontinuity flag is set.
- * So it is set again before every chunk: tfdt is then exactly our absolute time, and an error can't add up.
+ *  - A chunk's first dts is taken from the durations so far, not from the packet, unless the discontinuity flag is
+ *    set. So it is set again before every chunk: tfdt is then exactly our absolute time, and no error adds up.
  *  - A dts that it doesn't like costs the packet its pts (or aborts the process), so check_frames() refuses it first.
  *  - Without skip_trailer it remembers every fragment for ever. `cmaf` and negative cts offsets shift ffmpeg's readers,
  *    an edit list shifts everybody: neither is used, cts offsets are positive.

@@ -114,14 +114,17 @@ static bool find_in(const struct cmaf_box *parent, uint32_t type, struct cmaf_bo
 static bool find_only(const struct cmaf_box *parent, uint32_t type, struct cmaf_box *ret_box) {
     const uint8_t *data = parent->data;
     size_t len = parent->len;
-    struct cmaf_box box;
+    struct cmaf_box box, only = {0};
     int rc, found = 0;
     while ((rc = cmaf_box_next(&data, &len, &box)) > 0)
         if (box.type == type) {
-            *ret_box = box;
+            only = box;
             found++;
         }
-    return rc == 0 && found == 1;
+    if (rc != 0 || found != 1)
+        return false;
+    *ret_box = only;
+    return true;
 }
 
 /* --- chunks --- */

@@ -40,7 +40,7 @@ def instruments():
 
 
 def print_log(node):
-    print(f"--- {node.config or 'default settings'}: log of weir\n{node.log.text[-20000:]}", file=sys.stderr)
+    print(f"--- log of weir {node.config}\n{node.log.text[-20000:]}", file=sys.stderr)
 
 
 @pytest.fixture

@@ -239,5 +239,11 @@ class Node:
 
         return wait_for(playable, deadline_s, f"{path} to answer 200")
 
+    def wait_segment(self, name, variant="v0a0", deadline_s=25):
+        """Until the first segment is whole: players that don't know parts see nothing, and give up, before."""
+        self.wait_live(name, deadline_s)
+        path = f"/{name}/{variant}.m3u8"
+        wait_for(lambda: "#EXTINF" in self.get(path).text, deadline_s, f"a segment in {path}")
+
     def wait_state(self, name, state, deadline_s=15):
         wait_for(lambda: self.state(name) == state, deadline_s, f"{name} to be {state}")

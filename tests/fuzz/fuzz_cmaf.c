@@ -1,4 +1,5 @@
-/* As a chunk, and as an init segment, which must then be joinable with itself no more, but again alone. */
+/* Bytes as a chunk and as an init segment. A joined init joins again to the same size, and never with itself: its track
+ * ids are taken. */
 #include <stdlib.h>
 
 #include "common/media/cmaf.h"
