@@ -1,0 +1,178 @@
+"""The player page in a real browser: what it says and does as the broadcast and the network come and go."""
+
+import pytest
+
+import harness
+
+CLOCK = {"size": "640x360", "kbps": 800, "noise": 8}
+
+
+@pytest.fixture
+def live(weir, publish_clock, stream):
+    """A broadcast that can be watched; gives its page's address."""
+    publish_clock(weir.push_url(stream), **CLOCK)
+    weir.wait_segment(stream)
+    return weir.url(f"/{stream}/")
+
+
+def test_it_starts_by_itself_when_the_broadcast_does(weir, open_page, publish, stream):
+    page = open_page(weir.url(f"/{stream}/"))
+    page.wait_state("offline")
+    assert "Not live yet" in page.text("#notice")
+    publish(weir.push_url(stream))
+    page.wait_state("playing", deadline_s=25)
+    page.wait_frames(60)
+    assert not page.text("#notice").strip()
+
+
+def test_it_shows_a_picture_at_once_and_stays_near_the_live_edge(live, open_page):
+    page = open_page(live)
+    page.wait_state("playing")
+    page.wait_frames(300, deadline_s=25)
+    report = page.report(warm_s=5)
+    # What is promised is measured by tests/bench on a machine of its own; here it is only to be in sight of it.
+    assert report["first_frame_ms"] < 3000
+    assert report["latency_ms"]["p50"] < 2500
+    assert report["unreadable"] == report["repeated"] == report["reordered"] == 0
+    assert not report["errors"]
+    stats = page.stats()
+    assert stats["partTarget"] == pytest.approx(0.2, abs=0.02)
+    assert 0 < stats["latency"] < 2 and 0 < stats["buffer"] < 2
+
+
+def test_it_goes_on_when_the_publisher_comes_back(weir, open_page, publish, stream):
+    first = publish(weir.push_url(stream))
+    weir.wait_segment(stream)
+    page = open_page(weir.url(f"/{stream}/"))
+    page.wait_state("playing")
+    first.drop()
+    page.wait_state("away")
+    assert "Waiting for the broadcaster" in page.text("#notice")
+    publish(weir.push_url(stream))
+    page.wait_state("playing", deadline_s=20)
+    page.wait_frames(60)
+    assert not page.report()["errors"]
+
+
+def test_it_says_that_the_broadcast_has_ended_and_plays_the_next_one(start_weir, open_page, publish, stream):
+    weir = start_weir({"origin": {"grace_s": 1}})
+    first = publish(weir.push_url(stream))
+    weir.wait_segment(stream)
+    page = open_page(weir.url(f"/{stream}/"))
+    page.wait_state("playing")
+    first.stop()
+    page.wait_state("ended", deadline_s=20)
+    assert "The broadcast has ended" in page.text("#notice")
+    publish(weir.push_url(stream))
+    page.wait_state("playing", deadline_s=30)
+    page.wait_frames(60)
+
+
+def test_it_comes_back_after_a_lost_connection(live, open_page):
+    page = open_page(live)
+    page.wait_state("playing")
+    page.offline()
+    page.wait_state("lost", deadline_s=25)
+    assert "Connection lost" in page.text("#notice")
+    page.online()
+    page.wait_state("playing", deadline_s=20)
+    page.wait_frames(60)
+    harness.wait_for(lambda: page.stats()["latency"] < 3, 15, "the page to be near the live edge again")
+
+
+def test_it_survives_a_short_interruption(live, open_page):
+    """What TCP would repair: the page falls behind, and catches up by playing faster or by a jump."""
+    page = open_page(live)
+    page.wait_state("playing")
+    page.wait_frames(60)
+    page.offline()
+    harness.wait_for(lambda: page.report()["since_last_frame_ms"] > 500, 15, "the picture to stand still")
+    page.online()
+    page.wait_frames(60, deadline_s=20)
+    harness.wait_for(lambda: page.stats()["latency"] < 1.5, 30, "the page to catch up")
+
+
+def test_it_survives_a_restart_of_the_node(start_weir, open_page, publish, stream):
+    weir = start_weir()
+    fixed = {"http": {"listen": [weir.http]}, "ingest": {"rtmp": {"listen": [weir.rtmp]}}}
+    publish(weir.push_url(stream))
+    weir.wait_segment(stream)
+    page = open_page(weir.url(f"/{stream}/"))
+    page.wait_state("playing")
+    weir.stop()
+    page.wait_state("lost", deadline_s=25)
+    again = start_weir(fixed)
+    page.wait_state("offline", "loading", deadline_s=20)
+    publish(again.push_url(stream))
+    page.wait_state("playing", deadline_s=30)
+    page.wait_frames(60)
+
+
+def test_the_quality_menu_chooses_sound_alone_and_the_picture_again(live, open_page):
+    page = open_page(live)
+    page.wait_state("playing")
+    options = page.evaluate("[...document.querySelector('#quality').options].map((option) => option.value)")
+    assert options == ["auto", "0", "audio"]
+    page.select("#quality", "audio")
+    harness.wait_for(lambda: page.stats()["quality"] == "audio" and page.stats()["width"] == 0, 15, "sound alone")
+    page.wait_state("playing")
+    page.select("#quality", "auto")
+    harness.wait_for(lambda: page.stats()["width"] == 640, 15, "the picture")
+    page.wait_frames(30)
+
+
+def test_sound_waits_for_a_tap(live, open_page):
+    page = open_page(live)
+    page.wait_state("playing")
+    assert page.stats()["muted"]
+    page.click("#unmute")
+    harness.wait_for(lambda: not page.stats()["muted"], 5, "sound")
+    assert not page.evaluate("document.querySelector('#video').muted")
+    page.wait_frames(30)
+
+
+def test_it_is_worked_by_keyboard(live, open_page):
+    page = open_page(live)
+    page.wait_state("playing")
+    page.press("m")
+    harness.wait_for(lambda: not page.stats()["muted"], 5, "sound by m")
+    page.press("i")
+    harness.wait_for(lambda: page.evaluate("!document.querySelector('#stats').hidden"), 5, "statistics by i")
+    assert "Latency" in page.text("#stats")
+    page.press(" ")
+    page.wait_state("paused")
+    page.press(" ")
+    page.wait_state("playing")
+    page.press("l")
+    harness.wait_for(lambda: page.stats()["latency"] < 2, 15, "the live edge by l")
+    reached = set()
+    for _ in range(20):
+        page.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id"))
+    assert {"play", "mute", "volume", "quality", "info", "full"} <= reached
+
+
+@pytest.mark.parametrize("width, height", [(320, 568), (320, 256), (768, 1024), (1920, 1080)])
+def test_nothing_is_cut_off(live, open_page, width, height):
+    page = open_page(live, size=f"{width}x{height}")
+    page.wait_state("playing")
+    page.press("i")
+    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert overflow <= 0
+    outside = page.evaluate("""[...document.querySelectorAll('button, select, input, video, #stats')]
+        .filter((element) => element.checkVisibility())
+        .filter((element) => {
+          const box = element.getBoundingClientRect();
+          return box.width && (box.left < 0 || box.right > innerWidth + 0.5);
+        })
+        .map((element) => element.id)""")
+    assert outside == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_follows_the_colour_scheme(live, open_page, scheme):
+    page = open_page(live)
+    page.color_scheme(scheme)
+    sum_of = "getComputedStyle(document.body).%s.match(/[\\d.]+/g).slice(0, 3).reduce((a, b) => a + +b, 0)"
+    background, text = page.evaluate(f"[{sum_of % 'backgroundColor'}, {sum_of % 'color'}]")
+    assert (background > text) == (scheme == "light")
