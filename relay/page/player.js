@@ -93,9 +93,23 @@ function policy(timeout, timeouts, errors) {
   };
 }
 
+// hls.js 1.7.4 can get stuck at a segment's end while it loads parts: when sound ends a few milliseconds before the picture,
+// so does the buffer before the segment, the segment that is there is chosen again, and then nothing is loaded until playback
+// has starved. Here what follows a segment that is there is the next one.
+function partStreamController() {
+  const Controller = Hls.DefaultConfig.streamController;
+  return class extends Controller {
+    getNextFragment(position, details) {
+      const frag = super.getNextFragment(position, details);
+      const complete = frag && this.loadingParts && frag.end - position < 0.1 && this.fragmentTracker.getState(frag) === 'OK';
+      return complete ? super.getNextFragment(frag.end + 0.001, details) : frag;
+    }
+  };
+}
+
 function hlsEngine(source) {
   const { Events, ErrorTypes, ErrorDetails } = Hls;
-  const hls = new Hls({ ...HLS_CONFIG, startLevel: typeof choice === 'number' ? choice : -1 });
+  const hls = new Hls({ ...HLS_CONFIG, streamController: partStreamController(), startLevel: typeof choice === 'number' ? choice : -1 });
   let details = null;
   let mediaErrorAt = -Infinity;
 

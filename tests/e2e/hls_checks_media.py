@@ -11,9 +11,12 @@ from hls_recording import CROSS, JITTER_S, MEDIA, PRINTED, check, of_track, perc
 
 
 def appearances(recording, of):
-    """When each of the things that `of` finds in a playlist was first seen; not those of the first playlist."""
+    """When each of the things that `of` finds in a playlist was first seen; not those of the first playlist, nor of the last,
+    which ENDLIST closes when nothing comes any more."""
     seen = {}
     for sample in recording.samples:
+        if sample.playlist.endlist:
+            break
         for key in of(sample.playlist):
             seen.setdefault(key, sample.at)
     start = recording.samples[0].at
@@ -166,6 +169,12 @@ def hinted_uri_is_listed_next(r):
 def hinted_part_held(r):
     for uri in r.hinted:
         yield r.objects[uri].status == 200, f"{uri}: {r.objects[uri].status} to a request for the hint"
+
+
+@check(MEDIA, 54)
+def abandoned_hint_is_404(r):
+    for uri, answer in r.abandoned.items():
+        yield answer.status == 404, f"{uri}: {answer.status}"
 
 
 @check(MEDIA, 53)

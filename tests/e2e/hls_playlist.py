@@ -126,6 +126,11 @@ class Playlist:
         return (newest.msn, len(newest.parts) - 1 if newest.parts else None)
 
     @property
+    def state(self):
+        """What tells one version of a live playlist from another: a segment may be closed after its last part was listed."""
+        return (self.last, self.open is None, self.endlist)
+
+    @property
     def header_lines(self):
         """What must not change over the life of the playlist but the two sequences."""
         names = ("EXT-X-VERSION", "EXT-X-TARGETDURATION", "EXT-X-SERVER-CONTROL", "EXT-X-PART-INF", "EXT-X-PLAYLIST-TYPE",

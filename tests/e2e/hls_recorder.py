@@ -97,7 +97,14 @@ class RenditionRecorder:
         if self.error:
             raise self.error
         assert not alive, f"{self.path}: no end after {deadline_s} s, newest part {self.recording.last_playlist.last}"
+        self.set_abandoned_apart()
         return self.recording
+
+    def set_abandoned_apart(self):
+        """What was hinted and never listed: the part that the end of the stream left unmade (LL-054)."""
+        for uri in self.recording.hinted - self.known:
+            self.recording.hinted.remove(uri)
+            self.recording.abandoned[uri] = self.recording.objects.pop(uri)
 
     @property
     def playlist(self):
@@ -119,7 +126,7 @@ class RenditionRecorder:
             assert answer.status == 200, f"{self.path}{query}: {answer.status} {answer.body[:200]!r}"
             playlist = parse(answer.body)
             self.recording.samples.append(Sample(answer.last, answer, playlist, asked))
-            self.recording.bodies[(playlist.last, playlist.endlist)].add(playlist.text)
+            self.recording.bodies[playlist.state].add(playlist.text)
             self.notice(playlist)
             if playlist.endlist:
                 break
@@ -159,8 +166,8 @@ class RenditionRecorder:
                 continue  # late: a newer hint is there, the fetcher takes this part
             asked.add(uri)
             answer = client.get(self.uri_path(uri))
-            if self.stop.is_set() and answer.status != 200:
-                break  # the stream ended: the hint was abandoned (LL-054)
+            while answer.status == 503 and not self.stop.is_set():  # silence
+                answer = client.get(self.uri_path(uri))
             self.recording.objects[uri] = answer
             self.recording.hinted.add(uri)
 
@@ -217,7 +224,7 @@ class PlainReader(threading.Thread):
         if self.error:
             raise self.error
         for playlist in self.bodies:
-            self.recorder.recording.bodies[(playlist.last, playlist.endlist)].add(playlist.text)
+            self.recorder.recording.bodies[playlist.state].add(playlist.text)
 
 
 class Prober:
@@ -294,11 +301,9 @@ class Prober:
 
     def media(self):
         uri = f"{self.base}/{self.now().segments[-1].uri}"
-        whole = self.ask("range_whole", uri)
+        self.ask("range_whole", uri)
         self.ask("range", uri, {"Range": "bytes=10-19"})
         self.ask("range_open", uri, {"Range": "bytes=0-9007199254740991"})
-        self.ask("head", uri, method="HEAD")
-        self.ask("not_modified", uri, {"If-None-Match": whole.headers.get("etag", "")})
 
     def ended(self):
         p = self.now()

@@ -66,8 +66,9 @@ class Recording:
     samples: list[Sample] = field(default_factory=list)
     objects: dict[str, Answer] = field(default_factory=dict)  # by URI as listed
     hinted: set[str] = field(default_factory=set)  # of those, asked for while only hinted
+    abandoned: dict[str, Answer] = field(default_factory=dict)  # hinted, never listed
     retained: list[tuple[int, str, Answer]] = field(default_factory=list)  # number, what, answer after removal
-    bodies: dict[tuple, set] = field(default_factory=lambda: defaultdict(set))  # newest part -> texts that readers saw
+    bodies: dict[tuple, set] = field(default_factory=lambda: defaultdict(set))  # Playlist.state -> texts that readers saw
 
     @cached_property
     def segments(self):

@@ -70,7 +70,7 @@ def test_a_missing_configuration_is_told():
 
 def test_an_address_in_use_ends_the_start(tmp_path, weir):
     path = tmp_path / "weir.yaml"
-    path.write_text(json.dumps({"admin": {"listen": weir.admin}}))
+    path.write_text(json.dumps(harness.merge(harness.ALL_ROLES, {"admin": {"listen": weir.admin}})))
     done = run_weir("-c", path)
     assert done.returncode == 1
     assert harness.parse_logfmt(done.stderr.splitlines()[0])["event"] == "listen_failed"

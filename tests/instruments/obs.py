@@ -158,7 +158,7 @@ class Obs:
     def _wait(self, predicate, deadline_s, what):
         end = time.monotonic() + deadline_s
         while not predicate():
-            if time.monotonic() > end or self.process.poll() is not None:
+            if time.monotonic() > end or self.process.poll() is not None or self.broken:
                 raise AssertionError(f"OBS was expected {what}:\n{self.log[-4000:]}")
             time.sleep(0.1)
 
