@@ -29,6 +29,7 @@ enum {
     ACCEPTS_MAX = 64, /* likewise */
     SWEEP_US = 250000,
     CLOSE_US = 2000000, /* for the last reply and the lingering */
+    LINGER_BYTES_MAX = 8 << 20,
     BACKLOG = 512,
     LOGS_PER_S = 20, /* of connections that come to nothing */
     PEER_LEN = 64,
@@ -70,6 +71,7 @@ struct connection {
     bool announced;               /* rtmp_connect is logged */
     int64_t accepted_us;
     int64_t close_by_us; /* 0: not closing */
+    size_t lingered_bytes;
     char peer[PEER_LEN];
 };
 
@@ -219,11 +221,15 @@ static void connection_update(struct connection *connection) {
         linger(connection);
 }
 
+static bool publishing(const struct connection *connection) {
+    return connection->session && rtmp_session_publishing(connection->session);
+}
+
 /* Acknowledges at once while the peer asks and waits: Nagle's algorithm at its end would hold back each small command
  * for the 40 ms of a delayed acknowledgement. */
 static void acknowledge_now(const struct connection *connection) {
     int on = 1;
-    if (connection->session && !rtmp_session_publishing(connection->session))
+    if (connection->session && !publishing(connection))
         setsockopt(connection->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
 }
 
@@ -243,7 +249,11 @@ static bool read_once(struct connection *connection) {
     acknowledge_now(connection);
     if (connection->session)
         rtmp_session_input(connection->session, server->scratch, (size_t)n, loop_now_us(server->loop));
-    return true;
+    else if ((connection->lingered_bytes += (size_t)n) > LINGER_BYTES_MAX)
+        connection->broken = true;
+    /* A publisher's read that did not fill the buffer has emptied the socket: the next byte brings an event. Only an
+     * end of stream may have come with it, for which the sweep looks. That halves the system calls of a publisher. */
+    return !connection->broken && !(publishing(connection) && n < SCRATCH_BYTES);
 }
 
 static bool wants_input(const struct connection *connection) {
@@ -315,6 +325,8 @@ static void sweep_connection(struct connection *connection, int64_t now_us) {
     if (connection->close_by_us && now_us > connection->close_by_us) {
         connection_destroy(connection);
     } else if (connection->session) {
+        if (publishing(connection))
+            loop_io_activate(connection->io, LOOP_READ); /* see read_once */
         rtmp_session_check(connection->session, now_us);
         connection_update(connection);
     }

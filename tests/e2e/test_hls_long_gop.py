@@ -1,0 +1,71 @@
+"""OBS's default: a key frame every 250 frames (8.3 s at 30 fps), with B-frames. Segments are cut at the target all the same, so
+most start without an independent frame (docs/hls.md, deviations), and everything else holds.
+"""
+import harness
+import pytest
+from conftest import finish_nodes
+from hls_recording import of_track
+from hls_session import Session
+from publishers import Publisher
+
+SECONDS = 22
+STREAM = "live/long-gop"
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    node = harness.Node(tmp_path_factory.mktemp("weir"), {"origin": {"grace_s": 1}}).start()
+    publisher = Publisher(node.push_url(STREAM), tmp_path_factory.mktemp("publisher") / "log", gop_s=250 / 30, bframes=3,
+                          seconds=SECONDS)
+    session = Session(node, STREAM)
+    publisher.wait(SECONDS + 15)
+    session.finish()
+    yield session
+    publisher.drop()
+    finish_nodes([node])
+
+
+@pytest.fixture(scope="module")
+def verdict(watched):
+    report = watched.judge()
+    print(report)
+    return report
+
+
+@pytest.mark.parametrize("number", (11, 12, 14, 15, 17, 19, 26, 28, 37, 38, 40, 41, 45, 46, 51, 52, 57, 60, 66, 72, 100, 103, 108,
+                                    120, 122, 123, 126, 127))
+def test_the_same_rules_hold(verdict, number):
+    verdict.require(number)
+
+
+def test_ll_042_independent_parts_flagged(verdict):
+    verdict.require(42)
+
+
+def test_ll_043_flagged_parts_are_independent(verdict):
+    verdict.require(43)
+
+
+def test_ll_141_independent_segments_not_claimed(verdict):
+    verdict.require(141)
+
+
+def test_there_are_b_frames(watched):
+    samples = [sample for _, _, fragments in watched.main.parts for f in fragments for sample in f.samples]
+    assert len({sample.cts for sample in samples}) > 2, "no reordering: this is not what OBS sends"
+
+
+def test_segments_without_independent_frame_say_so(watched):
+    """Two in three of these segments start in mid-GOP; no part of theirs is INDEPENDENT."""
+    starts = [s.parts[0].independent for s in watched.main.ordered if s.parts]
+    assert starts.count(False) > starts.count(True) > 1, starts
+
+
+def test_key_frame_always_opens_a_segment(watched):
+    """…so that players find it: the first frame of the first part, nowhere else."""
+    recording = watched.main
+    for s in recording.ordered:
+        track = recording.lead(s.map_uri)
+        for i, part in enumerate(s.parts):
+            sync = [sample.sync for f in of_track(recording.fragments(part.uri, s.map_uri), track) for sample in f.samples]
+            assert not any(sync[1:]) and (not sync[0] or i == 0), f"{part.uri}: {sync}"
