@@ -320,6 +320,7 @@ const hunger = {
     return now() - this.movedAt;
   },
   fed() {
+    if (this.stalled) counters.stallSeconds += this.seconds();
     this.movedAt = now();
     this.stalled = this.away = false;
     this.tail = null;
@@ -329,7 +330,6 @@ const hunger = {
     this.time = video.currentTime;
     if (moved || video.paused || video.ended || fault || document.hidden) {
       if (moved && !video.seeking && video.readyState > 2) hasPlayed = true;
-      if (this.stalled) counters.stallSeconds += this.seconds();
       this.fed();
       return;
     }
@@ -474,7 +474,7 @@ function stats() {
     framesShown: quality ? quality.totalVideoFrames - quality.droppedVideoFrames : null,
     framesDropped: quality ? quality.droppedVideoFrames : null,
     stalls: counters.stalls,
-    stallSeconds: round(counters.stallSeconds),
+    stallSeconds: round(counters.stallSeconds + (hunger.stalled ? hunger.seconds() : 0)), // those with a fault shown end there
     firstFrame: round(firstFrame),           // seconds from opening the page
     partTarget: details?.partTarget ?? null,
     targetDuration: details?.targetduration ?? null,
@@ -578,7 +578,7 @@ function showQualities() {
   const select = $('quality');
   const levels = engine?.levels() ?? [];
   if (levels.length === 0) return; // the list stays while the sound plays alone
-  const shown = engine.shown() >= 0 && levels[engine.shown()].height ? ` (${levels[engine.shown()].height}p)` : '';
+  const shown = engine.shown() >= 0 && levels[engine.shown()].height ? ` ${levels[engine.shown()].height}p` : '';
   const options = [['auto', `Auto${shown}`], ...levels.map((level, i) => [String(i), levelName(level)]).reverse()];
   if (audioOnly) options.push(['audio', 'Audio only']);
   while (select.options.length > options.length) select.remove(select.options.length - 1);

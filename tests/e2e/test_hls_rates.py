@@ -29,7 +29,8 @@ RATES = {
     "vfr": {"extra": ("-vf", "select=gt(random(1)\\,0.3)", "-fps_mode", "vfr")},
     "he-aac": None,
 }
-RULES = (11, 17, 26, 38, 42, 43, 46, 51, 66, 126, 127)
+RULES = (11, 17, 38, 42, 43, 46, 51, 66, 126)
+CONSTANT_RATE_RULES = (26, 28, 127)  # without holes between frames
 HE_AAC_24_48 = bytes([0b00101011, 0b00010001, 0b10001000, 0])  # type 5, core 24 kHz, stereo, 48 kHz, core type 2
 
 
@@ -95,20 +96,20 @@ def test_ll_041_parts_not_too_short(verdicts, rate):
 
 
 def test_ll_041_variable_rate_cuts_early_only_where_it_must(sessions):
-    """A part may end early when the next frame would have taken it over PART-TARGET."""
+    """When a part ends, the next frame's duration is not known yet: a part may be short when that frame, being as long as frames
+    are on average, would have taken it over PART-TARGET (docs/hls.md, deviations)."""
     recording = sessions["vfr"].main
-    early = 0
-    for s in recording.ordered:
-        track = recording.lead(s.map_uri)
-        target = recording.last_playlist.part_target
-        for part, following in zip(s.parts, s.parts[1:]):
-            fragments = recording.fragments(following.uri, s.map_uri)
-            frame = Fraction(of_track(fragments, track)[0].samples[0].duration, track.timescale)
-            if part.duration < Fraction(85, 100) * target and not part.independent:
-                early += 1
-                assert part.duration + frame + Fraction(5, 1000) > target - Fraction(15, 1000), \
-                    f"{part.uri}: {part.printed}, next frame {float(frame):.3f} s, target {float(target)}"
-    print(f"{early} parts ended early")
+    frame = 1 / Fraction(parse(sessions["vfr"].multivariants[0]).variants[0][0]["FRAME-RATE"])
+    least = Fraction(85, 100) * recording.last_playlist.part_target
+    parts = [(part, of_track(fragments, recording.lead(s.map_uri)), part is s.parts[-1], recording.lead(s.map_uri).timescale)
+             for s, part, fragments in recording.parts]
+    short = 0
+    for (part, fragments, last, timescale), (_, following, _, _) in zip(parts, parts[1:]):
+        if part.duration < least and not part.independent and not last:
+            short += 1
+            until = Fraction(following[0].tfdt - fragments[0].tfdt, timescale)
+            assert max(until, part.duration) + frame > least, f"{part.uri}: {part.printed}, next frame after {float(until):.3f} s"
+    assert short < len(parts) / 3, f"{short} of {len(parts)} parts are short"
 
 
 @pytest.mark.parametrize("rate", RATES)
@@ -118,8 +119,9 @@ def test_the_same_rules_hold(verdicts, rate):
 
 
 @pytest.mark.parametrize("rate", [rate for rate in RATES if rate != "vfr"])
-def test_ll_028_timestamps_continue(verdicts, rate):
-    verdicts[rate].require(28)
+def test_durations_and_timestamps_agree(verdicts, rate):
+    for number in CONSTANT_RATE_RULES:
+        verdicts[rate].require(number)
 
 
 @pytest.mark.parametrize("rate", [rate for rate in RATES if rate != "vfr"])
