@@ -141,7 +141,8 @@ static void answer_asset(struct http_request *req, const char *name) {
     if (asset->immutable)
         headers_cache(&headers, 31536000, true);
     else
-        headers_cache(&headers, 60, false);
+        headers_add(&headers, "Cache-Control",
+                    "no-cache"); /* it names what belongs to this build; a 304 costs little */
     if (asset->policy)
         headers_add(&headers, "Content-Security-Policy", asset->policy);
     http_respond_slices(req, 200, headers.items, headers.count, &body->slice, 1, false);

@@ -62,6 +62,13 @@ def removed_segments_stay(r):
             yield answer.status == 200, f"{what}: {answer.status}"
 
 
+@check(MEDIA, 29)
+def ended_segments_stay(r):
+    for number, what, answer in r.retained:
+        if number == 29:
+            yield answer.status == 200, f"{what}: {answer.status}"
+
+
 @check(MEDIA, 48)
 def removed_parts_stay(r):
     for number, what, answer in r.retained:

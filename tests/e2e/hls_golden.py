@@ -125,7 +125,8 @@ def make_recording(variant):
     recording.samples = [make_sample(variant, newest) for newest in range(FIRST_PART, LAST_PART + 1)]
     for sample in recording.samples:
         recording.bodies[sample.playlist.state].add(sample.playlist.text)
-    recording.retained = [(22, f"{variant}/100.m4s", Answer(200, media)), (48, f"{variant}/p50.m4s", Answer(200, media))]
+    recording.retained = [(number, what, Answer(200, media)) for number, what in (
+        (22, f"{variant}/100.m4s"), (29, f"{variant}/112.m4s"), (48, f"{variant}/p50.m4s"))]
     recording.abandoned = {f"{variant}/p{LAST_PART + 1}.m4s": Answer(404, {"cache-control": "max-age=2"})}
     return recording
 

@@ -1,11 +1,13 @@
 """A healthy stream, 30 fps with a key frame every 2 s and 48 kHz AAC, watched from its first part to ENDLIST: every rule of
 docs/hls.md that such a stream can show. The tests only read the verdicts on one shared recording.
 """
+import time
+
 import harness
 import pytest
 from conftest import finish_nodes
-from hls_recorder import Client
-from hls_session import Session
+from hls_recorder import RETAIN_MARGIN_S, Client
+from hls_session import END_S, Session
 from publishers import Publisher
 
 # So short that segments leave it and outlive their removal while we watch; longer than the skip boundary of 12 s.
@@ -18,6 +20,7 @@ def watched(tmp_path_factory):
     node = harness.Node(tmp_path_factory.mktemp("weir"), {"origin": {"window_s": WINDOW_S, "grace_s": 2}}).start()
     publisher = Publisher(node.push_url(STREAM), tmp_path_factory.mktemp("publisher") / "log", gop_s=2, seconds=SECONDS)
     session = Session(node, STREAM, plain_reader=True)
+    session.main.retained += ended_stream_once_more(node, tmp_path_factory.mktemp("brief"))
     session.wait_listed(WINDOW_S)
     session.prober.run()
     session.note_multivariant()
@@ -29,6 +32,21 @@ def watched(tmp_path_factory):
     yield session
     publisher.drop()
     finish_nodes([node])
+
+
+def ended_stream_once_more(node, folder):
+    """Segments of another, brief stream, when it has been over for nearly as long as its playlist lasts (LL-029)."""
+    publisher = Publisher(node.push_url("live/brief"), folder / "log", gop_s=2, seconds=4)
+    brief = Session(node, "live/brief", media_of=())
+    publisher.wait(20)
+    brief.finish()
+    over, playlist = brief.main.samples[-1].at, brief.main.last_playlist
+    until = over + float(playlist.duration) - RETAIN_MARGIN_S
+    harness.wait_for(lambda: time.monotonic() >= until, END_S, "the end of the time that ended segments must stay")
+    client = Client(node.http)
+    found = [(29, s.uri, client.get(f"/live/brief/{s.uri}")) for s in playlist.segments]
+    publisher.drop()
+    return found
 
 
 def blocked_until_the_end(session):
@@ -154,6 +172,10 @@ def test_ll_027_readers_see_whole_and_same_versions(verdict):
 
 def test_ll_028_timestamps_continue(verdict):
     verdict.require(28)
+
+
+def test_ll_029_ended_segments_stay_downloadable(verdict):
+    verdict.require(29)
 
 
 def test_ll_030_parts_have_part_inf(verdict):

@@ -32,22 +32,10 @@ def verdict(watched):
     return report
 
 
-@pytest.mark.parametrize("number", (11, 12, 14, 15, 17, 19, 26, 28, 37, 38, 40, 41, 45, 46, 51, 52, 57, 60, 66, 72, 100, 103, 108,
-                                    120, 122, 123, 126, 127))
+@pytest.mark.parametrize("number", (11, 12, 14, 15, 17, 19, 26, 28, 37, 38, 40, 41, 42, 43, 45, 46, 51, 52, 57, 60, 66, 72, 100, 103, 108,
+                                    120, 122, 123, 126, 127, 141))
 def test_the_same_rules_hold(verdict, number):
     verdict.require(number)
-
-
-def test_ll_042_independent_parts_flagged(verdict):
-    verdict.require(42)
-
-
-def test_ll_043_flagged_parts_are_independent(verdict):
-    verdict.require(43)
-
-
-def test_ll_141_independent_segments_not_claimed(verdict):
-    verdict.require(141)
 
 
 def test_there_are_b_frames(watched):
