@@ -46,8 +46,11 @@ uint32_t lane_waiting(const struct lane *lane, int64_t end_us, uint32_t *ret_dur
 static struct record *make_record(struct lane *lane, const struct mux_frame *frames, uint32_t count, int64_t capture_us,
                                   const char *stream, uint64_t epoch, uint8_t track, uint64_t msn) {
     struct slice body;
-    if (mux_chunk(lane->mux, frames, count, capture_us, &body))
+    if (mux_chunk(lane->mux, frames, count, capture_us, &body)) {
+        lane->refused++;
         return NULL;
+    }
+    lane->refused = 0;
     struct record *record = record_create(RECORD_CHUNK, stream, epoch);
     const struct mux_frame *last = &frames[count - 1];
     record->chunk =
@@ -97,6 +100,6 @@ void lane_reset(struct lane *lane) {
     pop(lane, lane->count);
     mux_destroy(lane->mux);
     lane->mux = NULL;
-    lane->chunk_number = lane->part_chunks = lane->part_frames = 0;
+    lane->chunk_number = lane->part_chunks = lane->part_frames = lane->refused = 0;
     lane->part_duration_ts = 0;
 }

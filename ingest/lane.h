@@ -29,6 +29,7 @@ struct lane {
     /* of the segment and part under way */
     uint32_t chunk_number, part_chunks, part_frames;
     uint64_t part_duration_ts;
+    uint32_t refused; /* chunks in a row that the muxer did not take */
 };
 
 /* Takes a copy of the frame. When full the oldest is dropped (false). */

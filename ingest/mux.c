@@ -238,6 +238,10 @@ int mux_create(const struct track_info *info, const uint8_t *config, size_t conf
     return 0;
 }
 
+bool mux_broken(const struct mux *mux) {
+    return mux->broken;
+}
+
 void mux_destroy(struct mux *mux) {
     if (!mux)
         return;

@@ -32,5 +32,7 @@ int mux_create(const struct track_info *info, const uint8_t *config, size_t conf
  * reference. 0 or negative errno. */
 int mux_chunk(struct mux *mux, const struct mux_frame *frames, size_t count, int64_t capture_us,
               struct slice *ret_body);
+/* libavformat failed on a chunk half-way: it takes no more. */
+bool mux_broken(const struct mux *mux);
 /* NULL is allowed. */
 void mux_destroy(struct mux *mux);

@@ -33,7 +33,7 @@ enum {
     AUDIO_CHUNK_US = 90000, /* about 100 ms: 4 or 5 AAC frames at 48 kHz */
     VIDEO_TRACK_ID = 1,
     AUDIO_TRACK_ID = 101,
-    BAD_FRAMES_MAX = 100, /* malformed access units in a row: this isn't H.264 */
+    BAD_FRAMES_MAX = 100, /* in a row, of which none can be used: this isn't H.264, or not AAC */
 };
 
 struct publisher {
@@ -189,9 +189,11 @@ static void write_state(struct publisher *pub, enum stream_state state) {
     write_record(pub, record);
 }
 
-static void write_chunk(struct publisher *pub, struct record *record) {
+static void write_chunk(struct publisher *pub, const struct lane *lane, struct record *record) {
     if (!record) {
         metric_add(&metrics[M_DROPPED], 1);
+        if (mux_broken(lane->mux) || lane->refused > BAD_FRAMES_MAX)
+            lose(pub, "media that can't be muxed");
         return;
     }
     pub->segment_used = true;
@@ -214,13 +216,14 @@ static void flush_audio(struct publisher *pub, int64_t end_us, uint32_t least_us
     if (count > room)
         count = room; /* late audio goes on into the next part rather than over PART-TARGET */
     if (count && duration_us >= least_us)
-        write_chunk(pub,
+        write_chunk(pub, &pub->audio,
                     lane_take_chunk(&pub->audio, count, pub->stream, pub->grant.epoch, audio_track(pub), pub->msn));
 }
 
 static void flush_video(struct publisher *pub) {
     if (pub->video.count)
-        write_chunk(pub, lane_take_chunk(&pub->video, pub->video.count, pub->stream, pub->grant.epoch, 0, pub->msn));
+        write_chunk(pub, &pub->video,
+                    lane_take_chunk(&pub->video, pub->video.count, pub->stream, pub->grant.epoch, 0, pub->msn));
 }
 
 /* --- parts and segments --- */
@@ -240,9 +243,10 @@ static void part_track(struct record_part_track *out, struct lane *lane, uint32_
     lane->part_duration_ts = 0;
 }
 
-static void close_part(struct publisher *pub, bool last) {
+/* `audio_us`: where its sound ends; UTC. */
+static void close_part(struct publisher *pub, bool last, int64_t audio_us) {
     flush_video(pub);
-    flush_audio(pub, pub->has_video ? pub->video_dts_us : INT64_MAX, 0);
+    flush_audio(pub, pub->has_video ? audio_us : INT64_MAX, 0);
     struct record *record = record_create(RECORD_PART, pub->stream, pub->grant.epoch);
     struct record_part *part = &record->part;
     part->number = pub->part_number++;
@@ -277,12 +281,22 @@ static void next_segment(struct publisher *pub) {
     pub->video.chunk_number = pub->audio.chunk_number = 0;
 }
 
-static void end(struct publisher *pub, int what) {
+static void end_with(struct publisher *pub, int what, int64_t audio_us) {
     if (what & SEGMENTER_END_PART)
-        close_part(pub, what & SEGMENTER_END_SEGMENT);
+        close_part(pub, what & SEGMENTER_END_SEGMENT, audio_us);
     if (what & SEGMENTER_END_SEGMENT)
         next_segment(pub);
     segmenter_end(&pub->segmenter, what);
+}
+
+/* Ends it with its last picture. The sound beside that picture may not have come yet: the next part's. */
+static void end(struct publisher *pub, int what) {
+    end_with(pub, what, pub->video_dts_us);
+}
+
+/* Ends it because of the frame that comes next: the sound before that is here. */
+static void end_before(struct publisher *pub, int what) {
+    end_with(pub, what, pub->segmenter.end_us);
 }
 
 /* Ends the segment under way; what comes next is a discontinuity. */
@@ -473,7 +487,10 @@ static void live_video(struct publisher *pub, const struct publisher_frame *fram
                        int64_t now_us) {
     int64_t dts_us = timeline_us(time->dts_ts, TIMELINE_VIDEO_HZ);
     uint32_t duration_us = (uint32_t)((uint64_t)time->duration_ts * 1000000 / TIMELINE_VIDEO_HZ);
-    end(pub, segmenter_before(&pub->segmenter, dts_us, duration_us, frame->independent));
+    int what;
+    while (pub->has_audio && (what = segmenter_hole(&pub->segmenter, dts_us)))
+        end_before(pub, what); /* the sound goes on */
+    end_before(pub, segmenter_before(&pub->segmenter, dts_us, duration_us, frame->independent));
     if (!pub->video_dts_us && pub->has_audio)
         lane_drop(&pub->audio, dts_us - audio_frame_us(pub)); /* what came before the first picture */
     pub->video_dts_us = dts_us;
@@ -488,10 +505,11 @@ static void live_video(struct publisher *pub, const struct publisher_frame *fram
         if (waiting_us + 2 * duration_us > chunk_us)
             flush_video(pub);
     } else {
-        write_chunk(pub, lane_direct_chunk(&pub->video, time, frame->independent, now_us, frame->data, frame->len,
-                                           pub->stream, pub->grant.epoch, 0, pub->msn));
+        write_chunk(pub, &pub->video,
+                    lane_direct_chunk(&pub->video, time, frame->independent, now_us, frame->data, frame->len,
+                                      pub->stream, pub->grant.epoch, 0, pub->msn));
     }
-    end(pub, segmenter_add(&pub->segmenter, dts_us, duration_us, frame->independent));
+    end(pub, segmenter_add(&pub->segmenter, dts_us, duration_us, frame->independent, time->exact));
 }
 
 static void live_audio(struct publisher *pub, const struct publisher_frame *frame, const struct timeline_time *time,
@@ -501,10 +519,10 @@ static void live_audio(struct publisher *pub, const struct publisher_frame *fram
         return;
     }
     int64_t dts_us = timeline_us(time->dts_ts, pub->audio.info.timescale);
-    end(pub, segmenter_before(&pub->segmenter, dts_us, audio_frame_us(pub), true));
+    end_before(pub, segmenter_before(&pub->segmenter, dts_us, audio_frame_us(pub), true));
     lane_push(&pub->audio, time, true, now_us, frame->data, frame->len);
     flush_audio(pub, INT64_MAX, AUDIO_CHUNK_US);
-    end(pub, segmenter_add(&pub->segmenter, dts_us, audio_frame_us(pub), true));
+    end(pub, segmenter_add(&pub->segmenter, dts_us, audio_frame_us(pub), true, true));
 }
 
 static void live_frame(struct publisher *pub, const struct publisher_frame *frame, int64_t now_us) {

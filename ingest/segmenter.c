@@ -77,20 +77,17 @@ static bool cut_anyway(const struct segmenter *s, int64_t dts_us, uint32_t durat
     return !due || end_us > limit_us;
 }
 
-int segmenter_before(const struct segmenter *s, int64_t dts_us, uint32_t duration_us, bool independent) {
-    if (!s->in_segment)
-        return 0;
-    if (independent ? cut_here(s, dts_us) : cut_anyway(s, dts_us, duration_us))
-        return SEGMENTER_END_SEGMENT | (s->in_part ? SEGMENTER_END_PART : 0);
-    if (s->in_part && dts_us + duration_us - s->part_start_us > s->part_us)
-        return SEGMENTER_END_PART;
-    return 0;
+/* The part under way lasts until `until_us`, or for as long as a part may. */
+static void reach(struct segmenter *s, int64_t until_us) {
+    int64_t most_us = s->part_start_us + s->part_us;
+    if (until_us > most_us)
+        until_us = most_us;
+    if (s->end_us < until_us)
+        s->end_us = until_us;
 }
 
-int segmenter_add(struct segmenter *s, int64_t dts_us, uint32_t duration_us, bool independent) {
-    /* A hole of less than half a part is counted in, so that durations add up to media time. */
-    bool near = s->end_us && dts_us >= s->end_us && dts_us - s->end_us < s->part_us / 2;
-    int64_t start_us = near ? s->end_us : dts_us;
+/* A part, and a segment, unless one is under way. */
+static void begin(struct segmenter *s, int64_t start_us, bool independent) {
     if (!s->in_segment) {
         s->in_segment = true;
         s->segment_us = start_us;
@@ -100,13 +97,54 @@ int segmenter_add(struct segmenter *s, int64_t dts_us, uint32_t duration_us, boo
         s->in_part = true;
         s->part_start_us = start_us;
     }
+}
+
+static bool full(const struct segmenter *s, int64_t end_us) {
+    return end_us - s->part_start_us > s->part_us - (s->exact ? 0 : TOLERANCE_US);
+}
+
+int segmenter_before(struct segmenter *s, int64_t dts_us, uint32_t duration_us, bool independent) {
+    if (!s->in_segment)
+        return 0;
+    int what = 0;
+    if (independent ? cut_here(s, dts_us) : cut_anyway(s, dts_us, duration_us))
+        what = SEGMENTER_END_SEGMENT | (s->in_part ? SEGMENTER_END_PART : 0);
+    else if (s->in_part && full(s, s->exact ? dts_us + duration_us : dts_us))
+        what = SEGMENTER_END_PART;
+    if (what & SEGMENTER_END_PART)
+        reach(s, dts_us);
+    return what;
+}
+
+int segmenter_hole(struct segmenter *s, int64_t dts_us) {
+    if (!s->end_us || dts_us - (s->in_part ? s->part_start_us + s->part_us : s->end_us) < s->part_us)
+        return 0;
+    if (!s->in_part) {
+        if (s->in_segment && cut_anyway(s, s->end_us, s->part_us))
+            return SEGMENTER_END_SEGMENT;
+        begin(s, s->end_us, false);
+    }
+    reach(s, dts_us);
+    return SEGMENTER_END_PART;
+}
+
+int segmenter_add(struct segmenter *s, int64_t dts_us, uint32_t duration_us, bool independent, bool exact) {
+    /* A hole that the part has room for is counted in, so that durations add up to media time. */
+    bool near = s->end_us && dts_us - s->end_us < s->part_us;
+    int64_t start_us = near ? s->end_us : dts_us;
+    begin(s, start_us, independent);
     if (independent) {
         if (s->independent_us)
             s->interval_us = dts_us - s->independent_us;
         s->independent_us = dts_us;
     }
+    s->exact = exact;
     s->end_us = dts_us + duration_us;
-    return s->end_us + duration_us - s->part_start_us > s->part_us ? SEGMENTER_END_PART : 0;
+    if (!full(s, s->end_us + (exact ? duration_us : 0)))
+        return 0;
+    if (!exact) /* it may last longer than is known; nothing else can begin within the part */
+        s->end_us = s->part_start_us + s->part_us;
+    return SEGMENTER_END_PART;
 }
 
 void segmenter_end(struct segmenter *s, int what) {

@@ -145,6 +145,7 @@ static void video_place(struct timeline *timeline, int64_t raw, int64_t offset_t
     }
     ret_time->dts_ts = dts;
     ret_time->duration_ts = video_duration(video, dts, on_grid);
+    ret_time->exact = on_grid;
     ret_time->pts_ts = dts + video_offset(video, offset_ts + (raw - dts), on_grid);
     video->end_ts = dts + ret_time->duration_ts;
     video->started = true;
@@ -164,7 +165,7 @@ static enum timeline_verdict audio_place(struct timeline *timeline, int64_t raw,
         return TIMELINE_DROP; /* more samples than time: one too many */
     }
     audio->started = true;
-    *ret_time = (struct timeline_time){audio->end_ts, audio->end_ts, audio->frame_samples};
+    *ret_time = (struct timeline_time){audio->end_ts, audio->end_ts, audio->frame_samples, true};
     audio->end_ts += audio->frame_samples;
     return TIMELINE_OK;
 }

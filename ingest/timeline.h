@@ -24,6 +24,7 @@ enum timeline_verdict {
 struct timeline_time {
     int64_t dts_ts, pts_ts;
     uint32_t duration_ts;
+    bool exact; /* duration_ts is: the frame is on the grid. Else it is the least that can be */
 };
 
 struct timeline_track {

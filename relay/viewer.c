@@ -347,12 +347,20 @@ static bool too_far_ahead(const struct stream *stream, const struct hls_query *q
     return query->msn >= last->msn && query->part > have + advance_limit(stream);
 }
 
+/* Most players that know no parts give up on a playlist without a segment (ffmpeg: "Empty segment"): of a stream that
+ * has just started, the first playlist comes with its first segment. */
+static bool too_young(const struct stream *stream) {
+    return !stream->segments[stream->first_listed]->complete;
+}
+
 static void serve_media_playlist(struct viewer *viewer, struct stream *stream) {
     const struct hls_query *query = &viewer->query;
     const char *why;
     uint32_t mask = variant_parse(&stream->open->open, viewer->target.variant, strlen(viewer->target.variant));
     if (!mask)
         fail(viewer->req, 404, "no such variant", target_s(stream));
+    else if (!query->blocking && stream->state != STREAM_ENDED && too_young(stream))
+        hold(viewer, stream, WAIT_PLAYLIST, stream_last_segment(stream)->msn + 1, 0);
     else if (!query->blocking || stream->state == STREAM_ENDED || stream_has_part(stream, query->msn, query->part))
         answer_playlist(viewer, stream);
     else if (too_far_ahead(stream, query, &why))

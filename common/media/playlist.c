@@ -176,19 +176,29 @@ static uint32_t skippable(const struct rendering *r, uint32_t mask) {
     return 0;
 }
 
-static void print_part(struct rendering *r, const struct segment *segment, const struct part *part, uint32_t lead) {
+/* A part of a time for which the publisher sent nothing of these tracks. */
+static bool part_empty(const struct record_part *part, uint32_t mask) {
+    for (uint32_t t = 0; t < TRACKS_MAX; t++)
+        if (mask & 1u << t && part->tracks[t].chunks)
+            return false;
+    return true;
+}
+
+static void print_part(struct rendering *r, const struct segment *segment, const struct part *part, uint32_t mask) {
     const struct record_part *p = &part->record->part;
+    uint32_t lead = variant_lead(&segment->open->open, mask);
     buf_append_str(r->out, "#EXT-X-PART:DURATION=");
     print_seconds(r->out, p->tracks[lead].duration_ts, segment->open->open.tracks[lead].timescale);
     if (p->flags & PART_INDEPENDENT || segment->open->open.tracks[lead].kind == TRACK_AUDIO)
         buf_append_str(r->out, ",INDEPENDENT=YES");
-    buf_printf(r->out, ",URI=\"%s/p%" PRIu64 ".m4s\"\n", r->variant, p->number);
+    buf_printf(r->out, ",URI=\"%s/p%" PRIu64 ".m4s\"%s\n", r->variant, p->number,
+               part_empty(p, mask) ? ",GAP=YES" : "");
 }
 
 static void print_segment(struct rendering *r, uint32_t i, uint32_t mask, bool with_parts, bool map) {
     const struct segment *segment = r->stream->segments[i];
     const struct record_open *open = &segment->open->open;
-    uint32_t lead = variant_lead(open, segment_mask(segment, r->open, mask));
+    uint32_t own = segment_mask(segment, r->open, mask), lead = variant_lead(open, own);
     char iso[CLOCK_ISO_LEN];
     if (segment->discontinuity)
         buf_append_str(r->out, "#EXT-X-DISCONTINUITY\n");
@@ -196,7 +206,7 @@ static void print_segment(struct rendering *r, uint32_t i, uint32_t mask, bool w
         buf_printf(r->out, "#EXT-X-MAP:URI=\"%s/init-%u.mp4\"\n", r->variant, open->tracks[lead].init_version);
     buf_printf(r->out, "#EXT-X-PROGRAM-DATE-TIME:%s\n", clock_format_iso(iso, segment->wall_us));
     for (uint32_t p = 0; with_parts && p < segment->published; p++)
-        print_part(r, segment, &segment->parts[p], lead);
+        print_part(r, segment, &segment->parts[p], own);
     if (!segment->complete)
         return;
     buf_append_str(r->out, "#EXTINF:");

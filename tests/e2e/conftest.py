@@ -24,8 +24,7 @@ import harness
 import publishers
 import viewer
 
-# Sixty seconds of continuity are for the bench; here is what tools/test can afford.
-CONTINUITY_S = int(os.environ.get("WEIR_CONTINUITY_S", "20"))
+CONTINUITY_S = int(os.environ.get("WEIR_CONTINUITY_S", "60"))
 
 
 def pytest_configure(config):

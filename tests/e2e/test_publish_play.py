@@ -1,7 +1,7 @@
 """From a publisher to players that decode everything: no frame is lost, shown twice or out of order, and sound has no gaps.
 
 All broadcasts of the continuity tests go on at the same time on one node, each with a player that follows it live from its
-first frame to its end; the tests then look at what each saw. WEIR_CONTINUITY_S says for how long (60 in the bench).
+first frame to its end; the tests then look at what each saw. WEIR_CONTINUITY_S says for how long (60 s, if it does not).
 """
 
 import concurrent.futures
@@ -120,6 +120,16 @@ def test_ffprobe_tells_codecs_size_and_rates(shared_weir, clock_stream):
     assert (video["codec_name"], video["width"], video["height"]) == ("h264", 320, 180)
     assert video["avg_frame_rate"] == "30/1"
     assert (audio["codec_name"], audio["sample_rate"], audio["channels"]) == ("aac", "48000", 2)
+
+
+def test_ffprobe_opens_a_stream_that_has_just_begun(shared_weir, stream, publish_clock):
+    """It gives up on a playlist without segments; so the first playlist is held until there is one."""
+    publish_clock(shared_weir.push_url(stream), **COMMON)
+    shared_weir.wait_live(stream)
+    young = shared_weir.get(f"/{stream}/v0a0.m3u8?_HLS_msn=0")  # who blocks knows parts, and is not held
+    assert young.status == 200 and "#EXTINF" not in young.text, young.text
+    streams = players.probe(shared_weir.url(f"/{stream}/index.m3u8"))["streams"]
+    assert {stream["codec_name"] for stream in streams} == {"h264", "aac"}
 
 
 def test_ffprobe_finds_only_sound_in_the_audio_variant(shared_weir, clock_stream):

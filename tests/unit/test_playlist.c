@@ -105,6 +105,20 @@ static void audio_parts_are_all_independent(void **state) {
     store_destroy(t.store);
 }
 
+/* The picture stood still while the sound went on: for who plays the picture alone there is nothing in that part. */
+static void part_without_chunks_of_the_variant_is_a_gap(void **state) {
+    (void)state;
+    struct target t = make(0, 2);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 1, 100, 2, 400));
+    struct record *record = fixture_part(name, FIXTURE_EPOCH, 502, 100, 2, 0);
+    record->part.tracks[0].chunks = 0;
+    apply(&t, record);
+    assert_int_equal(count(render(&t, "v0", false, PLAYLIST_MUXED_NEVER), "p502.m4s\",GAP=YES\n"), 1);
+    assert_int_equal(count(render(&t, "v0", false, PLAYLIST_MUXED_NEVER), "GAP"), 1);
+    assert_int_equal(count(render(&t, "v0a0", false, PLAYLIST_MUXED_AUTO), "GAP"), 0);
+    store_destroy(t.store);
+}
+
 static void parts_are_listed_for_three_targets_only(void **state) {
     (void)state;
     struct target t = make(10, 5);
@@ -196,6 +210,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(young_stream_is_rendered_to_the_letter),
         cmocka_unit_test(audio_parts_are_all_independent),
+        cmocka_unit_test(part_without_chunks_of_the_variant_is_a_gap),
         cmocka_unit_test(parts_are_listed_for_three_targets_only),
         cmocka_unit_test(delta_leaves_out_what_is_older_than_the_skip_boundary),
         cmocka_unit_test(delta_of_a_short_playlist_is_the_whole),

@@ -12,6 +12,7 @@
 #include "common/base/loop.h"
 #include "common/media/store.h"
 #include "ingest/ingest.h"
+#include "ingest/timeline.h"
 
 /* A publisher writing into a store of its own, through a port that grants whatever is wished. */
 
@@ -226,6 +227,33 @@ static void media_times_follow_without_gaps(void **state) {
     end(world);
 }
 
+/* The picture stands still for 0.8 s, as of an encoder that has lost its camera; the sound does not. */
+static void sound_goes_on_while_the_picture_stands_still(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, true);
+    publish(world, 0, 63, 60);
+    for (int64_t a = 63 * 1000 / 30 * 48 / 1024 + 1; a * 1024 / 48 <= 87 * 1000 / 30; a++)
+        audio(world, a);
+    publish(world, 87, 181, 60);
+    struct stream *stream = stream_of(world);
+    uint32_t silent = 0;
+    int64_t video_us = 0, audio_us = 0, first_us = stream->segments[0]->start_us;
+    for (uint32_t s = 0; s < stream->segment_count; s++)
+        for (uint32_t p = 0; p < stream->segments[s]->published; p++) {
+            const struct record_part *part = &stream->segments[s]->parts[p].record->part;
+            silent += !part->tracks[0].chunks;
+            assert_true(part->tracks[1].duration_ts > 0 || !video_us);
+            assert_in_range(part->start_us, first_us + video_us - 20, first_us + video_us + 20);
+            video_us += timeline_us(part->tracks[0].duration_ts, 90000);
+            audio_us += timeline_us(part->tracks[1].duration_ts, 48000);
+        }
+    assert_int_equal(silent, 3);
+    assert_in_range(video_us, 6000000 - 220000, 6000000 + 1000); /* in all as long as the media */
+    assert_in_range(audio_us, video_us - 100000, video_us + 100000);
+    end(world);
+}
+
 static void long_gop_is_cut_without_independent_frame(void **state) {
     (void)state;
     struct world *world = begin();
@@ -375,6 +403,23 @@ static void malformed_media_loses_its_publisher_only(void **state) {
     end(world);
 }
 
+/* ADTS where raw AAC should be: each frame is refused by the muxer, though the picture is fine. */
+static void media_that_cannot_be_muxed_loses_its_publisher(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, true);
+    publish(world, 0, 10, 30);
+    static const uint8_t adts[300] = {0xff, 0xf1};
+    for (int64_t n = 10; n < 1200; n++) {
+        struct publisher_frame frame = {TRACK_AUDIO, n * 1000 / 30, n * 1000 / 30, true, adts, sizeof adts};
+        publisher_frame(world->pub, &frame);
+        video(world, n, 0, 30);
+    }
+    loop_run(world->loop);
+    assert_int_equal(world->losses, 1);
+    end(world);
+}
+
 static void full_memory_is_told(void **state) {
     (void)state;
     struct world *world = begin();
@@ -407,6 +452,7 @@ int main(void) {
         cmocka_unit_test(stream_appears_after_three_frames),
         cmocka_unit_test(parts_have_six_pictures_and_the_sound_of_their_time),
         cmocka_unit_test(media_times_follow_without_gaps),
+        cmocka_unit_test(sound_goes_on_while_the_picture_stands_still),
         cmocka_unit_test(long_gop_is_cut_without_independent_frame),
         cmocka_unit_test(pictures_out_of_order_keep_positive_offsets),
         cmocka_unit_test(reordering_that_was_not_foreseen_makes_a_new_init),
@@ -415,6 +461,7 @@ int main(void) {
         cmocka_unit_test(resumed_stream_keeps_numbers_and_targets),
         cmocka_unit_test(audio_alone_is_served_in_parts),
         cmocka_unit_test(malformed_media_loses_its_publisher_only),
+        cmocka_unit_test(media_that_cannot_be_muxed_loses_its_publisher),
         cmocka_unit_test(full_memory_is_told),
         cmocka_unit_test(names_and_keys_are_checked),
     };

@@ -50,7 +50,7 @@ static struct outcome run(struct segmenter *s, double fps, int frames, int gop) 
             independent_part = false;
         segmenter_end(s, what);
         independent_part |= independent;
-        what = segmenter_add(s, dts_us, duration_us, independent);
+        what = segmenter_add(s, dts_us, duration_us, independent, true);
         if (what & SEGMENTER_END_PART) {
             close_part(&o, s, false, independent_part);
             independent_part = false;
@@ -154,16 +154,81 @@ static void long_frames_make_parts_of_one_frame(void **state) {
     assert_true(o.part_max_s <= plan.part_target_us / 1e6);
 }
 
-static void hole_shorter_than_half_a_part_is_counted_in(void **state) {
+static void hole_that_a_part_has_room_for_is_counted_in(void **state) {
     (void)state;
     struct segmenter_plan plan;
     struct segmenter s = make(30, 0, &plan);
     int64_t t = 1000000;
     for (int i = 0; i < 6; i++, t += 33333)
-        segmenter_end(&s, segmenter_add(&s, t, 33333, i == 0));
+        segmenter_end(&s, segmenter_add(&s, t, 33333, i == 0, true));
     int64_t end_us = s.end_us;
-    segmenter_add(&s, t + 33333, 33333, false); /* one frame was lost */
+    segmenter_add(&s, t + 150000, 33333, false, true); /* four frames were lost */
     assert_int_equal(s.part_start_us, end_us);
+}
+
+static void frame_lost_at_the_end_of_a_part_does_not_make_it_short(void **state) {
+    (void)state;
+    struct segmenter_plan plan;
+    struct segmenter s = make(30, 0, &plan);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(segmenter_add(&s, 1000000 + i * 33333, 33333, i == 0, true), 0);
+    assert_int_equal(segmenter_before(&s, 1200000, 33333, false), SEGMENTER_END_PART);
+    assert_int_equal(s.end_us, 1200000);
+}
+
+/* Intervals of 20 to 150 ms: every part but a segment's last lasts just as long as parts do, and all of them as long as
+ * the media. */
+static void parts_of_a_variable_rate_are_whole_and_lose_no_time(void **state) {
+    (void)state;
+    struct segmenter_plan plan;
+    struct segmenter s = make(15, 1024 / 48000., &plan);
+    int64_t dts_us = 1000000000, sum_us = 0, start_us = dts_us;
+    uint32_t seed = 1;
+    int parts = 0;
+    for (int n = 0; n < 5000; n++, dts_us += 20000 + seed % 130000) {
+        seed = seed * 1103515245 + 12345;
+        bool independent = n % 40 == 0;
+        for (int step = 0; step < 2; step++) {
+            int what = step ? segmenter_add(&s, dts_us, 19000, independent, false)
+                            : segmenter_before(&s, dts_us, 19000, independent);
+            if (what & SEGMENTER_END_PART) {
+                int64_t part_us = s.end_us - s.part_start_us;
+                assert_true(part_us <= plan.part_target_us);
+                if (!(what & SEGMENTER_END_SEGMENT))
+                    assert_true(part_us * 100 >= (int64_t)plan.part_target_us * 85);
+                sum_us += part_us;
+                parts++;
+            }
+            segmenter_end(&s, what);
+        }
+    }
+    assert_true(parts > 1000);
+    assert_in_range(start_us + sum_us, dts_us - 500000, dts_us);
+}
+
+static void hole_in_the_picture_is_parts_of_sound(void **state) {
+    (void)state;
+    struct segmenter_plan plan;
+    struct segmenter s = make(30, 1024 / 48000., &plan);
+    segmenter_end(&s, segmenter_add(&s, 1000000, 33333, true, true));
+    int parts = 0, segments = 0, what;
+    while ((what = segmenter_hole(&s, 1950000))) {
+        parts += what & SEGMENTER_END_PART ? 1 : 0;
+        segments += what & SEGMENTER_END_SEGMENT ? 1 : 0;
+        segmenter_end(&s, what);
+    }
+    assert_int_equal(parts, 4);
+    assert_int_equal(segments, 0);
+    segmenter_end(&s, segmenter_before(&s, 1950000, 33333, false));
+    int64_t end_us = s.end_us;
+    segmenter_add(&s, 1950000, 33333, false, true);
+    assert_int_equal(s.part_start_us, end_us); /* what is left of it is counted in */
+    assert_in_range(end_us, 1950000 - plan.part_us, 1950000);
+    while ((what = segmenter_hole(&s, 1950000 + 2100000))) {
+        segments += what & SEGMENTER_END_SEGMENT ? 1 : 0;
+        segmenter_end(&s, what);
+    }
+    assert_int_equal(segments, 1); /* the target holds in holes, too */
 }
 
 static void returning_publisher_keeps_the_part_target(void **state) {
@@ -196,7 +261,10 @@ int main(void) {
         cmocka_unit_test(gop_between_target_and_slack_keeps_its_independent_starts),
         cmocka_unit_test(independent_frames_that_come_late_after_all_are_not_waited_for_for_ever),
         cmocka_unit_test(long_frames_make_parts_of_one_frame),
-        cmocka_unit_test(hole_shorter_than_half_a_part_is_counted_in),
+        cmocka_unit_test(hole_that_a_part_has_room_for_is_counted_in),
+        cmocka_unit_test(frame_lost_at_the_end_of_a_part_does_not_make_it_short),
+        cmocka_unit_test(parts_of_a_variable_rate_are_whole_and_lose_no_time),
+        cmocka_unit_test(hole_in_the_picture_is_parts_of_sound),
         cmocka_unit_test(returning_publisher_keeps_the_part_target),
         cmocka_unit_test(audio_alone_cuts_at_part_boundaries),
     };
