@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ingest/timeline.h"
+
 enum {
     VIDEO_FRAMES_SURE = 3,     /* when a nominal rate is announced and they agree with it */
     VIDEO_FRAMES_MEASURE = 12, /* when it must be measured */
@@ -64,7 +66,8 @@ static bool keeps_to(const struct probe *probe, uint32_t rate_milli) {
 
 static uint32_t measure(const struct probe *probe) {
     int64_t span_ms = find(probe, TRACK_VIDEO, true)->frame.dts_ms - find(probe, TRACK_VIDEO, false)->frame.dts_ms;
-    return span_ms > 0 ? (uint32_t)((probe->video_count - 1) * 1000000 / (uint64_t)span_ms) : 0;
+    uint64_t rate_milli = span_ms > 0 ? (probe->video_count - 1) * 1000000ull / (uint64_t)span_ms : 0;
+    return rate_milli >= TIMELINE_RATE_MILLI_MIN && rate_milli <= TIMELINE_RATE_MILLI_MAX ? (uint32_t)rate_milli : 0;
 }
 
 static uint32_t nominal_match(const struct probe *probe) {
@@ -79,7 +82,7 @@ static uint32_t announced_match(const struct probe *probe, const struct probe_kn
     uint32_t rates[] = {metadata >= 1 && metadata <= 240 ? (uint32_t)(metadata * 1000 + 0.5) : 0,
                         known->sps_rate_milli};
     for (uint32_t i = 0; i < 2; i++)
-        if (rates[i] >= 1000 && rates[i] <= 240000 && keeps_to(probe, rates[i]))
+        if (rates[i] >= 1000 && rates[i] <= TIMELINE_RATE_MILLI_MAX && keeps_to(probe, rates[i]))
             return rates[i];
     return 0;
 }

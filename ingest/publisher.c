@@ -398,7 +398,8 @@ static void start(struct publisher *pub) {
     record->open.target_duration_ms = pub->target_ms;
     record->open.part_target_us = pub->part_target_us;
     int64_t end_us = pub->opened ? timeline_end_us(&pub->timeline) : pub->grant.not_before_us;
-    timeline_init(&pub->timeline, pub->has_video, rate_milli, pub->aac.sample_rate, pub->aac.frame_samples);
+    timeline_init(&pub->timeline, pub->has_video, rate_milli, pub->aac.sample_rate, pub->aac.frame_samples,
+                  pub->ingest->settings.stall_ms);
     timeline_map(&pub->timeline, probe_start_ms(&pub->probe, pub->has_video),
                  probe_start_us(&pub->probe, pub->has_video), end_us);
     pub->video_dts_us = 0;
@@ -583,6 +584,7 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
         live_frame(pub, &checked, now_us);
         return;
     }
+    pub->ingest->port.touch(pub->ingest->port.ctx, pub->claim);
     probe_push(&pub->probe, &checked, now_us);
     probe_step(pub, now_us);
 }
@@ -592,7 +594,7 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
 static void sweep(struct publisher *pub, int64_t now_us) {
     if (pub->state == PROBING && pub->probe.count)
         probe_step(pub, clock_utc_us());
-    if (pub->state != LIVE || pub->stalled ||
+    if ((pub->state != LIVE && pub->state != PROBING) || !pub->opened || pub->stalled ||
         now_us - pub->last_media_us < (int64_t)pub->ingest->settings.stall_ms * 1000)
         return;
     pub->stalled = true;

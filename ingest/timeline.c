@@ -7,6 +7,8 @@ enum {
     GRID_TOLERANCE_TS = 135, /* 1.5 ms: both the anchor and the frame were rounded to milliseconds */
     OFF_GRID_MAX = 8,        /* then the nominal rate is not believed any more */
     AUDIO_TOLERANCE_MS = 50,
+    AUDIO_FAR_MS = 10000, /* from the picture, at the start: no encoder sends it so early or late */
+    AUDIO_AGREE = 25,     /* so many frames in a row elsewhere are no mistake */
     JUMP_MS = 1000,
     DRIFT_BLOCK_US = 10000000,
     DRIFT_STEP_US = 50000,   /* smaller changes are noise */
@@ -16,10 +18,11 @@ enum {
 };
 
 void timeline_init(struct timeline *timeline, bool has_video, uint32_t rate_milli, uint32_t sample_rate,
-                   uint32_t frame_samples) {
-    *timeline = (struct timeline){.has_video = has_video};
+                   uint32_t frame_samples, uint32_t hole_max_ms) {
+    *timeline = (struct timeline){.has_video = has_video, .hole_max_ms = hole_max_ms};
     timeline->video.hz = TIMELINE_VIDEO_HZ;
-    timeline->video.rate_milli = rate_milli;
+    timeline->video.rate_milli =
+        rate_milli >= TIMELINE_RATE_MILLI_MIN && rate_milli <= TIMELINE_RATE_MILLI_MAX ? rate_milli : 0;
     timeline->audio.hz = sample_rate;
     timeline->audio.frame_samples = frame_samples;
 }
@@ -39,6 +42,7 @@ void timeline_map(struct timeline *timeline, int64_t first_ms, int64_t now_us, i
     timeline->block_min_us = timeline->before_min_us = INT64_MAX;
     timeline->drift_us = now_us < not_before_us ? now_us - not_before_us : 0;
     timeline->video.started = timeline->audio.started = false;
+    timeline->audio.astray = 0;
     timeline->video.delta_count = 0;
 }
 
@@ -57,7 +61,7 @@ int64_t timeline_drift_us(const struct timeline *timeline) {
 /* The n-th tick of the grid, exact for rates such as 30000/1001 given in thousandths (29970 stands for 29.97003). */
 static int64_t grid_ts(const struct timeline_track *video, int64_t n) {
     int64_t rate = video->rate_milli;
-    if (rate % 1000 && (rate + 30) / 1000 * 1000 - rate <= 60) { /* 23976, 29970, 59940: N × 1000/1001 */
+    if (rate > 2000 && rate % 1000 && (rate + 30) / 1000 * 1000 - rate <= 60) { /* 23976, 29970, 59940: N × 1000/1001 */
         int64_t whole = (rate + 60) / 1000;
         return n * TIMELINE_VIDEO_HZ * 1001 / (whole * 1000);
     }
@@ -153,9 +157,50 @@ static void video_place(struct timeline *timeline, int64_t raw, int64_t offset_t
 
 /* --- audio --- */
 
+static int64_t in_audio(const struct timeline *timeline, int64_t ms) {
+    return timeline->audio.hz * ms / 1000;
+}
+
+/* Whether sound beside a picture stands where neither what came before nor the picture would have it. */
+static bool audio_astray(const struct timeline *timeline, int64_t raw) {
+    const struct timeline_track *audio = &timeline->audio;
+    if (!timeline->has_video || !timeline->video.started)
+        return false;
+    int64_t picture = ticks(timeline_us(timeline->video.end_ts, TIMELINE_VIDEO_HZ), audio->hz);
+    if (!audio->started)
+        return llabs(raw - picture) > in_audio(timeline, AUDIO_FAR_MS);
+    return llabs(raw - picture) > in_audio(timeline, JUMP_MS) &&
+           llabs(raw - audio->end_ts) > in_audio(timeline, JUMP_MS);
+}
+
+/* A single frame astray is a mistake of the encoder's. When many in a row agree with each other, its clock of the sound
+ * has jumped: the sound goes on beside the picture. True when this one is to be dropped. */
+static bool audio_refuse(struct timeline *timeline, int64_t *raw) {
+    struct timeline_track *audio = &timeline->audio;
+    if (!audio_astray(timeline, *raw)) {
+        audio->astray = 0;
+        return false;
+    }
+    bool agrees = audio->astray && llabs(*raw - audio->astray_ts) < in_audio(timeline, AUDIO_TOLERANCE_MS);
+    audio->astray = agrees ? audio->astray + 1 : 1;
+    audio->astray_ts = *raw + audio->frame_samples;
+    if (audio->astray < AUDIO_AGREE)
+        return true;
+    int64_t picture = ticks(timeline_us(timeline->video.end_ts, TIMELINE_VIDEO_HZ), audio->hz);
+    audio->shift_ts += max64(picture, audio->end_ts) - *raw;
+    *raw = max64(picture, audio->end_ts);
+    audio->astray = 0;
+    return false;
+}
+
 static enum timeline_verdict audio_place(struct timeline *timeline, int64_t raw, struct timeline_time *ret_time) {
     struct timeline_track *audio = &timeline->audio;
-    int64_t tolerance = (int64_t)audio->hz * AUDIO_TOLERANCE_MS / 1000;
+    int64_t tolerance = in_audio(timeline, AUDIO_TOLERANCE_MS);
+    raw += audio->shift_ts;
+    if (audio_refuse(timeline, &raw)) {
+        timeline->dropped++;
+        return TIMELINE_DROP;
+    }
     if (!audio->started)
         audio->end_ts = max64(raw, audio->end_ts);
     else if (raw - audio->end_ts > tolerance)
@@ -172,7 +217,8 @@ static enum timeline_verdict audio_place(struct timeline *timeline, int64_t raw,
 
 /* --- both --- */
 
-/* How late the mapping has become; true when it is off by so much that it must be made anew. */
+/* How late the mapping has become; true when it is off by so much that it must be made anew. Media that is ahead of the
+ * clock stays there: its time can't go back. */
 static bool drift_note(struct timeline *timeline, int64_t media_us, int64_t now_us) {
     int64_t late = now_us - media_us;
     if (late < timeline->block_min_us)
@@ -185,11 +231,12 @@ static bool drift_note(struct timeline *timeline, int64_t media_us, int64_t now_
     timeline->block_end_us = now_us + DRIFT_BLOCK_US;
     if (llabs(least - timeline->drift_us) > DRIFT_STEP_US)
         timeline->drift_us = least;
-    return llabs(timeline->drift_us) > DRIFT_MAX_US;
+    return timeline->drift_us > DRIFT_MAX_US;
 }
 
-static bool jumped(const struct timeline_track *track, int64_t dts_ms) {
-    return track->started && (dts_ms - track->last_raw_ms > JUMP_MS || track->last_raw_ms - dts_ms > JUMP_MS);
+static bool jumped(const struct timeline *timeline, const struct timeline_track *track, int64_t dts_ms) {
+    int64_t step_ms = dts_ms - track->last_raw_ms;
+    return track->started && (step_ms > max64(timeline->hole_max_ms, JUMP_MS) || step_ms < -JUMP_MS);
 }
 
 enum timeline_verdict timeline_frame(struct timeline *timeline, enum track_kind kind, int64_t dts_ms, int64_t pts_ms,
@@ -198,7 +245,7 @@ enum timeline_verdict timeline_frame(struct timeline *timeline, enum track_kind 
     bool leads = kind == TRACK_VIDEO || !timeline->has_video, broke = false;
     if (leads) {
         bool drifted = drift_note(timeline, timeline->base_us + dts_ms * 1000, now_us);
-        broke = jumped(track, dts_ms) || drifted;
+        broke = jumped(timeline, track, dts_ms) || drifted;
         if (broke)
             timeline_map(timeline, dts_ms, now_us, timeline_end_us(timeline));
     }

@@ -5,15 +5,15 @@
  * that are never over-declared; audio runs on its sample grid. In both, dts >= dts + duration of the frame before: what
  * breaks that is moved forward or dropped, never passed on (libavformat would lose pts, see ingest/mux.h).
  *
- * A jump of the leading track (video, if there is any) by more than a second maps the clock anew: the caller begins a new
- * segment with a discontinuity. */
+ * A jump of the leading track (video, if there is any), back by more than a second or forward by more than the longest hole,
+ * maps the clock anew: the caller begins a new segment with a discontinuity. Sound that jumps alone is put beside the picture. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "common/media/record.h"
 
-enum { TIMELINE_VIDEO_HZ = 90000, TIMELINE_DELTAS = 16 };
+enum { TIMELINE_VIDEO_HZ = 90000, TIMELINE_DELTAS = 16, TIMELINE_RATE_MILLI_MIN = 500, TIMELINE_RATE_MILLI_MAX = 240000 };
 
 enum timeline_verdict {
     TIMELINE_OK,
@@ -39,19 +39,25 @@ struct timeline_track {
     uint32_t deltas[TIMELINE_DELTAS], delta_count;
     /* audio */
     uint32_t frame_samples;
+    int64_t shift_ts;     /* from its own clock to the picture's, after a jump of the sound alone */
+    int64_t astray_ts;    /* where the next frame astray should be */
+    uint32_t astray;      /* in a row */
 };
 
 struct timeline {
     int64_t base_us; /* UTC of the publisher's time 0 */
     bool mapped, has_video;
+    uint32_t hole_max_ms;
     struct timeline_track video, audio;
     /* how late frames come against the mapping: minimum over blocks of time, so that queues on the way don't count */
     int64_t block_end_us, block_min_us, before_min_us, drift_us;
     uint64_t dropped, moved; /* for metrics */
 };
 
-/* `rate_milli` 0: unknown or variable. Without audio `sample_rate` is 0, without video `has_video` is false. */
-void timeline_init(struct timeline *timeline, bool has_video, uint32_t rate_milli, uint32_t sample_rate, uint32_t frame_samples);
+/* `rate_milli` 0: unknown or variable. Without audio `sample_rate` is 0, without video `has_video` is false. Up to
+ * `hole_max_ms` (at least a second) between two frames are a hole in the same timeline. */
+void timeline_init(struct timeline *timeline, bool has_video, uint32_t rate_milli, uint32_t sample_rate, uint32_t frame_samples,
+                   uint32_t hole_max_ms);
 /* Maps `first_ms` of the publisher to `now_us` (UTC), or to `not_before_us` if that is later. */
 void timeline_map(struct timeline *timeline, int64_t first_ms, int64_t now_us, int64_t not_before_us);
 /* *ret_time is set unless dropped. `now_us`: UTC, when the frame arrived. */

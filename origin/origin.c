@@ -205,6 +205,13 @@ static int port_write(void *ctx, void *handle, struct record *record) {
     return rc;
 }
 
+static void port_touch(void *ctx, void *handle) {
+    struct claim *claim = handle;
+    (void)ctx;
+    if (claim->broadcast)
+        claim->broadcast->written_us = loop_now_us(claim->origin->loop);
+}
+
 static void port_release(void *ctx, void *handle, bool clean) {
     struct origin *origin = ctx;
     struct claim *claim = handle;
@@ -220,7 +227,8 @@ static void port_release(void *ctx, void *handle, bool clean) {
 }
 
 struct writer_port origin_port(struct origin *origin) {
-    return (struct writer_port){.ctx = origin, .claim = port_claim, .write = port_write, .release = port_release};
+    return (struct writer_port){
+        .ctx = origin, .claim = port_claim, .write = port_write, .touch = port_touch, .release = port_release};
 }
 
 /* --- life cycle --- */

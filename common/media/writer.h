@@ -33,6 +33,8 @@ struct writer_port {
                    void (*on_lost)(void *owner, const char *why), void *owner);
     /* Takes over the record's reference. 0, or -ESTALE after the claim was lost. */
     int (*write)(void *ctx, void *claim, struct record *record);
+    /* Media comes, although there is nothing to write yet: the writer is not silent. */
+    void (*touch)(void *ctx, void *claim);
     /* Ends the claim: granted (`clean`: the publisher said goodbye; else the connection was lost; both wait for the grace
      * time) or still pending. The handle is gone afterwards. */
     void (*release)(void *ctx, void *claim, bool clean);

@@ -46,6 +46,16 @@ static void wrong_announcement_is_found_out(void **state) {
     assert_int_equal(probe_rate_milli(&probe), 25000);
 }
 
+/* A rate that nothing could be divided by is none. */
+static void frames_in_no_time_have_no_rate(void **state) {
+    (void)state;
+    struct probe_known known = {.video_config = true, .video_announced = true};
+    for (int i = 0; i < 120; i++)
+        push(&probe, TRACK_VIDEO, i / 60, 0, i == 0);
+    assert_int_equal(probe_check(&probe, &known, 1000000), PROBE_READY);
+    assert_int_equal(probe_rate_milli(&probe), 0);
+}
+
 static void video_starts_with_an_independent_frame(void **state) {
     (void)state;
     push(&probe, TRACK_VIDEO, 0, 0, false);
@@ -114,6 +124,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(announced_rate_needs_three_frames, reset),
         cmocka_unit_test_teardown(wrong_announcement_is_found_out, reset),
+        cmocka_unit_test_teardown(frames_in_no_time_have_no_rate, reset),
         cmocka_unit_test_teardown(video_starts_with_an_independent_frame, reset),
         cmocka_unit_test_teardown(announced_track_is_waited_for_but_not_for_ever, reset),
         cmocka_unit_test_teardown(audio_alone_is_a_stream, reset),

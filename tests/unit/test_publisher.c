@@ -37,7 +37,7 @@ struct world {
     void *owner;
     struct loop_timer *grant_timer;
     int write_error;
-    uint32_t opens, records;
+    uint32_t opens, records, touches;
     enum stream_state state;
     /* what the publisher told */
     int results, losses;
@@ -74,6 +74,12 @@ static int port_write(void *ctx, void *claim, struct record *record) {
     return rc;
 }
 
+static void port_touch(void *ctx, void *claim) {
+    struct world *world = ctx;
+    (void)claim;
+    world->touches++;
+}
+
 static void port_release(void *ctx, void *claim, bool clean) {
     (void)ctx, (void)claim, (void)clean;
 }
@@ -103,7 +109,7 @@ static struct world *begin_named(const char *name, uint32_t key_count) {
     world->grant = (struct claim_grant){.epoch = 9, .next_msn = 100, .next_part = 500, .not_before_us = 0};
     struct ingest_settings settings = {
         .segment_ms = 2000, .part_ms = 200, .stall_ms = 2000, .publish_keys = keys, .publish_key_count = key_count};
-    struct writer_port port = {world, port_claim, port_write, port_release};
+    struct writer_port port = {world, port_claim, port_write, port_touch, port_release};
     world->ingest = ingest_create(world->loop, &settings, &port);
     static const struct publisher_events events = {on_result, on_lost};
     world->pub = publisher_open(world->ingest, "live", name, "192.0.2.1:5", &events, world);
@@ -170,6 +176,7 @@ static void stream_appears_after_three_frames(void **state) {
     configure(world, true);
     publish(world, 0, 2, 60);
     assert_null(stream_of(world));
+    assert_true(world->touches >= 2); /* nothing is written, but it isn't silent */
     publish(world, 2, 8, 60);
     struct stream *stream = stream_of(world);
     assert_non_null(stream);
@@ -251,6 +258,25 @@ static void sound_goes_on_while_the_picture_stands_still(void **state) {
     assert_int_equal(silent, 3);
     assert_in_range(video_us, 6000000 - 220000, 6000000 + 1000); /* in all as long as the media */
     assert_in_range(audio_us, video_us - 100000, video_us + 100000);
+    end(world);
+}
+
+/* Frames in no time at all have no rate that anything could be divided by. */
+static void frames_within_one_millisecond_harm_nobody(void **state) {
+    (void)state;
+    struct world *world = begin();
+    struct publisher_metadata metadata = {.has_video = true};
+    publisher_metadata(world->pub, &metadata);
+    publisher_config(world->pub, TRACK_VIDEO, avcc, sizeof avcc);
+    for (int64_t n = 0; n < 200; n++) {
+        struct publisher_frame frame = {TRACK_VIDEO, n / 120, n / 120, !n, n ? inter : idr, sizeof idr};
+        publisher_frame(world->pub, &frame);
+    }
+    for (int64_t n = 0; n < 200; n++) {
+        struct publisher_frame frame = {TRACK_VIDEO, 2000 + n / 120, 2000 + n / 120, !n, n ? inter : idr, sizeof idr};
+        publisher_frame(world->pub, &frame);
+    }
+    assert_non_null(stream_of(world));
     end(world);
 }
 
@@ -453,6 +479,7 @@ int main(void) {
         cmocka_unit_test(parts_have_six_pictures_and_the_sound_of_their_time),
         cmocka_unit_test(media_times_follow_without_gaps),
         cmocka_unit_test(sound_goes_on_while_the_picture_stands_still),
+        cmocka_unit_test(frames_within_one_millisecond_harm_nobody),
         cmocka_unit_test(long_gop_is_cut_without_independent_frame),
         cmocka_unit_test(pictures_out_of_order_keep_positive_offsets),
         cmocka_unit_test(reordering_that_was_not_foreseen_makes_a_new_init),

@@ -18,7 +18,7 @@ struct run {
 
 static struct run begin(uint32_t rate_milli) {
     struct run run = {0};
-    timeline_init(&run.timeline, true, rate_milli, 48000, 1024);
+    timeline_init(&run.timeline, true, rate_milli, 48000, 1024, 2000);
     timeline_map(&run.timeline, 0, epoch_us, 0);
     return run;
 }
@@ -165,6 +165,91 @@ static void slow_clock_shows_in_capture_times_only_and_then_is_mapped_anew(void 
     assert_in_range(breaks, 1, 3);
 }
 
+/* A relay that sends its last three seconds at once when it connects: the media is ahead of the clock and stays there.
+ */
+static void burst_at_the_start_is_no_discontinuity(void **state) {
+    (void)state;
+    struct run run = begin(30000);
+    struct timeline_time time;
+    for (int n = 0; n < 30 * 120; n++) {
+        int64_t ms = n * 100 / 3, arrived_us = epoch_us + (ms > 3000 ? (ms - 3000) * 1000 : 0);
+        assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms, arrived_us, &time), TIMELINE_OK);
+    }
+    assert_int_equal(timeline_drift_us(&run.timeline), -3000000);
+}
+
+static void hole_up_to_the_stall_limit_is_no_discontinuity(void **state) {
+    (void)state;
+    struct run run = begin(30000);
+    struct timeline_time before, after;
+    timeline_frame(&run.timeline, TRACK_VIDEO, 0, 0, epoch_us, &before);
+    assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, 1990, 1990, epoch_us + 1990000, &after), TIMELINE_OK);
+    assert_in_range(after.dts_ts - before.dts_ts, 1988 * 90, 1992 * 90);
+    assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, 4010, 4010, epoch_us + 4010000, &after),
+                     TIMELINE_BREAK);
+}
+
+/* Sound at 48 kHz and pictures at 25/s up to `ms`; the sound's own clock is off by `off_ms`. Returns how many frames of
+ * sound were dropped; ret_apart_ms: how far sound and picture are apart in the end. */
+static int both(struct run *run, int64_t from_ms, int64_t ms, int64_t off_ms, int64_t *ret_apart_ms) {
+    struct timeline_time v = {0}, a = {0};
+    int dropped = 0;
+    for (int64_t n = from_ms * 48 / 1024; n * 1024 / 48 < ms; n++) {
+        int64_t at = n * 1024 / 48, picture = at / 40 * 40;
+        if (at - picture < 1024 / 48)
+            timeline_frame(&run->timeline, TRACK_VIDEO, picture, picture, epoch_us + at * 1000, &v);
+        dropped += timeline_frame(&run->timeline, TRACK_AUDIO, at + off_ms, at + off_ms, epoch_us + at * 1000, &a) ==
+                   TIMELINE_DROP;
+    }
+    *ret_apart_ms = llabs(v.dts_ts / 90 - a.dts_ts / 48);
+    return dropped;
+}
+
+static void one_bad_time_of_sound_costs_one_frame(void **state) {
+    (void)state;
+    struct run run = begin(25000);
+    struct timeline_time time;
+    int64_t apart_ms;
+    assert_int_equal(both(&run, 0, 2000, 0, &apart_ms), 0);
+    assert_int_equal(timeline_frame(&run.timeline, TRACK_AUDIO, 62000, 62000, epoch_us + 2000000, &time),
+                     TIMELINE_DROP);
+    assert_int_equal(both(&run, 2000, 4000, 0, &apart_ms), 0);
+    assert_true(apart_ms < 70);
+}
+
+static void sound_that_jumps_alone_goes_on_beside_the_picture(void **state) {
+    (void)state;
+    static const int64_t jumps_ms[] = {60000, -20000, 3000000, -1500};
+    struct run run = begin(25000);
+    int64_t apart_ms;
+    both(&run, 0, 30000, 0, &apart_ms);
+    for (int i = 0; i < 4; i++) {
+        int dropped = both(&run, 30000 + i * 4000, 34000 + i * 4000, jumps_ms[i], &apart_ms);
+        assert_in_range(dropped, 1, 40);
+        assert_true(apart_ms < 150);
+    }
+}
+
+static void sound_after_a_silence_of_its_own_is_in_its_place(void **state) {
+    (void)state;
+    struct run run = begin(25000);
+    struct timeline_time time;
+    int64_t apart_ms;
+    both(&run, 0, 2000, 0, &apart_ms);
+    for (int64_t ms = 2000; ms < 9000; ms += 40)
+        timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms, epoch_us + ms * 1000, &time);
+    assert_int_equal(both(&run, 9000, 11000, 0, &apart_ms), 0);
+    assert_true(apart_ms < 70);
+}
+
+static void absurd_rate_is_none(void **state) {
+    (void)state;
+    struct run run = begin(119000000);
+    struct timeline_time time;
+    for (int n = 0; n < 100; n++)
+        assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, 1, 1, epoch_us, &time), TIMELINE_OK);
+}
+
 static void queue_on_the_way_is_not_drift(void **state) {
     (void)state;
     struct run run = begin(30000);
@@ -188,6 +273,12 @@ int main(void) {
         cmocka_unit_test(jump_maps_the_clock_anew),
         cmocka_unit_test(media_never_starts_before_the_stream_s_end),
         cmocka_unit_test(slow_clock_shows_in_capture_times_only_and_then_is_mapped_anew),
+        cmocka_unit_test(burst_at_the_start_is_no_discontinuity),
+        cmocka_unit_test(hole_up_to_the_stall_limit_is_no_discontinuity),
+        cmocka_unit_test(one_bad_time_of_sound_costs_one_frame),
+        cmocka_unit_test(sound_that_jumps_alone_goes_on_beside_the_picture),
+        cmocka_unit_test(sound_after_a_silence_of_its_own_is_in_its_place),
+        cmocka_unit_test(absurd_rate_is_none),
         cmocka_unit_test(queue_on_the_way_is_not_drift),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,162 @@
+/* A publisher with whatever times, rates and configurations: the way from frames to records (probe, timeline,
+ * segmenter, lane, mux) over a port that hands the records to a store, which must take every one of them. The input is
+ * a list of steps, each a letter and what belongs to it: m RATE          metadata (frames a second) V N, A N codec
+ * configuration number N of those below v DELTA OFFSET  a picture DELTA ms (signed, 16 bits) after the one before,
+ * OFFSET ms of reordering; upper case K: an IDR a DELTA         sound, likewise J SECONDS       both clocks jump
+ * (signed, 32 bits) t               the sweep runs */
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/loop.h"
+#include "common/media/store.h"
+#include "ingest/ingest.h"
+#include "ingest/publisher.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const uint8_t avc_main[] = {1,    0x4d, 0x40, 0x1f, 0xff, 0xe1, 0, 9, 0x67, 0x4d, 0x40, 0x1f,
+                                   0xec, 0xa0, 0x28, 0x02, 0xd8, 1,    0, 4, 0x68, 0xee, 0x3c, 0x80};
+static const uint8_t avc_other[] = {1,    0x4d, 0x40, 0x1e, 0xff, 0xe1, 0, 9, 0x67, 0x4d, 0x40, 0x1e,
+                                    0xec, 0xa0, 0x28, 0x02, 0xd8, 1,    0, 4, 0x68, 0xee, 0x3c, 0x80};
+static const uint8_t aac_48[] = {0x11, 0x90}, aac_44[] = {0x12, 0x10}, aac_8[] = {0x15, 0x88};
+static const struct {
+    const uint8_t *data;
+    size_t len;
+} avc[] = {{avc_main, sizeof avc_main}, {avc_other, sizeof avc_other}, {avc_main, 7}},
+  aac[] = {{aac_48, 2}, {aac_44, 2}, {aac_8, 2}, {aac_48, 1}};
+static const uint8_t idr[] = {0, 0, 0, 4, 0x65, 0x88, 0x84, 0x00}, inter[] = {0, 0, 0, 4, 0x41, 0x9a, 0x00, 0x01};
+static const uint8_t sound[] = {0x21, 0x10, 0x04};
+
+struct world {
+    struct loop *loop;
+    struct store *store;
+    struct publisher *pub;
+    void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
+    void *owner;
+    int64_t video_ms, audio_ms, now_us;
+    bool lost;
+};
+
+struct input {
+    const uint8_t *data;
+    size_t len;
+};
+
+static int64_t take(struct input *in, size_t bytes) {
+    uint32_t value = 0;
+    for (size_t i = 0; i<bytes; i++, in->data += in->len> 0, in->len -= in->len > 0)
+        value = value << 8 | (in->len ? *in->data : 0);
+    return bytes == 2 ? (int16_t)value : bytes == 4 ? (int32_t)value : (int64_t)value;
+}
+
+static void *port_claim(void *ctx, const char *stream, const char *peer,
+                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
+                        void (*on_lost)(void *owner, const char *why), void *owner) {
+    struct world *world = ctx;
+    (void)stream, (void)peer, (void)on_lost;
+    world->on_result = on_result;
+    world->owner = owner;
+    return world;
+}
+
+static int port_write(void *ctx, void *claim, struct record *record) {
+    struct world *world = ctx;
+    (void)claim;
+    int rc = store_apply(world->store, record, world->now_us);
+    record_unref(record);
+    if (rc && rc != -ENOSPC)
+        abort(); /* whatever comes in, what goes out follows from what was before */
+    return rc;
+}
+
+static void port_touch(void *ctx, void *claim) {
+    (void)ctx, (void)claim;
+}
+
+static void port_release(void *ctx, void *claim, bool clean) {
+    (void)ctx, (void)claim, (void)clean;
+}
+
+static void on_result(void *ctx, enum publish_result result) {
+    (void)ctx;
+    if (result != PUBLISH_OK)
+        abort();
+}
+
+static void on_lost(void *ctx, const char *why) {
+    struct world *world = ctx;
+    world->lost = why != NULL;
+}
+
+static void picture(struct world *world, struct input *in, bool key) {
+    world->video_ms += take(in, 2);
+    int64_t offset_ms = take(in, 1);
+    struct publisher_frame frame = {TRACK_VIDEO, world->video_ms,   world->video_ms + offset_ms,
+                                    key,         key ? idr : inter, sizeof idr};
+    publisher_frame(world->pub, &frame);
+}
+
+static void step(struct world *world, struct ingest *ingest, struct input *in) {
+    struct publisher_metadata metadata = {.has_video = true, .has_audio = true};
+    int64_t n;
+    switch (take(in, 1)) {
+    case 'm':
+        metadata.frame_rate = (double)take(in, 1);
+        publisher_metadata(world->pub, &metadata);
+        break;
+    case 'V':
+        n = take(in, 1) % 3;
+        publisher_config(world->pub, TRACK_VIDEO, avc[n].data, avc[n].len);
+        break;
+    case 'A':
+        n = take(in, 1) % 4;
+        publisher_config(world->pub, TRACK_AUDIO, aac[n].data, aac[n].len);
+        break;
+    case 'v':
+        picture(world, in, false);
+        break;
+    case 'K':
+        picture(world, in, true);
+        break;
+    case 'a':
+        world->audio_ms += take(in, 2);
+        publisher_frame(world->pub, &(struct publisher_frame){TRACK_AUDIO, world->audio_ms, world->audio_ms, true,
+                                                              sound, sizeof sound});
+        break;
+    case 'J':
+        n = take(in, 4) * 1000;
+        world->video_ms += n;
+        world->audio_ms += n;
+        break;
+    case 't':
+        world->now_us += 3000000;
+        publishers_sweep(ingest, world->now_us);
+        store_expire(world->store, world->now_us);
+        break;
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const struct store_settings store = {.window_us = 14000000, .bytes_max = 8 << 20, .streams_max = 1};
+    static const struct ingest_settings settings = {.segment_ms = 2000, .part_ms = 200, .stall_ms = 2000};
+    static const struct publisher_events events = {on_result, on_lost};
+    static const struct claim_grant grant = {.epoch = 9, .next_msn = 100, .next_part = 500};
+    struct world world = {.loop = loop_create(), .store = store_create(&store), .now_us = 1};
+    struct writer_port port = {&world, port_claim, port_write, port_touch, port_release};
+    log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
+    struct ingest *ingest = ingest_create(world.loop, &settings, &port);
+    world.pub = publisher_open(ingest, "live", "show", "192.0.2.1:5", &events, &world);
+    world.on_result(world.owner, CLAIM_GRANTED, &grant);
+    struct input in = {data, size};
+    while (in.len > 0 && !world.lost)
+        step(&world, ingest, &in);
+    publisher_close(world.pub, true);
+    ingest_destroy(ingest);
+    store_destroy(world.store);
+    loop_destroy(world.loop);
+    return 0;
+}
