@@ -214,11 +214,29 @@ static void print_segment(struct rendering *r, uint32_t i, uint32_t mask, bool w
     buf_printf(r->out, ",\n%s/%" PRIu64 ".m4s\n", r->variant, segment->msn);
 }
 
-static void print_segments(struct rendering *r, uint32_t mask, uint32_t skipped) {
+static bool has_independent_part(const struct segment *segment) {
+    for (uint32_t p = 0; p < segment->published; p++)
+        if (segment->parts[p].record->part.flags & PART_INDEPENDENT)
+            return true;
+    return false;
+}
+
+/* The first segment whose parts are listed: as far back as three target durations, and further when no key frame is in
+ * there, so that a player finds one to begin at. */
+static uint32_t first_with_parts(const struct rendering *r, uint32_t mask) {
     double end_s = 0, parts_s = PARTS_TARGETS * r->open->target_duration_ms / 1000.0;
-    uint32_t with_parts = r->last + 1;
-    for (; with_parts > r->stream->first_listed && end_s < parts_s; with_parts--)
-        end_s += segment_seconds(r->stream->segments[with_parts - 1], r->open, mask);
+    bool found = r->open->tracks[variant_lead(r->open, mask)].kind == TRACK_AUDIO;
+    uint32_t i = r->last + 1;
+    for (; i > r->stream->first_listed && (end_s < parts_s || !found); i--) {
+        const struct segment *segment = r->stream->segments[i - 1];
+        end_s += segment_seconds(segment, r->open, mask);
+        found |= has_independent_part(segment);
+    }
+    return i;
+}
+
+static void print_segments(struct rendering *r, uint32_t mask, uint32_t skipped) {
+    uint32_t with_parts = first_with_parts(r, mask);
     uint32_t version = 0;
     for (uint32_t i = r->stream->first_listed; i <= r->last; i++) {
         const struct segment *segment = r->stream->segments[i];

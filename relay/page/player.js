@@ -60,7 +60,8 @@ let choice = 'auto';      // of quality: 'auto', 'audio', or a level's number
 let audioOnly = null;     // URL of the playlist without video
 
 // -------------------------------------------------------------------------------------------------------------- engines
-// An engine has: resume() after a network fault, stop(), details() of the playlist, choose(quality), levels(), numbers().
+// An engine has: resume() after a network fault, stop(), details() of the playlist, entry(position), choose(quality), levels(),
+// numbers().
 
 const HLS_CONFIG = {
   lowLatencyMode: true,
@@ -93,9 +94,25 @@ function policy(timeout, timeouts, errors) {
   };
 }
 
-// hls.js 1.7.4 can get stuck at a segment's end while it loads parts: when sound ends a few milliseconds before the picture,
-// so does the buffer before the segment, the segment that is there is chosen again, and then nothing is loaded until playback
-// has starved. Here what follows a segment that is there is the next one.
+// Where loading has to begin so that the picture at `position` can be decoded: at the newest key frame before it. Only listed
+// parts tell of theirs. If all that do come later, the first of them is worth more than what would be loaded from long before it;
+// if none does, it is most likely the segment before them that begins with one. NaN without parts.
+function entryTo(position, details) {
+  const parts = details?.partList;
+  if (!parts?.length) return NaN;
+  const keys = parts.filter((part) => part.independent && !part.gap).map((part) => part.start);
+  if (keys.length) return keys.findLast((start) => start <= position) ?? keys[0];
+  return (details.fragments.findLast((frag) => frag.end < parts[0].start + 0.05) ?? parts[0]).start;
+}
+
+// What hls.js 1.7.4 loads next, where it would do badly:
+//   - It begins at the live edge. When no key frame is near, it loads what can't be decoded, throws it away, and ends up waiting
+//     for the next key frame. Here it begins at the key frame; `pace` goes to the live edge when all is loaded up to there.
+//   - A segment that is there as a whole is loaded by its parts, a round trip each; and after one that was loaded as a whole, only
+//     an independent part is loaded, so that up to a segment's time goes by.
+//   - It can get stuck at a segment's end while it loads parts: when sound ends a few milliseconds before the picture, so does the
+//     buffer before the segment, the segment that is there is chosen again, and then nothing is loaded until playback has starved.
+//     Here what follows a segment that is there is the next one.
 function partStreamController() {
   const Controller = Hls.DefaultConfig.streamController;
   return class extends Controller {
@@ -103,6 +120,22 @@ function partStreamController() {
       const frag = super.getNextFragment(position, details);
       const complete = frag && this.loadingParts && frag.end - position < 0.1 && this.fragmentTracker.getState(frag) === 'OK';
       return complete ? super.getNextFragment(frag.end + 0.001, details) : frag;
+    }
+
+    setStartPosition(details, sliding) {
+      super.setStartPosition(details, sliding);
+      const entry = this.startPosition === -1 && details.live ? entryTo(this.hls.liveSyncPosition, details) : NaN;
+      if (entry >= sliding) this.startPosition = this.nextLoadPosition = entry;
+    }
+
+    // An index of partList; -1 for the whole segment.
+    getNextPart(partList, frag, position) {
+      const missing = partList.findIndex((part) => part.fragment.sn === frag.sn && !part.loaded && !part.gap);
+      const part = partList[missing];
+      if (frag.url && part?.index === 0 && position < frag.start + 0.1) return -1;
+      const next = super.getNextPart(partList, frag, position);
+      const follows = part && part.start - position < 0.1 && this.getMainFwdBufferInfo()?.len > 0;
+      return next < 0 && follows ? missing : next;
     }
   };
 }
@@ -157,6 +190,7 @@ function hlsEngine(source) {
     resume: () => hls.startLoad(),
     stop: () => hls.destroy(),
     details: () => details,
+    entry: (position) => entryTo(position, details),
     levels: () => (source === SOURCE ? hls.levels : []),
     shown: () => hls.currentLevel,
     choose: (level) => { hls.nextLevel = level; },
@@ -180,6 +214,7 @@ function nativeEngine(source) {
       video.load();
     },
     details: () => null,
+    entry: () => NaN,
     levels: () => [],
     shown: () => -1,
     choose() {},
@@ -361,7 +396,9 @@ const hunger = {
 
 // ----------------------------------------------------------------------------------------------------------------- pace
 // Keeps the distance to the live edge. The target is the playlist's hold-back and a margin that grows with each stall and
-// shrinks again; small differences are made up by playing a little faster, large ones by a jump.
+// shrinks again; small differences are made up by playing a little faster, large ones by a jump. Where nothing is loaded yet a jump
+// has two steps, as has the start: first to the key frame from which it can be decoded, which shows a picture as soon as there is
+// one, and from there on as soon as everything between is loaded.
 
 const SAFARI = /Apple/.test(navigator.vendor); // there each change of the rate can be heard: few and big ones
 const pace = {
@@ -369,10 +406,12 @@ const pace = {
   calmSince: now(),
   correcting: false,
   farSince: 0,
+  approaching: true,  // on the way to the live edge, by way of a key frame
 
   reset() {
     this.correcting = false;
     this.farSince = 0;
+    this.approaching = true;
   },
   stalled() {
     this.extra = Math.min(2, this.extra + 0.15);
@@ -401,7 +440,16 @@ const pace = {
     following = true;
     this.reset();
     const live = this.edge() - (this.target() || 0);
-    if (Number.isFinite(live) && live > video.currentTime) video.currentTime = live;
+    const loaded = video.currentTime + buffered();
+    const entry = live > loaded ? engine.entry(live) : NaN;
+    if (entry > loaded) video.currentTime = entry;
+    else if (Number.isNaN(entry) && live > video.currentTime) video.currentTime = live;
+  },
+  // The second step. The decoder runs through all that lies between, so it is taken once.
+  approach(behind) {
+    if (behind > 0.3 && buffered() < behind) return;
+    this.approaching = false;
+    if (behind > 0.3) video.currentTime += behind;
   },
   rate(behind, ahead) {
     const part = this.part();
@@ -426,6 +474,7 @@ const pace = {
       return;
     }
     const behind = this.latency() - target;
+    if (this.approaching && !video.seeking) this.approach(behind);
     if (behind < Math.max(2, this.part())) this.farSince = 0;
     else if (!this.farSince) this.farSince = now();
     else if (now() - this.farSince > 0.8 && !video.seeking) {

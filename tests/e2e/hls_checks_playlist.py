@@ -131,10 +131,12 @@ def parts_sum_to_extinf(p):
 
 @check(STATIC, 47)
 def old_parts_removed(p):
-    behind = Fraction(0)
+    """Unless there is no younger key frame to begin at (docs/hls.md, Long GOPs)."""
+    behind, entry = Fraction(0), False
     for s in reversed(p.all_segments):
         if s.parts:
-            yield behind <= 3 * p.target_duration, f"msn {s.msn}: parts {float(behind)} s from the end"
+            yield behind <= 3 * p.target_duration or not entry, f"msn {s.msn}: parts {float(behind)} s from the end"
+        entry |= any(part.independent for part in s.parts)
         behind += s.length
 
 

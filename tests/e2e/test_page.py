@@ -1,10 +1,13 @@
 """The player page in a real browser: what it says and does as the broadcast and the network come and go."""
 
+import re
+
 import pytest
 
 import harness
 
 CLOCK = {"size": "640x360", "kbps": 800, "noise": 8}
+FAR_KEY_FRAMES = {"gop_s": 12, "bframes": 3}
 
 
 @pytest.fixture
@@ -38,6 +41,26 @@ def test_it_shows_a_picture_at_once_and_stays_near_the_live_edge(live, open_page
     stats = page.stats()
     assert stats["partTarget"] == pytest.approx(0.2, abs=0.02)
     assert 0 < stats["latency"] < 2 and 0 < stats["buffer"] < 2
+
+
+def key_frame_age(weir, stream):
+    """Seconds from the newest key frame that is listed to the live edge; None without one."""
+    parts = re.findall(r"#EXT-X-PART:DURATION=([\d.]+)(,INDEPENDENT=YES)?", weir.get(f"/{stream}/v0a0.m3u8").text)
+    newest = max((i for i, (_, independent) in enumerate(parts) if independent), default=None)
+    return None if newest is None else sum(float(duration) for duration, _ in parts[newest:])
+
+
+def test_it_shows_a_picture_at_once_between_far_key_frames(weir, open_page, publish_clock, stream):
+    """…and then goes to the live edge; it doesn't wait for the next key frame, which is six seconds away or more."""
+    publish_clock(weir.push_url(stream), **CLOCK, **FAR_KEY_FRAMES)
+    harness.wait_for(lambda: weir.get(f"/{stream}/v0a0.m3u8").text.count("#EXTINF") >= 4, 30, "a window of four segments")
+    harness.wait_for(lambda: 3 <= (key_frame_age(weir, stream) or 0) <= 4, 20, "a key frame three to four seconds old")
+    page = open_page(weir.url(f"/{stream}/"))
+    page.wait_state("playing")
+    harness.wait_for(lambda: page.stats()["latency"] < 1.5, 5, "the page to be near the live edge")
+    page.wait_frames(90)
+    assert page.report()["first_frame_ms"] < 3000
+    assert page.stats()["latency"] < 1.5
 
 
 def test_it_goes_on_when_the_publisher_comes_back(weir, open_page, publish, stream):

@@ -129,6 +129,27 @@ static void parts_are_listed_for_three_targets_only(void **state) {
     store_destroy(t.store);
 }
 
+/* A key frame every 16 s: parts are listed back to the newest. */
+static void parts_are_listed_back_to_the_newest_key_frame(void **state) {
+    (void)state;
+    const struct store_settings settings = {.window_us = 30000000, .bytes_max = 64 << 20, .streams_max = 4};
+    struct target t = {.store = store_create(&settings), .part = 500};
+    apply(&t, fixture_open(name, FIXTURE_EPOCH, 1));
+    t.stream = store_find(t.store, name);
+    for (uint32_t i = 0; i < 10 * FIXTURE_PARTS; i++)
+        fixture_write_part(name, FIXTURE_EPOCH, t.part++, 100 + i / FIXTURE_PARTS, i % FIXTURE_PARTS,
+                           i % 80 ? 0 : PART_INDEPENDENT, apply, &t);
+    const char *text = render(&t, "v0a0", false, PLAYLIST_MUXED_AUTO);
+    assert_int_equal(count(text, "INDEPENDENT=YES"), 1);
+    assert_int_equal(count(text, "#EXT-X-PART:"), 3 * FIXTURE_PARTS); /* it is 4 s old */
+    for (uint32_t i = 0; i < 3 * FIXTURE_PARTS; i++)
+        fixture_write_part(name, FIXTURE_EPOCH, t.part++, 110 + i / FIXTURE_PARTS, i % FIXTURE_PARTS, 0, apply, &t);
+    text = render(&t, "v0a0", false, PLAYLIST_MUXED_AUTO);
+    assert_int_equal(count(text, "#EXT-X-PART:"), 5 * FIXTURE_PARTS); /* now 10 s */
+    assert_int_equal(count(render(&t, "a0", false, PLAYLIST_MUXED_AUTO), "#EXT-X-PART:"), 3 * FIXTURE_PARTS);
+    store_destroy(t.store);
+}
+
 static void delta_leaves_out_what_is_older_than_the_skip_boundary(void **state) {
     (void)state;
     const struct store_settings settings = {.window_us = 30000000, .bytes_max = 64 << 20, .streams_max = 4};
@@ -212,6 +233,7 @@ int main(void) {
         cmocka_unit_test(audio_parts_are_all_independent),
         cmocka_unit_test(part_without_chunks_of_the_variant_is_a_gap),
         cmocka_unit_test(parts_are_listed_for_three_targets_only),
+        cmocka_unit_test(parts_are_listed_back_to_the_newest_key_frame),
         cmocka_unit_test(delta_leaves_out_what_is_older_than_the_skip_boundary),
         cmocka_unit_test(delta_of_a_short_playlist_is_the_whole),
         cmocka_unit_test(returned_publisher_shows_as_discontinuity_with_a_new_map),
