@@ -223,7 +223,7 @@ static int apply_open(struct store *store, struct stream *stream, struct record 
     for (uint32_t i = 0; i < open->track_count; i++)
         if (open->tracks[i].init_version > stream->init_versions)
             stream->init_versions = open->tracks[i].init_version;
-    stream->changed_us = now_us;
+    stream_changed(store, stream, now_us);
     return 0;
 }
 
@@ -435,34 +435,38 @@ bool stream_has_part(const struct stream *stream, uint64_t msn, uint32_t index) 
     return last && (msn < last->msn || (msn == last->msn && index < last->published));
 }
 
-static void replay_chunks(const struct segment *segment, uint32_t from[TRACKS_MAX], const struct part *part,
-                          void (*fn)(void *ctx, struct record *record), void *ctx) {
-    for (uint32_t t = 0; t < TRACKS_MAX; t++) {
-        const struct chunk_list *list = &segment->chunks[t];
-        uint32_t end = part ? part->first_chunk[t] + part->record->part.tracks[t].chunks : list->count;
-        for (; from[t] < end && from[t] < list->count; from[t]++)
-            fn(ctx, list->items[from[t]]);
-    }
+/* Chunks before parts: a part that is the segment's last closes it to chunks that no part counts. */
+static void replay_segment(const struct segment *segment, void (*fn)(void *ctx, struct record *record), void *ctx) {
+    for (uint32_t t = 0; t < TRACKS_MAX; t++)
+        for (uint32_t i = 0; i < segment->chunks[t].count; i++)
+            fn(ctx, segment->chunks[t].items[i]);
+    for (uint32_t p = 0; p < segment->part_count; p++)
+        fn(ctx, segment->parts[p].record);
+}
+
+static void replay_end(const struct record *open, void (*fn)(void *ctx, struct record *record), void *ctx) {
+    struct record *record = record_create(RECORD_STATE, open->stream, open->epoch);
+    record->state.state = STREAM_ENDED;
+    fn(ctx, record);
+    record_unref(record);
 }
 
 void stream_replay(const struct stream *stream, void (*fn)(void *ctx, struct record *record), void *ctx) {
-    const struct record *open = NULL;
-    for (uint32_t i = 0; i < stream->segment_count; i++) {
-        const struct segment *segment = stream->segments[i];
-        if (segment->previous)
-            continue;
-        if (segment->open != open)
-            fn(ctx, segment->open);
-        open = segment->open;
-        uint32_t from[TRACKS_MAX] = {0};
-        for (uint32_t p = 0; p < segment->part_count; p++) {
-            replay_chunks(segment, from, &segment->parts[p], fn, ctx);
-            fn(ctx, segment->parts[p].record);
-        }
-        replay_chunks(segment, from, NULL, fn, ctx);
+    struct record *open = NULL;
+    bool previous = false; /* what was replayed so far is of an ended broadcast */
+    for (uint32_t i = 0; i <= stream->segment_count; i++) {
+        const struct segment *segment = i < stream->segment_count ? stream->segments[i] : NULL;
+        struct record *next = segment ? segment->open : stream->open;
+        if (previous && next->epoch != open->epoch)
+            replay_end(open, fn, ctx);
+        if (next != open)
+            fn(ctx, next);
+        open = next;
+        if (!segment)
+            return;
+        previous = segment->previous;
+        replay_segment(segment, fn, ctx);
     }
-    if (stream->open && stream->open != open)
-        fn(ctx, stream->open);
 }
 
 /* --- variants --- */

@@ -63,7 +63,6 @@ struct stream {
     struct list waiters;
     struct list dirty_link; /* in the store's list of streams to wake */
     void *cache;            /* the renderer's; freed by store_settings.cache_free */
-    uint32_t interest;      /* the relay's: requests since it last looked */
 };
 
 struct store_settings {
@@ -103,7 +102,8 @@ struct segment *stream_segment(const struct stream *stream, uint64_t msn); /* NU
 struct part *stream_part(const struct stream *stream, uint64_t number, struct segment **ret_segment);
 /* Whether that part, or one of a later segment, is published. */
 bool stream_has_part(const struct stream *stream, uint64_t msn, uint32_t index);
-/* Calls `fn` with every record that a new subscriber needs, in feed order. */
+/* Calls `fn` with every record that makes the same stream of an empty one, in an order in which they can be applied. Those
+ * of earlier broadcasts that are still kept come first, each followed by its end. `fn` takes its own references. */
 void stream_replay(const struct stream *stream, void (*fn)(void *ctx, struct record *record), void *ctx);
 
 /* --- variants: sets of tracks, as bit masks over the open record's tracks --- */

@@ -276,6 +276,71 @@ static void replay_rebuilds_the_same_stream(void **state) {
     store_destroy(copy.store);
 }
 
+static void end_broadcast(struct target *t, uint64_t epoch) {
+    struct record *ended = record_create(RECORD_STATE, name, epoch);
+    ended->state.state = STREAM_ENDED;
+    apply(t, ended);
+    assert_int_equal(t->rc, 0);
+}
+
+/* LL-029: a worker that follows anew has the segments of the broadcasts before, too. */
+static void replay_has_what_is_kept_of_earlier_broadcasts(void **state) {
+    (void)state;
+    struct target t = opened(), copy = {.store = make_store(), .now_us = 5};
+    fill(&t, 100, 500, 2, 0);
+    end_broadcast(&t, FIXTURE_EPOCH);
+    struct record *open = fixture_open(name, FIXTURE_EPOCH + 1, 2);
+    open->open.part_target_us = 200000; /* a new broadcast may have other ones */
+    apply(&t, open);
+    assert_int_equal(t.rc, 0);
+    fixture_write_part(name, FIXTURE_EPOCH + 1, 900, 200, 0, 0, apply, &t);
+    end_broadcast(&t, FIXTURE_EPOCH + 1);
+    apply(&t, fixture_open(name, FIXTURE_EPOCH + 2, 3));
+    for (int with_part = 0; with_part < 2; with_part++) {
+        if (with_part)
+            fixture_write_part(name, FIXTURE_EPOCH + 2, 1900, 300, 0, 0, apply, &t);
+        struct stream *stream = store_find(t.store, name);
+        stream_replay(stream, replay, &copy);
+        struct stream *other = store_find(copy.store, name);
+        assert_int_equal(other->segment_count, stream->segment_count);
+        assert_int_equal(other->first_listed, stream->first_listed);
+        assert_int_equal(other->state, STREAM_LIVE);
+        assert_true(stream_segment(other, 100)->previous && stream_segment(other, 200)->previous);
+        assert_int_equal(stream_segment(other, 101)->published, FIXTURE_PARTS);
+        assert_true(!with_part == !stream_last_segment(other));
+        store_remove(copy.store, other);
+    }
+    store_destroy(t.store);
+    store_destroy(copy.store);
+}
+
+/* What no part of a closed segment counts is of no use, but must not make the stream impossible to copy. */
+static void replay_copes_with_chunks_that_no_part_counts(void **state) {
+    (void)state;
+    struct target t = opened(), copy = {.store = make_store(), .now_us = 5};
+    for (uint32_t i = 0; i < 7; i++)
+        apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, i, 10));
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 1, 100, 0, 10));
+    apply(&t, fixture_part(name, FIXTURE_EPOCH, 500, 100, 0, PART_LAST));
+    assert_int_equal(t.rc, 0);
+    stream_replay(store_find(t.store, name), replay, &copy);
+    assert_true(stream_segment(store_find(copy.store, name), 100)->complete);
+    assert_int_equal(store_bytes(copy.store), store_bytes(t.store));
+    store_destroy(t.store);
+    store_destroy(copy.store);
+}
+
+/* The multivariant playlist shows them before any part does. */
+static void other_tracks_are_a_new_version(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 0, 2);
+    uint64_t version = stream->version;
+    apply(&t, fixture_open(name, FIXTURE_EPOCH, 2));
+    assert_true(stream->version > version);
+    store_destroy(t.store);
+}
+
 static void variants_are_named_by_their_tracks(void **state) {
     (void)state;
     struct record *record = fixture_open(name, 1, 1);
@@ -305,6 +370,9 @@ int main(void) {
         cmocka_unit_test(crowd_is_released_in_batches),
         cmocka_unit_test(deadline_and_end_release_too),
         cmocka_unit_test(replay_rebuilds_the_same_stream),
+        cmocka_unit_test(replay_has_what_is_kept_of_earlier_broadcasts),
+        cmocka_unit_test(replay_copes_with_chunks_that_no_part_counts),
+        cmocka_unit_test(other_tracks_are_a_new_version),
         cmocka_unit_test(variants_are_named_by_their_tracks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
