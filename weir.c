@@ -117,9 +117,7 @@ static bool start_relay(struct node *node) {
     const struct conf *conf = node->conf;
     struct worker_settings settings = {.http = http_limits_default,
                                        .muxed = (enum playlist_muxed)conf->hls.muxed,
-                                       .window_us = (int64_t)conf->origin.window_s * 1000000,
-                                       .bytes_max = (size_t)conf->origin.memory_mb << 20,
-                                       .streams_max = conf->origin.streams_max};
+                                       .window_us = (int64_t)conf->origin.window_s * 1000000};
     settings.http.connections_max = conf->http.connections_max;
     settings.http.connections_per_address = conf->http.connections_per_address;
     uint16_t ports[CONF_LIST_MAX] = {0};
@@ -267,6 +265,7 @@ static void print_metrics(void) {
 
 static void register_metrics(void) {
     http_metrics_register();
+    hub_metrics_register();
     ingest_metrics_register();
     rtmp_server_metrics_register();
     viewers_metrics_register();

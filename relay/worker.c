@@ -39,10 +39,7 @@ struct worker *worker_create(struct hub *hub, const struct worker_settings *sett
     struct worker *worker = calloc(1, sizeof *worker);
     if (!worker)
         abort();
-    struct store_settings store = {.window_us = settings->window_us,
-                                   .bytes_max = settings->bytes_max,
-                                   .streams_max = settings->streams_max,
-                                   .cache_free = render_cache_free};
+    struct store_settings store = {.window_us = settings->window_us, .cache_free = render_cache_free};
     worker->loop = loop_create();
     worker->replica = store_create(&store);
     worker->commands = mailbox_create(worker->loop, COMMANDS_MAX, on_command, NULL, worker);

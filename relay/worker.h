@@ -12,9 +12,7 @@ struct worker;
 struct worker_settings {
     struct http_limits http;
     enum playlist_muxed muxed;
-    int64_t window_us; /* of the store */
-    size_t bytes_max;
-    uint32_t streams_max;
+    int64_t window_us; /* as the hub's */
 };
 
 /* On the hub's thread; the worker runs from worker_start on. NULL when it can't be made. */

@@ -1,11 +1,14 @@
 #include "common/media/hub.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/mailbox.h"
 #include "common/base/map.h"
+#include "common/base/metrics.h"
 
 enum {
     INBOX_MAX = 65536,     /* wishes of clients */
@@ -15,6 +18,8 @@ enum {
     BATCH_MAX = 1024, /* records */
     EXPIRE_INTERVAL_US = 1000000,
     RESYNC_INTERVAL_US = 50000,
+    ASK_AGAIN_US = 1000000, /* a stream that is out of step is asked for so often at most */
+    LOGS_PER_S = 5,
 };
 
 /* What goes to a client. */
@@ -23,6 +28,10 @@ struct batch {
     char stream[STREAM_NAME_LEN]; /* snapshot, gone */
     uint32_t count, cap;
     struct record **records;
+    /* Snapshot: when its segments that are no longer listed left the window, oldest first; all threads have one clock.
+     */
+    int64_t *removed_us;
+    uint32_t removed_count;
 };
 
 /* What comes from a client. */
@@ -30,6 +39,12 @@ struct wish {
     struct hub_client *client;
     bool follow;
     char stream[STREAM_NAME_LEN];
+};
+
+/* A stream that a client follows, as its own thread sees it. */
+struct copy {
+    bool in_step;     /* records are applied; else they are passed over until a snapshot comes */
+    int64_t asked_us; /* when the hub was last asked for it */
 };
 
 struct hub_client {
@@ -40,6 +55,7 @@ struct hub_client {
     bool overflowed;       /* the mailbox was full: snapshots are due */
     /* client's thread */
     struct store *replica;
+    struct map *copies;
     struct mailbox *box;
     struct loop_timer *wake_timer, *expire_timer;
     struct loop *loop;
@@ -55,6 +71,16 @@ struct hub {
     struct hub_client *clients[CLIENTS_MAX];
     uint32_t client_count;
 };
+
+static struct metric metrics[] = {
+    {"weir_hub_copies_lost_total", NULL, "Workers' copies of streams that a record did not fit: sent anew.",
+     METRIC_COUNTER, 0},
+};
+enum { M_COPIES_LOST };
+
+void hub_metrics_register(void) {
+    metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
 
 /* --- batches --- */
 
@@ -86,6 +112,7 @@ static void batch_destroy(void *message) {
     for (uint32_t i = 0; i < batch->count; i++)
         record_unref(batch->records[i]);
     free(batch->records);
+    free(batch->removed_us);
     free(batch);
 }
 
@@ -110,9 +137,21 @@ static void client_flush(struct hub_client *client) {
         client_post(client, batch);
 }
 
+static void batch_add_removals(struct batch *batch, const struct stream *stream) {
+    if (!stream->first_listed)
+        return;
+    batch->removed_count = stream->first_listed;
+    batch->removed_us = malloc(batch->removed_count * sizeof *batch->removed_us);
+    if (!batch->removed_us)
+        abort();
+    for (uint32_t i = 0; i < batch->removed_count; i++)
+        batch->removed_us[i] = stream->segments[i]->removed_us;
+}
+
 static void client_send_snapshot(struct hub_client *client, const struct stream *stream) {
     struct batch *batch = batch_create(BATCH_SNAPSHOT, stream->name);
     stream_replay(stream, batch_add, batch);
+    batch_add_removals(batch, stream);
     if (stream->state != STREAM_LIVE) {
         struct record *state = record_create(RECORD_STATE, stream->name, stream->epoch);
         state->state.state = stream->state;
@@ -204,14 +243,31 @@ static void wish_post(struct hub_client *client, const char *stream, bool follow
         free(wish); /* the asker's own deadline answers instead */
 }
 
-void hub_client_follow(struct hub_client *client, const char *stream) {
+static void copy_ask(struct hub_client *client, const char *stream, struct copy *copy) {
+    copy->asked_us = loop_now_us(client->loop);
     wish_post(client, stream, true);
 }
 
+void hub_client_follow(struct hub_client *client, const char *stream) {
+    struct copy *copy = map_get(client->copies, stream);
+    if (!copy) {
+        copy = calloc(1, sizeof *copy);
+        if (!copy)
+            abort();
+        map_set(client->copies, stream, copy);
+    }
+    copy_ask(client, stream, copy);
+}
+
+static void copy_drop(struct hub_client *client, const char *name) {
+    struct stream *stream = store_find(client->replica, name);
+    free(map_remove(client->copies, name));
+    if (stream)
+        store_remove(client->replica, stream);
+}
+
 void hub_client_unfollow(struct hub_client *client, const char *stream) {
-    struct stream *copy = store_find(client->replica, stream);
-    if (copy)
-        store_remove(client->replica, copy);
+    copy_drop(client, stream);
     wish_post(client, stream, false);
 }
 
@@ -223,31 +279,69 @@ static void on_wake(void *ctx) {
         loop_timer_set(client->wake_timer, 0);
 }
 
-static void move_waiters(struct list *to, struct list *from) {
-    list_each(it, from) {
-        list_remove(it);
-        list_append(to, it);
-    }
+static void copy_lost(const char *stream, int rc) {
+    static struct log_limit limit;
+    uint32_t suppressed;
+    metric_add(&metrics[M_COPIES_LOST], 1);
+    if (log_limit_pass(&limit, LOGS_PER_S, &suppressed))
+        log_error("copy_lost", "stream", LOG_STR(stream), "error", LOG_STR(strerror(-rc)), "suppressed",
+                  LOG_INT(suppressed));
 }
 
+/* The hub has checked them: they fit. If one doesn't, the copy is not what it should be, and is asked for anew; viewers
+ * keep what it has until then. */
 static void apply_records(struct hub_client *client, const struct batch *batch) {
     int64_t now_us = loop_now_us(client->loop);
-    for (uint32_t i = 0; i < batch->count; i++)
-        store_apply(client->replica, batch->records[i],
-                    now_us); /* the hub has checked it: it fits, or is there already */
+    for (uint32_t i = 0; i < batch->count; i++) {
+        struct record *record = batch->records[i];
+        struct copy *copy = map_get(client->copies, record->stream);
+        int rc = copy && copy->in_step ? store_apply(client->replica, record, now_us) : 0;
+        if (!rc)
+            continue;
+        copy->in_step = false;
+        copy_lost(record->stream, rc);
+        if (now_us - copy->asked_us >= ASK_AGAIN_US) /* else on_client_expire does */
+            copy_ask(client, record->stream, copy);
+    }
 }
 
 /* The stream anew; who waits for it goes on waiting. */
-static void apply_snapshot(struct hub_client *client, const struct batch *batch) {
-    struct list waiters;
-    list_init(&waiters);
-    struct stream *old = store_find(client->replica, batch->stream);
-    if (old) {
-        move_waiters(&waiters, &old->waiters);
-        store_remove(client->replica, old);
+static int apply_snapshot(struct hub_client *client, const struct batch *batch) {
+    struct stream *stream = store_find(client->replica, batch->stream);
+    if (stream)
+        store_clear(client->replica, stream);
+    int rc = 0;
+    for (uint32_t i = 0; i < batch->count && !rc; i++)
+        rc = store_apply(client->replica, batch->records[i], loop_now_us(client->loop));
+    stream = store_find(client->replica, batch->stream);
+    if (rc || !stream) {
+        if (stream)
+            store_clear(client->replica, stream); /* nobody is told that half a copy is all there was */
+        return rc ? rc : -ENOENT;
     }
-    apply_records(client, batch); /* an open record comes first: the stream is there again */
-    move_waiters(&store_find(client->replica, batch->stream)->waiters, &waiters);
+    for (uint32_t i = 0; i < batch->removed_count && i < stream->first_listed; i++)
+        stream->segments[i]->removed_us = batch->removed_us[i];
+    return 0;
+}
+
+static void on_snapshot(struct hub_client *client, const struct batch *batch) {
+    struct copy *copy = map_get(client->copies, batch->stream);
+    if (!copy) {
+        wish_post(client, batch->stream, false); /* not wanted any more; an answer to an earlier wish */
+        return;
+    }
+    int rc = apply_snapshot(client, batch);
+    copy->in_step = !rc;
+    if (rc) {
+        copy_lost(batch->stream, rc);
+        hub_client_unfollow(client, batch->stream); /* whoever asks for it next has it sent again */
+    }
+    client->on_answer(client->ctx, batch->stream, !rc);
+}
+
+static void on_gone(struct hub_client *client, const struct batch *batch) {
+    copy_drop(client, batch->stream);
+    client->on_answer(client->ctx, batch->stream, false);
 }
 
 static void on_batch(void *ctx, void *message) {
@@ -255,23 +349,26 @@ static void on_batch(void *ctx, void *message) {
     struct batch *batch = message;
     if (batch->kind == BATCH_RECORDS)
         apply_records(client, batch);
-    if (batch->kind == BATCH_SNAPSHOT)
-        apply_snapshot(client, batch);
-    if (batch->kind == BATCH_GONE) {
-        struct stream *stream = store_find(client->replica, batch->stream);
-        if (stream)
-            store_remove(client->replica, stream);
-    }
-    if (batch->kind != BATCH_RECORDS)
-        client->on_answer(client->ctx, batch->stream, batch->kind == BATCH_SNAPSHOT);
+    else if (batch->kind == BATCH_SNAPSHOT)
+        on_snapshot(client, batch);
+    else
+        on_gone(client, batch);
     batch_destroy(batch);
     if (!loop_timer_armed(client->wake_timer))
         loop_timer_set(client->wake_timer, 0);
 }
 
+static void ask_again(void *ctx, const char *stream, void *value) {
+    struct hub_client *client = ctx;
+    struct copy *copy = value;
+    if (!copy->in_step && loop_now_us(client->loop) - copy->asked_us >= ASK_AGAIN_US)
+        copy_ask(client, stream, copy);
+}
+
 static void on_client_expire(void *ctx) {
     struct hub_client *client = ctx;
     store_expire(client->replica, loop_now_us(client->loop));
+    map_each(client->copies, ask_again, client);
     loop_timer_set(client->expire_timer, EXPIRE_INTERVAL_US);
 }
 
@@ -330,12 +427,18 @@ struct hub_client *hub_client_create(struct hub *hub, struct loop *loop, struct 
         abort();
     *client = (struct hub_client){.hub = hub, .loop = loop, .replica = replica, .on_answer = on_answer, .ctx = ctx};
     client->followed = map_create();
+    client->copies = map_create();
     client->box = mailbox_create(loop, CLIENT_BOX_MAX, on_batch, batch_destroy, client);
     client->wake_timer = loop_timer_create(loop, on_wake, client);
     client->expire_timer = loop_timer_create(loop, on_client_expire, client);
     loop_timer_set(client->expire_timer, EXPIRE_INTERVAL_US);
     hub->clients[hub->client_count++] = client;
     return client;
+}
+
+static void destroy_copy(void *ctx, const char *stream, void *value) {
+    (void)ctx, (void)stream;
+    free(value);
 }
 
 void hub_client_destroy(struct hub_client *client) {
@@ -350,5 +453,7 @@ void hub_client_destroy(struct hub_client *client) {
     loop_timer_destroy(client->expire_timer);
     batch_destroy(client->pending);
     map_destroy(client->followed);
+    map_each(client->copies, destroy_copy, NULL);
+    map_destroy(client->copies);
     free(client);
 }

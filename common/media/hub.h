@@ -1,8 +1,8 @@
 /* The hub: the one authoritative store of the process, and the feeds out of it. Writers hand it records on its own loop;
  * it checks and applies them and passes them on to the clients that follow the stream. A client belongs to another loop
  * (a worker's) and keeps a replica there. What crosses threads are batches of record references in mailboxes, one batch a
- * client and turn of the hub's loop. A client whose mailbox overflows loses its place and is sent the stream anew: it never
- * silently differs. */
+ * client and turn of the hub's loop. A client whose mailbox overflows, or whose copy a record doesn't fit, is sent the stream
+ * anew: it never silently differs. A replica needs no limits: it holds what the hub holds, for no longer. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,7 +24,7 @@ struct store *hub_store(struct hub *hub);
 int hub_write(struct hub *hub, struct record *record);
 
 /* --- client --- */
-/* A followed stream's state changed in the replica (`known`), or there is no such stream, or no more (`!known`; then it
+/* A followed stream is in the replica, or there anew (`known`), or there is no such stream, or no more (`!known`; then it
  * is no longer followed). On the client's loop, after the records were applied. */
 typedef void hub_client_fn(void *ctx, const char *stream, bool known);
 
@@ -35,3 +35,5 @@ void hub_client_destroy(struct hub_client *client);
 /* On the client's thread: asks for the stream; on_answer tells (for each call). Unfollowing drops the replica's copy. */
 void hub_client_follow(struct hub_client *client, const char *stream);
 void hub_client_unfollow(struct hub_client *client, const char *stream);
+
+void hub_metrics_register(void);

@@ -63,6 +63,26 @@ static void segment_destroy(struct segment *segment) {
     free(segment);
 }
 
+static void stream_empty(struct store *store, struct stream *stream) {
+    for (uint32_t i = 0; i < stream->segment_count; i++)
+        segment_destroy(stream->segments[i]);
+    free(stream->segments);
+    store->bytes -= stream->bytes;
+    record_unref(stream->open);
+    if (stream->cache && store->settings.cache_free)
+        store->settings.cache_free(stream->cache);
+}
+
+void store_clear(struct store *store, struct stream *stream) {
+    stream_empty(store, stream);
+    stream->segments = NULL;
+    stream->open = NULL;
+    stream->cache = NULL;
+    stream->state = STREAM_LIVE;
+    stream->epoch = stream->next_part = stream->bytes = 0;
+    stream->segment_count = stream->segment_cap = stream->first_listed = stream->init_versions = 0;
+}
+
 void store_remove(struct store *store, struct stream *stream) {
     stream->state = STREAM_ENDED;
     list_each(it, &stream->waiters) {
@@ -72,13 +92,7 @@ void store_remove(struct store *store, struct stream *stream) {
     }
     list_remove(&stream->dirty_link);
     map_remove(store->streams, stream->name);
-    for (uint32_t i = 0; i < stream->segment_count; i++)
-        segment_destroy(stream->segments[i]);
-    free(stream->segments);
-    store->bytes -= stream->bytes;
-    record_unref(stream->open);
-    if (stream->cache && store->settings.cache_free)
-        store->settings.cache_free(stream->cache);
+    stream_empty(store, stream);
     free(stream);
 }
 
@@ -202,7 +216,7 @@ static int apply_open(struct store *store, struct stream *stream, struct record 
         stream->state != STREAM_ENDED)
         return -EINVAL;
     if (!stream) {
-        if (store_count(store) >= store->settings.streams_max)
+        if (store->settings.streams_max && store_count(store) >= store->settings.streams_max)
             return -ENOSPC;
         stream = stream_create(store, record->stream, now_us);
     }
@@ -330,11 +344,13 @@ static int apply_chunk(struct store *store, struct stream *stream, struct record
     struct chunk_list *list = &segment->chunks[chunk->track];
     if (chunk->number != list->count)
         return -EINVAL;
-    if (list->count >= SEGMENT_CHUNKS_MAX || store->bytes + chunk_bytes(record) > store->settings.bytes_max)
+    size_t bytes = chunk_bytes(record);
+    if (list->count >= SEGMENT_CHUNKS_MAX)
+        return -ENOSPC;
+    if (store->settings.bytes_max && store->bytes + bytes > store->settings.bytes_max)
         return -ENOSPC;
     list->items = grow(list->items, &list->cap, list->count, sizeof *list->items);
     list->items[list->count++] = record_ref(record);
-    size_t bytes = chunk_bytes(record);
     segment->bytes += bytes;
     stream->bytes += bytes;
     store->bytes += bytes;

@@ -67,8 +67,8 @@ struct stream {
 
 struct store_settings {
     int64_t window_us;    /* listed media: at least so much stays */
-    size_t bytes_max;     /* of all streams' chunks */
-    uint32_t streams_max;
+    size_t bytes_max;     /* of all streams' chunks; 0: no limit, as for a replica, which holds what its hub holds */
+    uint32_t streams_max; /* likewise */
     void (*cache_free)(void *cache); /* may be NULL */
 };
 
@@ -90,6 +90,8 @@ void store_expire(struct store *store, int64_t now_us);
 struct stream *store_find(const struct store *store, const char *name);
 /* Its waiters are released first (as when it ends). */
 void store_remove(struct store *store, struct stream *stream);
+/* As if nothing had been applied to it yet; its waiters go on waiting. For what comes next: its open record, or store_remove. */
+void store_clear(struct store *store, struct stream *stream);
 void store_each(struct store *store, void (*fn)(void *ctx, struct stream *stream), void *ctx);
 size_t store_bytes(const struct store *store);
 uint32_t store_count(const struct store *store);

@@ -6,10 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
+#include "common/base/buf.h"
 #include "common/base/loop.h"
+#include "common/base/metrics.h"
 #include "media_fixture.h"
 
 /* The hub on this thread's loop, a client with its replica on another's. */
@@ -214,13 +217,151 @@ static void refused_record_is_not_passed_on(void **state) {
     end(world);
 }
 
+/* --- both loops by turns, on this thread: each step has a known place between the others --- */
+
+static long metric_value(const char *metric) {
+    struct buf out;
+    buf_init(&out, 1 << 16);
+    metrics_render(&out);
+    buf_append(&out, "", 1);
+    const char *line = strstr((const char *)buf_head(&out), metric);
+    long value = line ? strtol(strchr(line, ' '), NULL, 10) : -1;
+    buf_finish(&out);
+    return value;
+}
+
+static void answered(struct world *world) {
+    (void)world;
+}
+
+struct turns {
+    struct loop *loop;
+    struct loop_timer *timer;
+    int left;
+};
+
+static void on_turn(void *ctx) {
+    struct turns *turns = ctx;
+    if (--turns->left)
+        loop_timer_set(turns->timer, 0);
+    else
+        loop_stop(turns->loop);
+}
+
+/* Until all that is due on this loop, and what comes of it there, is done. */
+static void settle(struct loop *loop) {
+    struct turns turns = {.loop = loop, .left = 4};
+    turns.timer = loop_timer_create(loop, on_turn, &turns);
+    loop_timer_set(turns.timer, 0);
+    loop_run(loop);
+    loop_timer_destroy(turns.timer);
+}
+
+static void settle_both(struct world *world) {
+    for (int i = 0; i < 3; i++) {
+        settle(world->client_loop);
+        settle(world->hub_loop);
+    }
+    settle(world->client_loop);
+}
+
+/* With timers of up to a second in it. */
+static void await_count(struct world *world, const int *count, int wanted) {
+    for (int64_t until_us = loop_now_us(world->hub_loop) + 10000000; *count < wanted;) {
+        settle_both(world);
+        assert_true(loop_now_us(world->hub_loop) < until_us);
+    }
+}
+
+static struct world *begin_following(int parts) {
+    struct world *world = begin(answered);
+    write_record(world, fixture_open(name, FIXTURE_EPOCH, 1));
+    for (int i = 0; i < parts; i++)
+        next_part(world);
+    settle_both(world);
+    assert_int_equal(world->known, 1);
+    return world;
+}
+
+/* Memory is the hub's: what it frees, workers must not keep, or its limit is none. */
+static void copy_keeps_removed_segments_no_longer_than_the_hub(void **state) {
+    (void)state;
+    struct world *world = begin_following(12 * FIXTURE_PARTS);
+    struct stream *stream = store_find(hub_store(world->hub), name), *copy = store_find(world->replica, name);
+    assert_true(stream->first_listed > 2);
+    assert_int_equal(copy->first_listed, stream->first_listed);
+    for (uint32_t i = 0; i < stream->first_listed; i++)
+        assert_int_equal(copy->segments[i]->removed_us, stream->segments[i]->removed_us);
+    assert_int_equal(store_bytes(world->replica), store_bytes(hub_store(world->hub)));
+    end(world);
+}
+
+static void copy_that_a_record_does_not_fit_is_sent_anew(void **state) {
+    (void)state;
+    struct world *world = begin_following(3);
+    long lost = metric_value("\nweir_hub_copies_lost_total ");
+    store_remove(world->replica, store_find(world->replica, name)); /* something went wrong */
+    next_part(world);
+    settle_both(world);
+    assert_int_equal(world->known, 1); /* asked for a moment ago: not at once, so never in a tight loop */
+    next_part(world);
+    await_count(world, &world->known, 2);
+    next_part(world);
+    settle_both(world);
+    assert_int_equal(store_find(world->replica, name)->next_part, 506);
+    assert_int_equal(metric_value("\nweir_hub_copies_lost_total "), lost + 1);
+    end(world);
+}
+
+static void copy_that_can_not_be_made_is_dropped(void **state) {
+    (void)state;
+    struct world *world = begin(answered);
+    hub_client_destroy(world->client);
+    store_destroy(world->replica);
+    world->replica = store_create(&(struct store_settings){.window_us = 14000000, .bytes_max = 20000});
+    world->client = hub_client_create(world->hub, world->client_loop, world->replica, on_answer, world);
+    write_record(world, fixture_open(name, FIXTURE_EPOCH, 1));
+    for (int i = 0; i < 4; i++)
+        next_part(world);
+    settle_both(world);
+    assert_int_equal(world->unknown, 1);
+    assert_null(store_find(world->replica, name));
+    next_part(world);
+    settle_both(world);
+    assert_int_equal(world->known + world->unknown, 1);
+    assert_null(store_find(world->replica, name));
+    end(world);
+}
+
+static void what_was_under_way_when_it_was_unfollowed_makes_no_copy(void **state) {
+    (void)state;
+    struct world *world = begin_following(1);
+    write_record(world, fixture_open(name, FIXTURE_EPOCH + 1, 2));
+    settle(world->hub_loop);
+    hub_client_unfollow(world->client, name);
+    settle_both(world);
+    assert_null(store_find(world->replica, name));
+    hub_client_follow(world->client, name);
+    settle(world->hub_loop); /* a snapshot is under way, too */
+    hub_client_unfollow(world->client, name);
+    settle_both(world);
+    assert_null(store_find(world->replica, name));
+    assert_int_equal(world->known, 1);
+    end(world);
+}
+
 int main(void) {
+    hub_metrics_register();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unknown_stream_is_answered_so),
         cmocka_unit_test(follower_gets_what_there_is),
         cmocka_unit_test(parts_arrive_on_the_other_thread_in_order),
         cmocka_unit_test(overflown_client_is_sent_the_stream_anew),
         cmocka_unit_test(refused_record_is_not_passed_on),
+        cmocka_unit_test(copy_keeps_removed_segments_no_longer_than_the_hub),
+        cmocka_unit_test(copy_that_a_record_does_not_fit_is_sent_anew),
+        cmocka_unit_test(copy_that_can_not_be_made_is_dropped),
+        cmocka_unit_test(what_was_under_way_when_it_was_unfollowed_makes_no_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

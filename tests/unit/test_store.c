@@ -136,6 +136,16 @@ static void limits_on_streams_and_bytes_hold(void **state) {
     store_destroy(t.store);
 }
 
+static void store_without_limits_takes_everything(void **state) {
+    (void)state;
+    struct target t = {.store = store_create(&(struct store_settings){.window_us = 14000000})};
+    apply(&t, fixture_open(name, FIXTURE_EPOCH, 1));
+    assert_int_equal(t.rc, 0);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 0, 4000));
+    assert_int_equal(t.rc, 0);
+    store_destroy(t.store);
+}
+
 static void returning_writer_goes_on_where_the_lost_one_stopped(void **state) {
     (void)state;
     struct target t = opened();
@@ -363,6 +373,7 @@ int main(void) {
         cmocka_unit_test(numbers_that_do_not_follow_are_refused),
         cmocka_unit_test(window_keeps_its_length_and_removed_segments_stay_a_while),
         cmocka_unit_test(limits_on_streams_and_bytes_hold),
+        cmocka_unit_test(store_without_limits_takes_everything),
         cmocka_unit_test(returning_writer_goes_on_where_the_lost_one_stopped),
         cmocka_unit_test(segment_of_which_nothing_was_published_gives_its_number_back),
         cmocka_unit_test(new_broadcast_under_an_ended_name_starts_an_empty_window),
