@@ -19,7 +19,7 @@ enum {
     EXPIRE_INTERVAL_US = 1000000,
     RESYNC_INTERVAL_US = 50000,
     ASK_AGAIN_US = 1000000, /* a stream that is out of step is asked for so often at most */
-    LOGS_PER_S = 5,
+    LOGS_PER_S = 1,
 };
 
 /* What goes to a client. */
@@ -50,9 +50,9 @@ struct copy {
 struct hub_client {
     struct hub *hub;
     /* hub's thread */
-    struct map *followed;  /* names; the value is the client itself */
+    struct map *followed;  /* names, of gone streams until it was told so; the value is the client itself */
     struct batch *pending; /* records of this turn */
-    bool overflowed;       /* the mailbox was full: snapshots are due */
+    bool overflowed;       /* the mailbox was full: all of `followed` is to be sent anew, and nothing else until then */
     /* client's thread */
     struct store *replica;
     struct map *copies;
@@ -67,7 +67,7 @@ struct hub {
     struct loop *loop;
     struct store *store;
     struct mailbox *inbox;
-    struct loop_timer *flush_timer, *expire_timer;
+    struct loop_timer *flush_timer, *resync_timer, *expire_timer;
     struct hub_client *clients[CLIENTS_MAX];
     uint32_t client_count;
 };
@@ -75,8 +75,12 @@ struct hub {
 static struct metric metrics[] = {
     {"weir_hub_copies_lost_total", NULL, "Workers' copies of streams that a record did not fit: sent anew.",
      METRIC_COUNTER, 0},
+    {"weir_hub_overflows_total", "box=\"worker\"", "Times that a mailbox was full, by whose.", METRIC_COUNTER, 0},
+    {"weir_hub_overflows_total", "box=\"hub\"", "Times that a mailbox was full, by whose.", METRIC_COUNTER, 0},
+    {"weir_hub_resyncs_total", NULL, "Streams sent to a worker anew after its mailbox had been full.", METRIC_COUNTER,
+     0},
 };
-enum { M_COPIES_LOST };
+enum { M_COPIES_LOST, M_OVERFLOWS_CLIENT, M_OVERFLOWS_HUB, M_RESYNCS };
 
 void hub_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -118,16 +122,27 @@ static void batch_destroy(void *message) {
 
 /* --- hub to client --- */
 
-static void client_overflow(struct hub_client *client) {
-    client->overflowed = true;
-    loop_timer_set(client->hub->flush_timer, RESYNC_INTERVAL_US);
+static void overflow(int metric, const char *box) {
+    static struct log_limit limit;
+    uint32_t suppressed;
+    metric_add(&metrics[metric], 1);
+    if (log_limit_pass(&limit, LOGS_PER_S, &suppressed))
+        log_warn("mailbox_overflow", "box", LOG_STR(box), "suppressed", LOG_INT(suppressed));
 }
 
-static void client_post(struct hub_client *client, struct batch *batch) {
+static void client_overflow(struct hub_client *client) {
+    overflow(M_OVERFLOWS_CLIENT, "worker");
+    client->overflowed = true;
+    if (!loop_timer_armed(client->hub->resync_timer))
+        loop_timer_set(client->hub->resync_timer, RESYNC_INTERVAL_US);
+}
+
+static bool client_post(struct hub_client *client, struct batch *batch) {
     if (!mailbox_post(client->box, batch))
-        return;
+        return true;
     batch_destroy(batch);
     client_overflow(client);
+    return false;
 }
 
 static void client_flush(struct hub_client *client) {
@@ -161,27 +176,44 @@ static void client_send_snapshot(struct hub_client *client, const struct stream 
     client_post(client, batch);
 }
 
-static void resync_one(void *ctx, const char *name, void *value) {
-    struct hub_client *client = ctx;
-    (void)value;
-    struct stream *stream = store_find(client->hub->store, name);
-    if (stream && !client->overflowed)
+/* How the stream is now, or that there is none, which also ends following it. When the mailbox is full, after that. */
+static void client_tell(struct hub_client *client, const char *name) {
+    const struct stream *stream = store_find(client->hub->store, name);
+    client_flush(client);
+    if (client->overflowed)
+        return;
+    if (stream && stream->open)
         client_send_snapshot(client, stream);
+    else if (client_post(client, batch_create(BATCH_GONE, name)))
+        map_remove(client->followed, name);
 }
 
 static void on_flush(void *ctx) {
     struct hub *hub = ctx;
-    for (uint32_t i = 0; i < hub->client_count; i++) {
-        struct hub_client *client = hub->clients[i];
-        if (client->overflowed) {
-            batch_destroy(client->pending);
-            client->pending = NULL;
-            client->overflowed = false;
-            map_each(client->followed, resync_one, client);
-        } else {
-            client_flush(client);
-        }
-    }
+    for (uint32_t i = 0; i < hub->client_count; i++)
+        client_flush(hub->clients[i]);
+}
+
+static void resync_one(void *ctx, const char *name, void *value) {
+    (void)value;
+    client_tell(ctx, name);
+}
+
+static void client_resync(struct hub_client *client) {
+    size_t streams = map_count(client->followed);
+    client->overflowed = false;
+    map_each(client->followed, resync_one, client);
+    if (client->overflowed)
+        return; /* it is still full */
+    metric_add(&metrics[M_RESYNCS], (int64_t)streams);
+    log_warn("worker_resync", "streams", LOG_INT(streams));
+}
+
+static void on_resync(void *ctx) {
+    struct hub *hub = ctx;
+    for (uint32_t i = 0; i < hub->client_count; i++)
+        if (hub->clients[i]->overflowed)
+            client_resync(hub->clients[i]);
 }
 
 static void forward(struct hub *hub, struct record *record) {
@@ -209,25 +241,15 @@ int hub_write(struct hub *hub, struct record *record) {
 
 /* --- client to hub --- */
 
-static void client_tell_gone(struct hub_client *client, const char *name) {
-    client_flush(client);
-    client_post(client, batch_create(BATCH_GONE, name));
-}
-
 static void on_wish(void *ctx, void *message) {
-    struct hub *hub = ctx;
     struct wish *wish = message;
     struct hub_client *client = wish->client;
-    struct stream *stream = store_find(hub->store, wish->stream);
-    if (!wish->follow) {
-        map_remove(client->followed, wish->stream);
-    } else if (!stream || !stream->open) {
-        client_tell_gone(client, wish->stream);
-    } else {
+    (void)ctx;
+    if (wish->follow) {
         map_set(client->followed, wish->stream, client);
-        client_flush(client);
-        if (!client->overflowed)
-            client_send_snapshot(client, stream);
+        client_tell(client, wish->stream);
+    } else {
+        map_remove(client->followed, wish->stream);
     }
     free(wish);
 }
@@ -239,8 +261,10 @@ static void wish_post(struct hub_client *client, const char *stream, bool follow
     wish->client = client;
     wish->follow = follow;
     strcpy(wish->stream, stream);
-    if (mailbox_post(client->hub->inbox, wish))
-        free(wish); /* the asker's own deadline answers instead */
+    if (mailbox_post(client->hub->inbox, wish)) {
+        overflow(M_OVERFLOWS_HUB, "hub");
+        free(wish); /* a stream is asked for again by on_client_expire; one that is sent in vain is passed over */
+    }
 }
 
 static void copy_ask(struct hub_client *client, const char *stream, struct copy *copy) {
@@ -377,10 +401,8 @@ static void on_client_expire(void *ctx) {
 static void forget_expired(void *ctx, const char *name, void *value) {
     struct hub_client *client = ctx;
     (void)value;
-    if (store_find(client->hub->store, name))
-        return;
-    client_tell_gone(client, name);
-    map_remove(client->followed, name);
+    if (!store_find(client->hub->store, name))
+        client_tell(client, name);
 }
 
 static void on_expire(void *ctx) {
@@ -399,6 +421,7 @@ struct hub *hub_create(struct loop *loop, const struct store_settings *settings)
     hub->store = store_create(settings);
     hub->inbox = mailbox_create(loop, INBOX_MAX, on_wish, free, hub);
     hub->flush_timer = loop_timer_create(loop, on_flush, hub);
+    hub->resync_timer = loop_timer_create(loop, on_resync, hub);
     hub->expire_timer = loop_timer_create(loop, on_expire, hub);
     loop_timer_set(hub->expire_timer, EXPIRE_INTERVAL_US);
     return hub;
@@ -409,6 +432,7 @@ void hub_destroy(struct hub *hub) {
         return;
     mailbox_destroy(hub->inbox);
     loop_timer_destroy(hub->flush_timer);
+    loop_timer_destroy(hub->resync_timer);
     loop_timer_destroy(hub->expire_timer);
     store_destroy(hub->store);
     free(hub);

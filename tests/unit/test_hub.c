@@ -350,6 +350,55 @@ static void what_was_under_way_when_it_was_unfollowed_makes_no_copy(void **state
     end(world);
 }
 
+/* The client's loop stands still until its mailbox is more than full. */
+static void overflow_client(struct world *world) {
+    long overflows = metric_value("\nweir_hub_overflows_total{box=\"worker\"} ");
+    while (metric_value("\nweir_hub_overflows_total{box=\"worker\"} ") == overflows) {
+        next_part(world);
+        settle(world->hub_loop);
+    }
+}
+
+static void overflow_and_resync_are_counted(void **state) {
+    (void)state;
+    struct world *world = begin_following(1);
+    long resyncs = metric_value("\nweir_hub_resyncs_total ");
+    overflow_client(world);
+    await_count(world, &world->known, 2);
+    assert_int_equal(metric_value("\nweir_hub_resyncs_total "), resyncs + 1);
+    assert_int_equal(store_find(world->replica, name)->next_part, world->part);
+    end(world);
+}
+
+/* The hub looks for streams that are gone once a second: here while it can't say so. */
+static void stream_that_is_gone_while_the_mailbox_is_full_is_told_afterwards(void **state) {
+    (void)state;
+    struct world *world = begin_following(1);
+    overflow_client(world);
+    store_remove(hub_store(world->hub), store_find(hub_store(world->hub), name)); /* as it does with time */
+    for (int64_t until_us = loop_now_us(world->hub_loop) + 1200000; loop_now_us(world->hub_loop) < until_us;)
+        settle(world->hub_loop);
+    await_count(world, &world->unknown, 1);
+    assert_null(store_find(world->replica, name));
+    end(world);
+}
+
+static void healthy_clients_do_not_wait_for_one_that_is_full(void **state) {
+    (void)state;
+    struct world *world = begin_following(1);
+    struct store *replica = store_create(&settings);
+    struct world other = {.on_answered = answered};
+    struct hub_client *client = hub_client_create(world->hub, world->hub_loop, replica, on_answer, &other);
+    hub_client_follow(client, name);
+    overflow_client(world);
+    next_part(world);
+    settle(world->hub_loop);
+    assert_int_equal(store_find(replica, name)->next_part, world->part);
+    hub_client_destroy(client);
+    store_destroy(replica);
+    end(world);
+}
+
 int main(void) {
     hub_metrics_register();
     const struct CMUnitTest tests[] = {
@@ -362,6 +411,9 @@ int main(void) {
         cmocka_unit_test(copy_that_a_record_does_not_fit_is_sent_anew),
         cmocka_unit_test(copy_that_can_not_be_made_is_dropped),
         cmocka_unit_test(what_was_under_way_when_it_was_unfollowed_makes_no_copy),
+        cmocka_unit_test(overflow_and_resync_are_counted),
+        cmocka_unit_test(stream_that_is_gone_while_the_mailbox_is_full_is_told_afterwards),
+        cmocka_unit_test(healthy_clients_do_not_wait_for_one_that_is_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
