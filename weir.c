@@ -150,6 +150,7 @@ static bool start_roles(struct node *node) {
     const struct conf *conf = node->conf;
     struct store_settings store = {.window_us = (int64_t)conf->origin.window_s * 1000000,
                                    .bytes_max = (size_t)conf->origin.memory_mb << 20,
+                                   .stream_bytes_max = (size_t)conf->origin.stream_memory_mb << 20,
                                    .streams_max = conf->origin.streams_max};
     struct origin_settings origin = {.grace_ms = conf->origin.grace_s * 1000, .silent_ms = SILENT_MS};
     node->hub = hub_create(node->loop, &store);
@@ -266,6 +267,7 @@ static void print_metrics(void) {
 static void register_metrics(void) {
     http_metrics_register();
     hub_metrics_register();
+    origin_metrics_register();
     ingest_metrics_register();
     rtmp_server_metrics_register();
     viewers_metrics_register();

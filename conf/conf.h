@@ -27,7 +27,7 @@ struct conf {
     } ingest;
     struct {
         uint32_t window_s, grace_s, streams_max;
-        uint64_t memory_mb; /* of chunks held in all */
+        uint64_t memory_mb, stream_memory_mb; /* of chunks held in all, and of one stream's */
     } origin;
     struct {
         uint32_t segment_ms, part_ms, chunk_ms, stall_ms;

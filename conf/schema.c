@@ -46,7 +46,11 @@ const struct setting schema_settings[] = {
     {"origin.streams_max", SETTING_INT, AT(origin.streams_max), .min = 1, .max = 100000, .fallback = "1000",
      .unit = "streams", .text = "Streams at a time; one more is refused."},
     {"origin.memory_mb", SETTING_INT, AT(origin.memory_mb), .min = 16, .max = 1048576, .fallback = "2048",
-     .unit = "MiB", .text = "Media held, all streams together."},
+     .unit = "MiB", .text = "Media held, all streams together. When it is full, the largest stream is removed."},
+    {"origin.stream_memory_mb", SETTING_INT, AT(origin.stream_memory_mb), .min = 4, .max = 1048576, .fallback = "256",
+     .unit = "MiB",
+     .text = "Media held of one stream: a bit more than twice `origin.window_s` of it. A publisher that needs more is closed; "
+             "the default suffices for 30 Mb/s and the default window."},
 
     {"relay", SETTING_ROLE, AT(relay_on), .fileless = "on", .text = "Serves viewers."},
 

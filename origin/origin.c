@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/map.h"
+#include "common/base/metrics.h"
 #include "common/media/hub.h"
 
 /* Numbers begin at the time since 2025-01-01 in these units, so that they grow even when all state is lost. */
@@ -22,7 +23,8 @@ struct claim {
     void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
     void (*on_lost)(void *owner, const char *why);
     void *owner;
-    struct loop_timer *decide_timer;
+    const char *lost_why; /* it is lost: on_lost is due */
+    struct loop_timer *timer;
 };
 
 /* A stream that somebody writes or has just written. Ends with the grace time. */
@@ -43,6 +45,18 @@ struct origin {
     struct origin_settings settings;
     struct map *broadcasts;
 };
+
+static struct metric metrics[] = {
+    {"weir_origin_oversized_total", NULL, "Writers lost because their stream was over its limit of memory.",
+     METRIC_COUNTER, 0},
+    {"weir_origin_evicted_total", NULL, "Streams removed because memory was full: the largest at the time.",
+     METRIC_COUNTER, 0},
+};
+enum { M_OVERSIZED, M_EVICTED };
+
+void origin_metrics_register(void) {
+    metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
 
 /* --- broadcasts --- */
 
@@ -79,6 +93,21 @@ static struct broadcast *broadcast_get(struct origin *origin, const char *stream
     broadcast->grace_timer = loop_timer_create(origin->loop, on_grace_over, broadcast);
     map_set(origin->broadcasts, stream, broadcast);
     return broadcast;
+}
+
+/* Its writer has gone. */
+static void broadcast_leave(struct broadcast *broadcast) {
+    broadcast->claim = NULL;
+    write_state(broadcast, STREAM_AWAY);
+    int64_t grace_us = (int64_t)broadcast->origin->settings.grace_ms * 1000;
+    loop_timer_set(broadcast->grace_timer, broadcast->opened ? grace_us : 0);
+}
+
+/* The writer is told in the next turn: it may be in a call of its own, and so may another. */
+static void claim_lose(struct claim *claim, const char *why) {
+    claim->broadcast = NULL;
+    claim->lost_why = why;
+    loop_timer_set(claim->timer, 0);
 }
 
 /* --- grants --- */
@@ -136,8 +165,7 @@ static void take_over(struct broadcast *broadcast, struct claim *claim) {
     old->on_lost(old->owner, "taken over by another publisher while silent");
 }
 
-static void on_decide(void *ctx) {
-    struct claim *claim = ctx;
+static void decide(struct claim *claim) {
     struct origin *origin = claim->origin;
     struct broadcast *broadcast = broadcast_get(origin, claim->stream);
     if (broadcast->claim && !silent(broadcast)) {
@@ -155,6 +183,60 @@ static void on_decide(void *ctx) {
     claim->on_result(claim->owner, CLAIM_GRANTED, &grant);
 }
 
+static void on_claim_timer(void *ctx) {
+    struct claim *claim = ctx;
+    if (claim->lost_why)
+        claim->on_lost(claim->owner, claim->lost_why);
+    else
+        decide(claim);
+}
+
+/* --- memory --- */
+
+static void note_larger(void *ctx, struct stream *stream) {
+    struct stream **largest = ctx;
+    if (!*largest || stream->bytes > (*largest)->bytes)
+        *largest = stream;
+}
+
+/* Memory is full. The largest stream goes at once, live or not, for it has taken most; whoever writes next may have
+ * taken little. False: there is none. */
+static bool evict_largest(struct origin *origin) {
+    struct stream *largest = NULL;
+    store_each(hub_store(origin->hub), note_larger, &largest);
+    if (!largest)
+        return false;
+    log_warn("stream_evict", "stream", LOG_STR(largest->name), "bytes", LOG_INT(largest->bytes), "of",
+             LOG_INT(store_bytes(hub_store(origin->hub))));
+    metric_add(&metrics[M_EVICTED], 1);
+    struct broadcast *broadcast = map_get(origin->broadcasts, largest->name);
+    if (broadcast && broadcast->claim)
+        claim_lose(broadcast->claim, "memory is full, and this stream has taken most of it");
+    if (broadcast)
+        broadcast_destroy(broadcast);
+    hub_remove(origin->hub, largest);
+    return true;
+}
+
+static void give_up_oversized(struct claim *claim) {
+    struct broadcast *broadcast = claim->broadcast;
+    log_warn("stream_oversized", "stream", LOG_STR(claim->stream), "peer", LOG_STR(claim->peer));
+    metric_add(&metrics[M_OVERSIZED], 1);
+    claim_lose(claim, "the stream takes more memory than one may (origin.stream_memory_mb)");
+    broadcast_leave(broadcast);
+}
+
+/* As hub_write, but makes room when memory is full. -ESTALE: the writer itself had to go. */
+static int write_making_room(struct claim *claim, struct record *record) {
+    int rc;
+    do
+        rc = hub_write(claim->origin->hub, record_ref(record));
+    while (rc == -ENOMEM && evict_largest(claim->origin) && claim->broadcast);
+    if (rc == -ENOSPC)
+        give_up_oversized(claim);
+    return claim->broadcast ? rc : -ESTALE;
+}
+
 /* --- the port --- */
 
 static void *port_claim(void *ctx, const char *stream, const char *peer,
@@ -169,8 +251,8 @@ static void *port_claim(void *ctx, const char *stream, const char *peer,
     claim->on_result = on_result;
     claim->on_lost = on_lost;
     claim->owner = owner;
-    claim->decide_timer = loop_timer_create(claim->origin->loop, on_decide, claim);
-    loop_timer_set(claim->decide_timer, 0);
+    claim->timer = loop_timer_create(claim->origin->loop, on_claim_timer, claim);
+    loop_timer_set(claim->timer, 0);
     return claim;
 }
 
@@ -188,18 +270,16 @@ static void note_end(struct broadcast *broadcast, const struct record *record) {
 static int port_write(void *ctx, void *handle, struct record *record) {
     struct origin *origin = ctx;
     struct claim *claim = handle;
-    struct broadcast *broadcast = claim->broadcast;
-    if (!broadcast) {
+    if (!claim->broadcast) {
         record_unref(record);
         return -ESTALE;
     }
     if (record->type != RECORD_STATE)
-        broadcast->written_us = loop_now_us(origin->loop);
-    record_ref(record);
-    int rc = hub_write(origin->hub, record);
+        claim->broadcast->written_us = loop_now_us(origin->loop);
+    int rc = write_making_room(claim, record);
     if (!rc) {
-        broadcast->opened |= record->type == RECORD_OPEN;
-        note_end(broadcast, record);
+        claim->broadcast->opened |= record->type == RECORD_OPEN;
+        note_end(claim->broadcast, record);
     }
     record_unref(record);
     return rc;
@@ -213,16 +293,11 @@ static void port_touch(void *ctx, void *handle) {
 }
 
 static void port_release(void *ctx, void *handle, bool clean) {
-    struct origin *origin = ctx;
     struct claim *claim = handle;
-    struct broadcast *broadcast = claim->broadcast;
-    (void)clean; /* OBS says goodbye when its network breaks, too: both get the grace time */
-    if (broadcast) {
-        broadcast->claim = NULL;
-        write_state(broadcast, STREAM_AWAY);
-        loop_timer_set(broadcast->grace_timer, broadcast->opened ? (int64_t)origin->settings.grace_ms * 1000 : 0);
-    }
-    loop_timer_destroy(claim->decide_timer);
+    (void)ctx, (void)clean; /* OBS says goodbye when its network breaks, too: both get the grace time */
+    if (claim->broadcast)
+        broadcast_leave(claim->broadcast);
+    loop_timer_destroy(claim->timer);
     free(claim);
 }
 

@@ -1,6 +1,7 @@
 /* The origin role: the authority on streams. It grants claims to writers (and epochs with them), keeps numbers running over
  * publishers that come and go, waits for a publisher to come back, and ends the stream when none does. What it accepts goes
- * into the hub. One loop, the hub's. */
+ * into the hub. A writer whose stream grows over its limit of memory loses its claim; when the memory of all streams is full,
+ * the largest of them is removed, whoever writes. One loop, the hub's. */
 #pragma once
 #include <stdint.h>
 
@@ -22,3 +23,4 @@ void origin_destroy(struct origin *origin);
 struct writer_port origin_port(struct origin *origin);
 /* Address of the stream's publisher, or NULL while there is none. */
 const char *origin_publisher(const struct origin *origin, const char *stream);
+void origin_metrics_register(void);

@@ -239,6 +239,15 @@ int hub_write(struct hub *hub, struct record *record) {
     return rc;
 }
 
+void hub_remove(struct hub *hub, struct stream *stream) {
+    char name[STREAM_NAME_LEN];
+    strcpy(name, stream->name);
+    store_remove(hub->store, stream);
+    for (uint32_t i = 0; i < hub->client_count; i++)
+        if (map_get(hub->clients[i]->followed, name))
+            client_tell(hub->clients[i], name);
+}
+
 /* --- client to hub --- */
 
 static void on_wish(void *ctx, void *message) {

@@ -22,6 +22,8 @@ void hub_destroy(struct hub *hub);
 struct store *hub_store(struct hub *hub);
 /* Checks and applies the record (errors of store_apply) and passes it on. Takes over the reference. */
 int hub_write(struct hub *hub, struct record *record);
+/* Removes the stream and its media at once, live or not, and tells who follows it. */
+void hub_remove(struct hub *hub, struct stream *stream);
 
 /* --- client --- */
 /* A followed stream is in the replica, or there anew (`known`), or there is no such stream, or no more (`!known`; then it

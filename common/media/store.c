@@ -334,6 +334,10 @@ static size_t chunk_bytes(const struct record *record) {
            MALLOC_HEADERS;
 }
 
+static bool over(size_t bytes, size_t max) {
+    return max && bytes > max;
+}
+
 static int apply_chunk(struct store *store, struct stream *stream, struct record *record, int64_t now_us) {
     const struct record_chunk *chunk = &record->chunk;
     if (chunk->track >= stream->open->open.track_count)
@@ -345,10 +349,10 @@ static int apply_chunk(struct store *store, struct stream *stream, struct record
     if (chunk->number != list->count)
         return -EINVAL;
     size_t bytes = chunk_bytes(record);
-    if (list->count >= SEGMENT_CHUNKS_MAX)
+    if (list->count >= SEGMENT_CHUNKS_MAX || over(stream->bytes + bytes, store->settings.stream_bytes_max))
         return -ENOSPC;
-    if (store->settings.bytes_max && store->bytes + bytes > store->settings.bytes_max)
-        return -ENOSPC;
+    if (over(store->bytes + bytes, store->settings.bytes_max))
+        return -ENOMEM;
     list->items = grow(list->items, &list->cap, list->count, sizeof *list->items);
     list->items[list->count++] = record_ref(record);
     segment->bytes += bytes;

@@ -68,6 +68,7 @@ struct stream {
 struct store_settings {
     int64_t window_us;    /* listed media: at least so much stays */
     size_t bytes_max;     /* of all streams' chunks; 0: no limit, as for a replica, which holds what its hub holds */
+    size_t stream_bytes_max; /* of one stream's; likewise */
     uint32_t streams_max; /* likewise */
     void (*cache_free)(void *cache); /* may be NULL */
 };
@@ -82,7 +83,8 @@ void store_destroy(struct store *store);
  *   -ESTALE  an epoch lower than the stream's,
  *   -ENOENT  the stream has no open record yet,
  *   -EINVAL  it does not follow from what is there (numbers, tracks),
- *   -ENOSPC  a limit (streams, bytes, parts or chunks of a segment). */
+ *   -ENOSPC  a limit of this stream (bytes, parts or chunks of a segment), or on the number of streams,
+ *   -ENOMEM  the limit on the bytes of all streams together. */
 int store_apply(struct store *store, struct record *record, int64_t now_us);
 /* Frees what need not be served any more, ended streams included. Call it about once a second. */
 void store_expire(struct store *store, int64_t now_us);

@@ -26,12 +26,13 @@ struct writer_port {
     void *ctx;
     /* Calls `on_result` once, later (never from inside the call); `grant` is NULL unless granted and valid during the
      * call only. `on_lost` (any time after the grant) says that the claim is gone: another writer took the stream over,
-     * or the origin refuses it; the writer closes its publisher and calls nothing more for this epoch.
+     * or the origin refuses it; never from inside the writer's own call; the writer closes its publisher and calls nothing more for this epoch.
      * Returns a handle for claim_cancel/write/release. `priority_peer` is for logs. */
     void *(*claim)(void *ctx, const char *stream, const char *peer,
                    void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
                    void (*on_lost)(void *owner, const char *why), void *owner);
-    /* Takes over the record's reference. 0, or -ESTALE after the claim was lost. */
+    /* Takes over the record's reference. 0; -ESTALE after the claim was lost, which this very record may have caused: it
+     * was more memory than the stream may have. Else what is wrong with the record. */
     int (*write)(void *ctx, void *claim, struct record *record);
     /* Media comes, although there is nothing to write yet: the writer is not silent. */
     void (*touch)(void *ctx, void *claim);

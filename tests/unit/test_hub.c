@@ -399,6 +399,18 @@ static void healthy_clients_do_not_wait_for_one_that_is_full(void **state) {
     end(world);
 }
 
+static void removed_stream_is_gone_for_who_follows_it(void **state) {
+    (void)state;
+    struct world *world = begin_following(3);
+    next_part(world); /* under way */
+    hub_remove(world->hub, store_find(hub_store(world->hub), name));
+    assert_int_equal(store_bytes(hub_store(world->hub)), 0);
+    settle_both(world);
+    assert_int_equal(world->unknown, 1);
+    assert_null(store_find(world->replica, name));
+    end(world);
+}
+
 int main(void) {
     hub_metrics_register();
     const struct CMUnitTest tests[] = {
@@ -414,6 +426,7 @@ int main(void) {
         cmocka_unit_test(overflow_and_resync_are_counted),
         cmocka_unit_test(stream_that_is_gone_while_the_mailbox_is_full_is_told_afterwards),
         cmocka_unit_test(healthy_clients_do_not_wait_for_one_that_is_full),
+        cmocka_unit_test(removed_stream_is_gone_for_who_follows_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

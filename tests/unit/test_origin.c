@@ -17,6 +17,7 @@ static const char *const name = "live/show";
 
 struct writer {
     struct world *world;
+    const char *stream;
     void *claim;
     enum claim_result result;
     struct claim_grant grant;
@@ -65,15 +66,19 @@ static void await_state(struct world *world, enum stream_state state) {
     loop_run(world->loop);
 }
 
-static struct world *begin(uint32_t grace_ms, uint32_t silent_ms) {
-    static const struct store_settings store = {.window_us = 30000000, .bytes_max = 64 << 20, .streams_max = 4};
+static struct world *begin_with(const struct store_settings *store, uint32_t grace_ms, uint32_t silent_ms) {
     struct world *world = calloc(1, sizeof *world);
     world->loop = loop_create();
-    world->hub = hub_create(world->loop, &store);
+    world->hub = hub_create(world->loop, store);
     world->origin = origin_create(world->loop, world->hub, &(struct origin_settings){grace_ms, silent_ms});
     world->port = origin_port(world->origin);
     world->poll_timer = loop_timer_create(world->loop, on_poll, world);
     return world;
+}
+
+static struct world *begin(uint32_t grace_ms, uint32_t silent_ms) {
+    static const struct store_settings store = {.window_us = 30000000, .bytes_max = 64 << 20, .streams_max = 4};
+    return begin_with(&store, grace_ms, silent_ms);
 }
 
 static void end(struct world *world) {
@@ -84,12 +89,15 @@ static void end(struct world *world) {
     free(world);
 }
 
-static struct writer claim(struct world *world, struct writer *writer) {
-    *writer = (struct writer){.world = world};
-    writer->claim = world->port.claim(world->port.ctx, name, "192.0.2.1:9", on_result, on_lost, writer);
+static void claim_as(struct world *world, struct writer *writer, const char *stream) {
+    *writer = (struct writer){.world = world, .stream = stream};
+    writer->claim = world->port.claim(world->port.ctx, stream, "192.0.2.1:9", on_result, on_lost, writer);
     assert_int_equal(writer->results, 0);
     loop_run(world->loop);
-    return *writer;
+}
+
+static void claim(struct world *world, struct writer *writer) {
+    claim_as(world, writer, name);
 }
 
 static void release(struct writer *writer) {
@@ -104,8 +112,8 @@ static void write_one(void *ctx, struct record *record) {
 /* A whole part as the first of the granted segment. */
 static void write_first_part(struct writer *writer) {
     const struct claim_grant *grant = &writer->grant;
-    write_one(writer, fixture_open(name, grant->epoch, grant->init_versions + 1));
-    fixture_write_part(name, grant->epoch, grant->next_part, grant->next_msn, 0,
+    write_one(writer, fixture_open(writer->stream, grant->epoch, grant->init_versions + 1));
+    fixture_write_part(writer->stream, grant->epoch, grant->next_part, grant->next_msn, 0,
                        grant->resumes ? PART_DISCONTINUITY : 0, write_one, writer);
 }
 
@@ -202,6 +210,93 @@ static void stream_waits_for_its_writer_and_then_ends(void **state) {
     end(world);
 }
 
+/* --- memory --- */
+
+/* Another chunk of the granted segment's next part. */
+static int write_chunk(struct writer *writer, uint32_t number, size_t len) {
+    const struct claim_grant *grant = &writer->grant;
+    struct record *record = fixture_chunk(writer->stream, grant->epoch, 0, grant->next_msn, number, len);
+    return writer->world->port.write(writer->world->port.ctx, writer->claim, record);
+}
+
+static void on_stop(void *ctx) {
+    loop_stop(ctx);
+}
+
+static void one_turn(struct world *world) {
+    struct loop_timer *timer = loop_timer_create(world->loop, on_stop, world->loop);
+    loop_timer_set(timer, 0);
+    loop_run(world->loop);
+    loop_timer_destroy(timer);
+}
+
+static void stream_over_its_limit_loses_its_writer_alone(void **state) {
+    (void)state;
+    const struct store_settings store = {.window_us = 30000000, .stream_bytes_max = 30000};
+    struct world *world = begin_with(&store, 5000, 1000);
+    struct writer large, small;
+    claim_as(world, &large, name);
+    claim_as(world, &small, "live/small");
+    write_first_part(&large);
+    write_first_part(&small);
+    assert_int_equal(write_chunk(&large, 6, 30000), -ESTALE);
+    assert_int_equal(large.losses, 0); /* never from inside its own call */
+    one_turn(world);
+    assert_int_equal(large.losses, 1);
+    assert_int_equal(store_find(hub_store(world->hub), name)->state, STREAM_AWAY);
+    assert_null(origin_publisher(world->origin, name));
+    assert_int_equal(write_chunk(&small, 6, 10000), 0);
+    assert_int_equal(small.losses, 0);
+    release(&large);
+    release(&small);
+    end(world);
+}
+
+static void largest_stream_goes_when_memory_is_full_whoever_writes(void **state) {
+    (void)state;
+    const struct store_settings store = {.window_us = 30000000, .bytes_max = 60000};
+    struct world *world = begin_with(&store, 5000, 1000);
+    struct writer large, small;
+    claim_as(world, &large, name);
+    claim_as(world, &small, "live/small");
+    write_first_part(&large);
+    write_first_part(&small);
+    assert_int_equal(write_chunk(&large, 6, 30000), 0);
+    assert_int_equal(write_chunk(&small, 6, 20000), 0); /* what doesn't fit any more */
+    assert_null(store_find(hub_store(world->hub), name));
+    assert_int_equal(large.losses, 0);
+    assert_int_equal(write_chunk(&large, 7, 10), -ESTALE);
+    one_turn(world);
+    assert_int_equal(large.losses, 1);
+    assert_int_equal(small.losses, 0);
+    release(&large);
+    claim_as(world, &large, name); /* it may try again */
+    assert_int_equal(large.result, CLAIM_GRANTED);
+    write_first_part(&large);
+    release(&large);
+    release(&small);
+    end(world);
+}
+
+static void largest_stream_goes_when_its_own_record_is_too_much(void **state) {
+    (void)state;
+    const struct store_settings store = {.window_us = 30000000, .bytes_max = 60000};
+    struct world *world = begin_with(&store, 5000, 1000);
+    struct writer large, small;
+    claim_as(world, &large, name);
+    claim_as(world, &small, "live/small");
+    write_first_part(&large);
+    write_first_part(&small);
+    assert_int_equal(write_chunk(&large, 6, 30000), 0);
+    assert_int_equal(write_chunk(&large, 7, 30000), -ESTALE);
+    one_turn(world);
+    assert_int_equal(large.losses, 1);
+    assert_non_null(store_find(hub_store(world->hub), "live/small"));
+    release(&large);
+    release(&small);
+    end(world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(new_stream_gets_numbers_from_the_clock),
@@ -209,6 +304,9 @@ int main(void) {
         cmocka_unit_test(silent_writer_is_taken_over),
         cmocka_unit_test(discontinuities_are_counted_over_all_writers),
         cmocka_unit_test(stream_waits_for_its_writer_and_then_ends),
+        cmocka_unit_test(stream_over_its_limit_loses_its_writer_alone),
+        cmocka_unit_test(largest_stream_goes_when_memory_is_full_whoever_writes),
+        cmocka_unit_test(largest_stream_goes_when_its_own_record_is_too_much),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -132,7 +132,21 @@ static void limits_on_streams_and_bytes_hold(void **state) {
     apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 0, 4000));
     assert_int_equal(t.rc, 0);
     apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 1, 2000));
+    assert_int_equal(t.rc, -ENOMEM);
+    store_destroy(t.store);
+}
+
+static void stream_over_its_limit_leaves_the_others_theirs(void **state) {
+    (void)state;
+    const struct store_settings settings = {.window_us = 14000000, .bytes_max = 10000, .stream_bytes_max = 5000};
+    struct target t = {.store = store_create(&settings)};
+    apply(&t, fixture_open("live/large", FIXTURE_EPOCH, 1));
+    apply(&t, fixture_open(name, FIXTURE_EPOCH, 1));
+    apply(&t, fixture_chunk("live/large", FIXTURE_EPOCH, 0, 100, 0, 4000));
+    apply(&t, fixture_chunk("live/large", FIXTURE_EPOCH, 0, 100, 1, 2000));
     assert_int_equal(t.rc, -ENOSPC);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 0, 4000));
+    assert_int_equal(t.rc, 0);
     store_destroy(t.store);
 }
 
@@ -373,6 +387,7 @@ int main(void) {
         cmocka_unit_test(numbers_that_do_not_follow_are_refused),
         cmocka_unit_test(window_keeps_its_length_and_removed_segments_stay_a_while),
         cmocka_unit_test(limits_on_streams_and_bytes_hold),
+        cmocka_unit_test(stream_over_its_limit_leaves_the_others_theirs),
         cmocka_unit_test(store_without_limits_takes_everything),
         cmocka_unit_test(returning_writer_goes_on_where_the_lost_one_stopped),
         cmocka_unit_test(segment_of_which_nothing_was_published_gives_its_number_back),
