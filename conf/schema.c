@@ -44,9 +44,9 @@ const struct setting schema_settings[] = {
     {"origin.grace_s", SETTING_INT, AT(origin.grace_s), .min = 0, .max = 600, .fallback = "10", .unit = "s",
      .text = "How long a broadcaster that dropped may take to come back before its stream ends."},
     {"origin.streams_max", SETTING_INT, AT(origin.streams_max), .min = 1, .max = 100000, .fallback = "1000",
-     .unit = "streams", .text = "Streams at a time; one more is refused."},
+     .unit = "streams", .text = "Streams at a time, those counted that ended within the last two windows; one more is refused."},
     {"origin.memory_mb", SETTING_INT, AT(origin.memory_mb), .min = 16, .max = 1048576, .fallback = "2048",
-     .unit = "MiB", .text = "Media held, all streams together. When it is full, the largest stream is removed."},
+     .unit = "MiB", .text = "Media held, all streams together. From 90 % on no stream is begun; when it is full, the largest is removed."},
     {"origin.stream_memory_mb", SETTING_INT, AT(origin.stream_memory_mb), .min = 4, .max = 1048576, .fallback = "256",
      .unit = "MiB",
      .text = "Media held of one stream: a bit more than twice `origin.window_s` of it. A publisher that needs more is closed; "

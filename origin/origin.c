@@ -165,8 +165,30 @@ static void take_over(struct broadcast *broadcast, struct claim *claim) {
     old->on_lost(old->owner, "taken over by another publisher while silent");
 }
 
+static void count_coming(void *ctx, const char *name, void *value) {
+    const struct broadcast *broadcast = value;
+    uint32_t *count = ctx;
+    if (!broadcast->opened && !store_find(hub_store(broadcast->origin->hub), name))
+        ++*count;
+}
+
+/* Whether there is no room for another stream: for its name, or for its media, of which the last tenth is left to the
+ * streams that are there. Else it would be at the expense of the largest of them. */
+static bool full(const struct origin *origin, const char *name) {
+    const struct store *store = hub_store(origin->hub);
+    const struct store_settings *limits = store_limits(store);
+    uint32_t count = store_count(store) + (store_find(store, name) ? 0 : 1); /* an ended one's place is still its own */
+    map_each(origin->broadcasts, count_coming, &count);
+    return (limits->streams_max && count > limits->streams_max) ||
+           (limits->bytes_max && store_bytes(store) > limits->bytes_max / 10 * 9);
+}
+
 static void decide(struct claim *claim) {
     struct origin *origin = claim->origin;
+    if (!map_get(origin->broadcasts, claim->stream) && full(origin, claim->stream)) {
+        claim->on_result(claim->owner, CLAIM_FULL, NULL);
+        return;
+    }
     struct broadcast *broadcast = broadcast_get(origin, claim->stream);
     if (broadcast->claim && !silent(broadcast)) {
         claim->on_result(claim->owner, CLAIM_BUSY, NULL);

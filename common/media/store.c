@@ -108,6 +108,10 @@ uint32_t store_count(const struct store *store) {
     return (uint32_t)map_count(store->streams);
 }
 
+const struct store_settings *store_limits(const struct store *store) {
+    return &store->settings;
+}
+
 struct each_call {
     void (*fn)(void *ctx, struct stream *stream);
     void *ctx;

@@ -97,6 +97,7 @@ void store_clear(struct store *store, struct stream *stream);
 void store_each(struct store *store, void (*fn)(void *ctx, struct stream *stream), void *ctx);
 size_t store_bytes(const struct store *store);
 uint32_t store_count(const struct store *store);
+const struct store_settings *store_limits(const struct store *store);
 
 /* --- reading a stream --- */
 /* The newest listed segment that has a published part, or NULL: then there is nothing to play yet. */

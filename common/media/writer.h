@@ -9,7 +9,7 @@
 enum claim_result {
     CLAIM_GRANTED,
     CLAIM_BUSY,  /* somebody else publishes it and is not silent */
-    CLAIM_FULL,  /* a limit on streams or memory is reached */
+    CLAIM_FULL,  /* a limit on streams or memory is reached: not for who continues a stream */
 };
 
 struct claim_grant {

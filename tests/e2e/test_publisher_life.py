@@ -92,6 +92,19 @@ def test_a_second_publisher_is_refused_while_the_first_one_sends(weir, publish, 
     assert len(weir.log.find("publish_start", stream=stream)) == 1
 
 
+def test_a_stream_too_many_is_refused(start_weir, publish, stream):
+    weir = start_weir({"origin": {"streams_max": 1}})
+    publish(weir.push_url(stream))
+    weir.wait_live(stream)
+    second = publish(weir.push_url("live/one-too-many"))
+    assert second.wait(15) != 0
+    assert "This server is full" in second.log_text
+    assert weir.metric('weir_rtmp_refused_total{reason="full"}') == 1
+    assert weir.log.find("rtmp_refused", name="one-too-many", end="full")
+    assert weir.state(stream) == "live"
+    assert set(weir.streams()) == {stream}
+
+
 def test_a_silent_publisher_is_taken_over(weir, publish, stream):
     first = publish(weir.push_url(stream))
     weir.wait_segment(stream)

@@ -297,6 +297,57 @@ static void largest_stream_goes_when_its_own_record_is_too_much(void **state) {
     end(world);
 }
 
+/* --- full --- */
+
+static void stream_too_many_is_refused(void **state) {
+    (void)state;
+    const struct store_settings store = {.window_us = 30000000, .streams_max = 2};
+    struct world *world = begin_with(&store, 5000, 1000);
+    struct writer a, b, c;
+    claim_as(world, &a, name);
+    write_first_part(&a);
+    claim_as(world, &b, "live/two"); /* has written nothing yet, but has its place */
+    claim_as(world, &c, "live/three");
+    assert_int_equal(b.result, CLAIM_GRANTED);
+    assert_int_equal(c.result, CLAIM_FULL);
+    release(&c);
+    claim_as(world, &c, name); /* as ever */
+    assert_int_equal(c.result, CLAIM_BUSY);
+    release(&c);
+    release(&a);
+    claim_as(world, &a, name); /* who comes back has its place */
+    assert_int_equal(a.result, CLAIM_GRANTED);
+    release(&b); /* gives it back, for there was no stream */
+    one_turn(world);
+    claim_as(world, &c, "live/three");
+    assert_int_equal(c.result, CLAIM_GRANTED);
+    release(&c);
+    release(&a);
+    end(world);
+}
+
+static void new_stream_is_refused_when_memory_is_nearly_full(void **state) {
+    (void)state;
+    const struct store_settings store = {.window_us = 30000000, .bytes_max = 60000};
+    struct world *world = begin_with(&store, 5000, 1000);
+    struct writer a, b;
+    claim(world, &a);
+    write_first_part(&a);
+    assert_int_equal(write_chunk(&a, 6, 40000), 0);
+    claim_as(world, &b, "live/two");
+    assert_int_equal(b.result, CLAIM_GRANTED);
+    release(&b);
+    assert_int_equal(write_chunk(&a, 7, 7000), 0);
+    claim_as(world, &b, "live/two");
+    assert_int_equal(b.result, CLAIM_FULL);
+    release(&b);
+    release(&a);
+    claim(world, &a);
+    assert_int_equal(a.result, CLAIM_GRANTED);
+    release(&a);
+    end(world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(new_stream_gets_numbers_from_the_clock),
@@ -307,6 +358,8 @@ int main(void) {
         cmocka_unit_test(stream_over_its_limit_loses_its_writer_alone),
         cmocka_unit_test(largest_stream_goes_when_memory_is_full_whoever_writes),
         cmocka_unit_test(largest_stream_goes_when_its_own_record_is_too_much),
+        cmocka_unit_test(stream_too_many_is_refused),
+        cmocka_unit_test(new_stream_is_refused_when_memory_is_nearly_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
