@@ -99,7 +99,7 @@ static const struct record_open *open_find(const struct stream *stream, const ch
     for (uint32_t i = stream->segment_count + 1; i > 0; i--) {
         const struct record_open *open =
             i > stream->segment_count ? &stream->open->open : &stream->segments[i - 1]->open->open;
-        uint32_t mask = variant_parse(open, variant, strlen(variant));
+        uint32_t mask = variant_find(open, &stream->open->open, variant);
         if (mask && open->tracks[variant_lead(open, mask)].init_version == version) {
             *ret_mask = mask;
             return open;

@@ -224,9 +224,7 @@ static void gather_part(struct gather *gather, const struct segment *segment, co
 static void answer_parts(struct viewer *viewer, struct stream *stream, const struct segment *segment, uint32_t from,
                          uint32_t to) {
     const struct record_open *open = &segment->open->open;
-    uint32_t mask = variant_parse(open, viewer->target.variant, strlen(viewer->target.variant));
-    if (!mask && variant_parse(&stream->open->open, viewer->target.variant, strlen(viewer->target.variant)))
-        mask = 1; /* an earlier publisher had fewer tracks: what there was, as the playlist says */
+    uint32_t mask = variant_find(open, &stream->open->open, viewer->target.variant);
     if (!mask) {
         fail(viewer->req, 404, "no such variant", target_s(stream));
         return;

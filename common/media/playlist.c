@@ -34,22 +34,9 @@ uint32_t playlist_variants(const struct record_open *open, enum playlist_muxed m
     return count;
 }
 
-/* The tracks of a segment that a variant of the stream as it is now plays: an earlier publisher may have had fewer. */
-static uint32_t segment_mask(const struct segment *segment, const struct record_open *now, uint32_t mask) {
-    const struct record_open *open = &segment->open->open;
-    if (open == now)
-        return mask;
-    uint32_t found = 0;
-    for (uint32_t i = 0; i < now->track_count; i++)
-        for (uint32_t k = 0; mask & 1u << i && k < open->track_count; k++)
-            if (!strcmp(open->tracks[k].name, now->tracks[i].name))
-                found |= 1u << k;
-    return found ? found : 1u;
-}
-
 static double segment_seconds(const struct segment *segment, const struct record_open *now, uint32_t mask) {
     const struct record_open *open = &segment->open->open;
-    uint32_t lead = variant_lead(open, segment_mask(segment, now, mask));
+    uint32_t lead = variant_lead(open, variant_within(open, now, mask));
     return (double)segment->duration_ts[lead] / open->tracks[lead].timescale;
 }
 
@@ -76,7 +63,8 @@ static struct bandwidth bandwidth_measure(const struct stream *stream, uint32_t 
         double s = segment_seconds(segment, &stream->open->open, mask);
         if (s <= 0 || (!segment->complete && bits > 0))
             continue;
-        double b = 8.0 * (double)segment_bytes(segment, segment_mask(segment, &stream->open->open, mask));
+        double b =
+            8.0 * (double)segment_bytes(segment, variant_within(&segment->open->open, &stream->open->open, mask));
         bits += b;
         seconds += s;
         if (b / s > result.peak && s > 0.5 * stream->open->open.target_duration_ms / 1000.0)
@@ -198,7 +186,7 @@ static void print_part(struct rendering *r, const struct segment *segment, const
 static void print_segment(struct rendering *r, uint32_t i, uint32_t mask, bool with_parts, bool map) {
     const struct segment *segment = r->stream->segments[i];
     const struct record_open *open = &segment->open->open;
-    uint32_t own = segment_mask(segment, r->open, mask), lead = variant_lead(open, own);
+    uint32_t own = variant_within(open, r->open, mask), lead = variant_lead(open, own);
     char iso[CLOCK_ISO_LEN];
     if (segment->discontinuity)
         buf_append_str(r->out, "#EXT-X-DISCONTINUITY\n");
@@ -241,7 +229,7 @@ static void print_segments(struct rendering *r, uint32_t mask, uint32_t skipped)
     for (uint32_t i = r->stream->first_listed; i <= r->last; i++) {
         const struct segment *segment = r->stream->segments[i];
         const struct record_open *open = &segment->open->open;
-        uint32_t v = open->tracks[variant_lead(open, segment_mask(segment, r->open, mask))].init_version;
+        uint32_t v = open->tracks[variant_lead(open, variant_within(open, r->open, mask))].init_version;
         if (i >= r->stream->first_listed + skipped)
             print_segment(r, i, mask, i >= with_parts, v != version);
         version = v;

@@ -508,6 +508,22 @@ uint32_t variant_parse(const struct record_open *open, const char *name, size_t 
     return pos == len ? mask : 0;
 }
 
+uint32_t variant_within(const struct record_open *open, const struct record_open *now, uint32_t mask) {
+    if (open == now)
+        return mask;
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < now->track_count; i++)
+        for (uint32_t k = 0; mask & 1u << i && k < open->track_count; k++)
+            if (!strcmp(open->tracks[k].name, now->tracks[i].name))
+                found |= 1u << k;
+    return found ? found : 1u;
+}
+
+uint32_t variant_find(const struct record_open *open, const struct record_open *now, const char *name) {
+    uint32_t mask = variant_parse(now, name, strlen(name));
+    return mask ? variant_within(open, now, mask) : variant_parse(open, name, strlen(name));
+}
+
 char *variant_name(char out[4 * TRACKS_MAX + 1], const struct record_open *open, uint32_t mask) {
     out[0] = 0;
     for (uint32_t i = 0; i < open->track_count; i++)

@@ -114,6 +114,11 @@ void stream_replay(const struct stream *stream, void (*fn)(void *ctx, struct rec
 /* --- variants: sets of tracks, as bit masks over the open record's tracks --- */
 /* "v0a0" → mask; 0 when it names no tracks of the stream. */
 uint32_t variant_parse(const struct record_open *open, const char *name, size_t len);
+/* The tracks of `open`, a segment's, that a variant plays which is a mask of `now`, the stream's: those of the same names, or
+ * the first when an earlier publisher had none of them. What playlists list and what is answered come from here. */
+uint32_t variant_within(const struct record_open *open, const struct record_open *now, uint32_t mask);
+/* The same by the variant's name in a URL. A variant that the stream had once may still be asked for. 0: none. */
+uint32_t variant_find(const struct record_open *open, const struct record_open *now, const char *name);
 char *variant_name(char out[4 * TRACKS_MAX + 1], const struct record_open *open, uint32_t mask);
 /* The track whose durations the variant's playlist shows: its video, else its first audio. */
 uint32_t variant_lead(const struct record_open *open, uint32_t mask);

@@ -1,9 +1,11 @@
 """What breaks a stream, one after the other in one broadcast: its publisher falls silent, goes on, loses the connection, and
 comes back with another picture. Viewers keep one playlist with two discontinuities; both leave the window while we watch.
+And, in broadcasts of their own, publishers that come back with more tracks, or with fewer.
 """
 import harness
 import pytest
 from conftest import finish_nodes
+from hls_playlist import parse
 from hls_recorder import Client
 from hls_session import Session
 from publishers import Publisher
@@ -103,3 +105,36 @@ def test_media_time_never_runs_backwards(watched):
             start = f.tfdt / track.timescale
             assert start >= ends.get(track.handler, 0) - 0.001, f"{part.uri}: {track.handler} goes back"
             ends[track.handler] = start + f.duration / track.timescale
+
+
+PICTURE, SOUND, BOTH = {"audio": False}, {"video": False}, {}
+
+
+@pytest.mark.parametrize("before, after", ((PICTURE, BOTH), (SOUND, BOTH), (BOTH, PICTURE), (BOTH, SOUND)),
+                         ids=("sound_comes", "picture_comes", "sound_goes", "picture_goes"))
+def test_all_that_is_listed_is_there_as_tracks(start_weir, publish, stream, before, after):
+    """LL-021 for every variant of the stream as it is afterwards: what each lists is of both publishers."""
+    node = start_weir({"origin": {"grace_s": 20}})
+    first = publish(node.push_url(stream), **before)
+    variant = parse(node.wait_live(stream).encode()).variants[0][1]
+    node.wait_segment(stream, variant.removesuffix(".m3u8"))
+    mark = len(node.log.lines)
+    first.drop()
+    node.log.wait("publish_end", after=mark, stream=stream)
+    publish(node.push_url(stream), **after)
+
+    def resumed():
+        playlist = parse(node.get(f"/{stream}/{variants()[0]}").body)
+        return any(s.discontinuity and s.uri for s in playlist.all_segments)
+
+    def variants():
+        return [uri for _, uri in parse(node.get(f"/{stream}/index.m3u8").body).variants]
+
+    harness.wait_for(resumed, 20, "a segment of the second publisher")
+    assert variants() == {"video": ["a0.m3u8"], "audio": ["v0.m3u8"]}.get(next(iter(after), None), ["v0a0.m3u8", "a0.m3u8"])
+    for variant in variants():
+        segments = parse(node.get(f"/{stream}/{variant}").body).all_segments
+        uris = [uri for s in segments for uri in (s.map_uri, s.uri, *(part.uri for part in s.parts)) if uri]
+        assert len({s.map_uri for s in segments}) == 2, "not of both publishers"
+        missing = [uri for uri in uris if node.get(f"/{stream}/{uri}").status != 200]
+        assert not missing, f"{variant} lists what is not there: {missing}"

@@ -380,6 +380,28 @@ static void variants_are_named_by_their_tracks(void **state) {
     record_unref(record);
 }
 
+static void variant_of_other_tracks_is_what_there_was_of_it(void **state) {
+    (void)state;
+    struct record *both = fixture_open(name, 1, 1), *video = fixture_open(name, 2, 2),
+                  *audio = fixture_open(name, 3, 3);
+    video->open.track_count = audio->open.track_count = 1;
+    blob_unref(video->open.tracks[1].init);
+    blob_unref(audio->open.tracks[0].init);
+    audio->open.tracks[0] = audio->open.tracks[1];
+    assert_int_equal(variant_find(&both->open, &both->open, "v0a0"), 3);
+    assert_int_equal(variant_find(&video->open, &both->open, "v0a0"), 1);
+    assert_int_equal(variant_find(&audio->open, &both->open, "v0a0"), 1);
+    assert_int_equal(variant_find(&audio->open, &both->open, "a0"), 1);
+    assert_int_equal(variant_find(&video->open, &both->open, "a0"), 1); /* nothing of it: then what there was */
+    assert_int_equal(variant_find(&both->open, &audio->open, "a0"), 2);
+    assert_int_equal(variant_find(&both->open, &video->open, "v0a0"), 3); /* not listed any more, still loaded */
+    assert_int_equal(variant_find(&video->open, &video->open, "v0a0"), 0);
+    assert_int_equal(variant_find(&both->open, &both->open, "v9"), 0);
+    record_unref(both);
+    record_unref(video);
+    record_unref(audio);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(part_is_published_with_its_last_chunk),
@@ -400,6 +422,7 @@ int main(void) {
         cmocka_unit_test(replay_copes_with_chunks_that_no_part_counts),
         cmocka_unit_test(other_tracks_are_a_new_version),
         cmocka_unit_test(variants_are_named_by_their_tracks),
+        cmocka_unit_test(variant_of_other_tracks_is_what_there_was_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
