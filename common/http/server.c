@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/base/address.h"
 #include "common/base/clock.h"
 #include "common/base/loop.h"
 #include "common/base/map.h"
@@ -76,29 +77,19 @@ struct listener {
 /* Connections of one address, or one IPv6 /64; exists while there are any. */
 struct http_address {
     uint32_t count;
-    char key[INET6_ADDRSTRLEN];
+    char key[ADDRESS_KEY_LEN];
 };
 
 /* --- limits --- */
 
-static void format_address(const struct in6_addr *address, char out[INET6_ADDRSTRLEN]) {
-    if (IN6_IS_ADDR_V4MAPPED(address)) {
-        inet_ntop(AF_INET, address->s6_addr + 12, out, INET6_ADDRSTRLEN);
-        return;
-    }
-    struct in6_addr prefix = *address;
-    memset(prefix.s6_addr + 8, 0, 8);
-    inet_ntop(AF_INET6, &prefix, out, INET6_ADDRSTRLEN);
-}
-
 /* A place under the limits, or NULL. */
 static struct http_address *claim_place(struct http_server *server, const struct sockaddr_in6 *peer) {
-    char key[INET6_ADDRSTRLEN];
+    char key[ADDRESS_KEY_LEN];
     if (server->count >= server->limits.connections_max) {
         http_count(HTTP_METRIC_REFUSED_CONNECTIONS, 1);
         return NULL;
     }
-    format_address(&peer->sin6_addr, key);
+    address_key((const struct sockaddr *)peer, key);
     struct http_address *address = map_get(server->addresses, key);
     if (address && address->count >= server->limits.connections_per_address) {
         http_count(HTTP_METRIC_REFUSED_ADDRESS, 1);
