@@ -78,6 +78,7 @@ static bool start_ingest(struct node *node) {
     node->ingest = ingest_create(node->loop, &settings, &port);
     struct rtmp_limits limits = rtmp_limits_default;
     limits.connections_max = conf->ingest.rtmp_connections_max;
+    limits.unpublished_per_address = conf->ingest.rtmp_unpublished_per_address;
     node->rtmp = rtmp_server_create(node->loop, node->ingest, &limits);
     if (!settings.publish_key_count)
         log_warn("publish_open", "note", LOG_STR("no auth.publish.keys configured: anybody may publish"));

@@ -23,7 +23,7 @@ struct conf {
     bool ingest_on, origin_on, relay_on;
     struct {
         struct conf_list rtmp_listen;
-        uint32_t rtmp_connections_max;
+        uint32_t rtmp_connections_max, rtmp_unpublished_per_address;
     } ingest;
     struct {
         uint32_t window_s, grace_s, streams_max;

@@ -37,6 +37,9 @@ const struct setting schema_settings[] = {
      .text = "Where broadcasters push RTMP."},
     {"ingest.rtmp.connections_max", SETTING_INT, AT(ingest.rtmp_connections_max), .min = 1, .max = 65536,
      .fallback = "256", .unit = "connections", .text = "Broadcasters' connections; one more is closed at once."},
+    {"ingest.rtmp.unpublished_per_address", SETTING_INT, AT(ingest.rtmp_unpublished_per_address), .min = 1, .max = 65536,
+     .fallback = "16", .unit = "connections",
+     .text = "Those of one address (IPv6: of one /64) that have not been let publish yet; one more is closed at once."},
 
     {"origin", SETTING_ROLE, AT(origin_on), .fileless = "on", .text = "Holds the live window of every stream."},
     {"origin.window_s", SETTING_INT, AT(origin.window_s), .min = 7, .max = 3600, .fallback = "30", .unit = "s",

@@ -2,7 +2,10 @@
  * (our side is shut; what the peer still sends is read and dropped, since closing with unread input makes TCP throw
  * away the very reply that says what was wrong) -> gone.
  *
- * All connections read into one buffer: a session uses or copies what it is given. */
+ * All connections read into one buffer: a session uses or copies what it is given.
+ *
+ * Anybody may connect, so what a connection may take is little until it is granted a publish, in number (a place among
+ * the newcomers of its address) and in memory; else one stranger could keep all broadcasters out. */
 #include "ingest/rtmp_server.h"
 
 #include <arpa/inet.h>
@@ -17,9 +20,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/base/address.h"
 #include "common/base/list.h"
 #include "common/base/log.h"
 #include "common/base/loop.h"
+#include "common/base/map.h"
 #include "common/base/metrics.h"
 #include "ingest/rtmp_session.h"
 
@@ -37,9 +42,11 @@ enum {
 
 const struct rtmp_limits rtmp_limits_default = {
     .connections_max = 1000,
+    .unpublished_per_address = 16,
     .handshake_timeout_ms = 10000,
     .silence_timeout_ms = 10000,
     .connection_bytes_max = 8 << 20,
+    .unpublished_bytes_max = 64 << 10,
 };
 
 struct rtmp_server {
@@ -47,6 +54,7 @@ struct rtmp_server {
     struct ingest *ingest;
     struct rtmp_limits limits;
     struct list listeners, connections;
+    struct map *newcomers; /* struct newcomers by address */
     uint32_t count;
     uint64_t seed;
     uint8_t *scratch;
@@ -60,9 +68,16 @@ struct listener {
     struct loop_io *io; /* NULL: paused, for want of descriptors or memory, until the next sweep */
 };
 
+/* Connections of one address that were never granted a publish; exists while there are any. */
+struct newcomers {
+    uint32_t count;
+    char key[ADDRESS_KEY_LEN];
+};
+
 struct connection {
     struct list link;
     struct rtmp_server *server;
+    struct newcomers *newcomers; /* NULL: has published */
     int fd;
     struct loop_io *io;
     struct rtmp_session *session; /* NULL: lingering */
@@ -79,6 +94,7 @@ static struct metric metrics[] = {
     {"weir_rtmp_connections", NULL, "RTMP connections open.", METRIC_GAUGE, 0},
     {"weir_rtmp_connections_total", NULL, "RTMP connections accepted.", METRIC_COUNTER, 0},
     {"weir_rtmp_refused_total", "reason=\"connections_max\"", "RTMP publishers refused.", METRIC_COUNTER, 0},
+    {"weir_rtmp_refused_total", "reason=\"address\"", "RTMP publishers refused.", METRIC_COUNTER, 0},
     {"weir_rtmp_refused_total", "reason=\"bad_name\"", "RTMP publishers refused.", METRIC_COUNTER, 0},
     {"weir_rtmp_refused_total", "reason=\"denied\"", "RTMP publishers refused.", METRIC_COUNTER, 0},
     {"weir_rtmp_refused_total", "reason=\"busy\"", "RTMP publishers refused.", METRIC_COUNTER, 0},
@@ -95,6 +111,7 @@ enum {
     M_CONNECTIONS,
     M_ACCEPTED,
     M_REFUSED_CONNECTIONS,
+    M_REFUSED_ADDRESS,
     M_REFUSED_BAD_NAME,
     M_REFUSED_DENIED,
     M_REFUSED_BUSY,
@@ -109,6 +126,33 @@ enum {
 
 void rtmp_server_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
+
+/* --- newcomers --- */
+
+/* NULL: the address has as many as it may. */
+static struct newcomers *newcomers_join(struct rtmp_server *server, const struct sockaddr_storage *address) {
+    char key[ADDRESS_KEY_LEN];
+    address_key((const struct sockaddr *)address, key);
+    struct newcomers *newcomers = map_get(server->newcomers, key);
+    if (!newcomers) {
+        newcomers = calloc(1, sizeof *newcomers);
+        if (!newcomers)
+            abort();
+        memcpy(newcomers->key, key, sizeof key);
+        map_set(server->newcomers, key, newcomers);
+    }
+    if (newcomers->count >= server->limits.unpublished_per_address)
+        return NULL;
+    newcomers->count++;
+    return newcomers;
+}
+
+static void newcomers_leave(struct connection *connection) {
+    struct newcomers *newcomers = connection->newcomers;
+    connection->newcomers = NULL;
+    if (newcomers && --newcomers->count == 0)
+        free(map_remove(connection->server->newcomers, newcomers->key));
 }
 
 /* --- how connections end --- */
@@ -166,6 +210,7 @@ static void session_finish(struct connection *connection) {
 
 static void connection_destroy(struct connection *connection) {
     session_finish(connection);
+    newcomers_leave(connection);
     loop_io_destroy(connection->io);
     close(connection->fd);
     list_remove(&connection->link);
@@ -207,6 +252,8 @@ static void linger(struct connection *connection) {
 /* After anything that may have changed the session. The connection may be gone afterwards. */
 static void connection_update(struct connection *connection) {
     struct rtmp_session *session = connection->session;
+    if (rtmp_session_published(session))
+        newcomers_leave(connection);
     announce(connection);
     send_output(connection);
     if (connection->broken)
@@ -233,10 +280,17 @@ static void acknowledge_now(const struct connection *connection) {
         setsockopt(connection->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
 }
 
+/* What a session may have to hold while a claim is decided, it can. */
+static size_t read_bytes_max(const struct connection *connection) {
+    size_t max = connection->newcomers ? connection->server->limits.unpublished_bytes_max : SCRATCH_BYTES;
+    return max < SCRATCH_BYTES ? max : SCRATCH_BYTES;
+}
+
 /* One read. False when there is no more now, or never; both show later. */
 static bool read_once(struct connection *connection) {
     struct rtmp_server *server = connection->server;
-    ssize_t n = recv(connection->fd, server->scratch, SCRATCH_BYTES, 0);
+    size_t max = read_bytes_max(connection);
+    ssize_t n = recv(connection->fd, server->scratch, max, 0);
     if (n < 0 && errno == EINTR)
         return true;
     if (n < 0 && errno == EAGAIN)
@@ -253,7 +307,7 @@ static bool read_once(struct connection *connection) {
         connection->broken = true;
     /* A publisher's read that did not fill the buffer has emptied the socket: the next byte brings an event. Only an
      * end of stream may have come with it, for which the sweep looks. That halves the system calls of a publisher. */
-    return !connection->broken && !(publishing(connection) && n < SCRATCH_BYTES);
+    return !connection->broken && !(publishing(connection) && (size_t)n < max);
 }
 
 static bool wants_input(const struct connection *connection) {
@@ -292,12 +346,13 @@ static void on_session_change(void *ctx) {
     loop_io_activate(connection->io, LOOP_READ);
 }
 
-static void connection_create(struct rtmp_server *server, int fd, const char *peer) {
+static void connection_create(struct rtmp_server *server, int fd, struct newcomers *newcomers, const char *peer) {
     struct connection *connection = calloc(1, sizeof *connection);
     if (!connection)
         abort();
     connection->server = server;
     connection->fd = fd;
+    connection->newcomers = newcomers;
     connection->accepted_us = loop_now_us(server->loop);
     snprintf(connection->peer, sizeof connection->peer, "%s", peer);
     struct rtmp_session_settings settings = {.ingest = server->ingest,
@@ -306,6 +361,7 @@ static void connection_create(struct rtmp_server *server, int fd, const char *pe
                                                  server->limits.handshake_timeout_ms * INT64_C(1000),
                                              .silence_timeout_us = server->limits.silence_timeout_ms * INT64_C(1000),
                                              .memory_max = server->limits.connection_bytes_max,
+                                             .unpublished_memory_max = server->limits.unpublished_bytes_max,
                                              .seed = server->seed++,
                                              .on_change = on_session_change,
                                              .ctx = connection};
@@ -361,8 +417,10 @@ static void peer_text(const struct sockaddr_storage *address, char out[PEER_LEN]
 }
 
 static void accepted(struct rtmp_server *server, int fd, const struct sockaddr_storage *address) {
-    if (server->count >= server->limits.connections_max) {
-        metric_add(&metrics[M_REFUSED_CONNECTIONS], 1);
+    bool room = server->count < server->limits.connections_max;
+    struct newcomers *newcomers = room ? newcomers_join(server, address) : NULL;
+    if (!newcomers) {
+        metric_add(&metrics[room ? M_REFUSED_ADDRESS : M_REFUSED_CONNECTIONS], 1);
         close(fd);
         return;
     }
@@ -370,7 +428,7 @@ static void accepted(struct rtmp_server *server, int fd, const struct sockaddr_s
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     char peer[PEER_LEN];
     peer_text(address, peer);
-    connection_create(server, fd, peer);
+    connection_create(server, fd, newcomers, peer);
 }
 
 static void on_acceptable(void *ctx, int events) {
@@ -480,6 +538,7 @@ struct rtmp_server *rtmp_server_create(struct loop *loop, struct ingest *ingest,
     server->limits = *limits;
     list_init(&server->listeners);
     list_init(&server->connections);
+    server->newcomers = map_create();
     if (getrandom(&server->seed, sizeof server->seed, GRND_NONBLOCK) < 0)
         server->seed = (uint64_t)loop_now_us(loop);
     server->sweep_timer = loop_timer_create(loop, on_sweep, server);
@@ -497,6 +556,7 @@ void rtmp_server_destroy(struct rtmp_server *server) {
     list_each(it, &server->listeners) listener_destroy(list_entry(it, struct listener, link));
     list_each(it, &server->connections) connection_destroy(list_entry(it, struct connection, link));
     loop_timer_destroy(server->sweep_timer);
+    map_destroy(server->newcomers);
     free(server->scratch);
     free(server);
 }

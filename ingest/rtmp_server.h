@@ -8,10 +8,12 @@ struct loop;
 struct rtmp_server;
 
 struct rtmp_limits {
-    uint32_t connections_max;      /* more are closed at once, counted */
-    uint32_t handshake_timeout_ms; /* from accept to a granted publish */
-    uint32_t silence_timeout_ms;   /* a publisher of whom nothing at all is received for so long is closed */
-    uint32_t connection_bytes_max; /* memory of unfinished messages on one connection */
+    uint32_t connections_max;         /* more are closed at once, counted */
+    uint32_t unpublished_per_address; /* the same of one address (address_key), of those never granted a publish */
+    uint32_t handshake_timeout_ms;    /* from accept to a granted publish */
+    uint32_t silence_timeout_ms;      /* a publisher of whom nothing at all is received for so long is closed */
+    uint32_t connection_bytes_max;    /* memory of unfinished messages on one connection */
+    uint32_t unpublished_bytes_max;   /* the same before its first publish is granted */
 };
 extern const struct rtmp_limits rtmp_limits_default;
 

@@ -39,7 +39,7 @@ struct rtmp_session {
     int64_t input_us;      /* last input */
     uint64_t bytes, acknowledged;
     uint32_t window; /* the peer wants an acknowledgement every so many bytes */
-    bool connected, said_bye;
+    bool connected, published, said_bye;
     struct buf handshake, out, held;
     uint32_t c2_left;
     struct rtmp_chunk_reader reader;
@@ -97,19 +97,23 @@ static const struct refusal {
     [PUBLISH_FULL] = {RTMP_END_FULL, "NetStream.Failed", "This server is full: no more streams can be taken."},
 };
 
+static void granted(struct rtmp_session *session) {
+    set_state(session, PUBLISHING);
+    session->published = true;
+    session->has_time = false;
+    session->reader.memory_max = session->held.max = session->settings.memory_max;
+    rtmp_reply_user_control(&session->out, RTMP_STREAM_BEGIN, session->publish_stream_id);
+    rtmp_reply_status(&session->out, session->publish_stream_id, "status", "NetStream.Publish.Start", "Publishing.");
+}
+
 static void on_result(void *ctx, enum publish_result result) {
     struct rtmp_session *session = ctx;
     if (session->state != CLAIMING)
         return;
-    if (result == PUBLISH_OK) {
-        set_state(session, PUBLISHING);
-        session->has_time = false;
-        rtmp_reply_user_control(&session->out, RTMP_STREAM_BEGIN, session->publish_stream_id);
-        rtmp_reply_status(&session->out, session->publish_stream_id, "status", "NetStream.Publish.Start",
-                          "Publishing.");
-    } else {
+    if (result == PUBLISH_OK)
+        granted(session);
+    else
         refuse(session, refusals[result].end, refusals[result].code, refusals[result].description);
-    }
     session->settings.on_change(session->settings.ctx);
 }
 
@@ -529,8 +533,8 @@ struct rtmp_session *rtmp_session_create(const struct rtmp_session_settings *set
     session->c2_left = RTMP_HANDSHAKE_PART;
     buf_init(&session->handshake, RTMP_HANDSHAKE_C0C1);
     buf_init(&session->out, OUT_BYTES_MAX);
-    buf_init(&session->held, settings->memory_max);
-    rtmp_chunk_reader_init(&session->reader, settings->memory_max);
+    buf_init(&session->held, settings->unpublished_memory_max);
+    rtmp_chunk_reader_init(&session->reader, settings->unpublished_memory_max);
     return session;
 }
 
@@ -565,6 +569,10 @@ bool rtmp_session_connected(const struct rtmp_session *session) {
 
 bool rtmp_session_publishing(const struct rtmp_session *session) {
     return session->state == PUBLISHING;
+}
+
+bool rtmp_session_published(const struct rtmp_session *session) {
+    return session->published;
 }
 
 enum rtmp_end rtmp_session_end(const struct rtmp_session *session) {

@@ -43,7 +43,8 @@ struct rtmp_session_settings {
     int64_t handshake_timeout_us; /* until a publish is granted */
     int64_t silence_timeout_us;
     size_t memory_max; /* of unfinished messages, and of what is held while a claim is decided */
-    uint64_t seed;     /* see rtmp_handshake_reply */
+    size_t unpublished_memory_max; /* the same before the first publish is granted: from anybody */
+    uint64_t seed;                 /* see rtmp_handshake_reply */
     void (*on_change)(void *ctx);
     void *ctx;
 };
@@ -63,6 +64,7 @@ bool rtmp_session_wants_input(const struct rtmp_session *session);
 bool rtmp_session_closing(const struct rtmp_session *session);
 bool rtmp_session_connected(const struct rtmp_session *session); /* has said `connect` */
 bool rtmp_session_publishing(const struct rtmp_session *session);
+bool rtmp_session_published(const struct rtmp_session *session); /* a publish was granted, now or before */
 
 enum rtmp_end rtmp_session_end(const struct rtmp_session *session); /* once it is closing */
 const char *rtmp_session_why(const struct rtmp_session *session);   /* in words; "" when there are none */

@@ -93,6 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                              .handshake_timeout_us = 1000000,
                                              .silence_timeout_us = 1000000,
                                              .memory_max = MEMORY_MAX,
+                                             .unpublished_memory_max = MEMORY_MAX / 2,
                                              .on_change = on_change};
     struct rtmp_session *session = rtmp_session_create(&settings, 0);
     uint8_t result = data[0];

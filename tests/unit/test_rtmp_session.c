@@ -18,7 +18,7 @@
 #include "ingest/rtmp_handshake.h"
 #include "rtmp_fixture.h"
 
-enum { FRAMES_MAX = 64, S = 1000000 };
+enum { FRAMES_MAX = 64, S = 1000000, UNPUBLISHED_BYTES = 64 << 10 };
 
 struct publisher {
     bool open, clean;
@@ -103,6 +103,7 @@ static int setup(void **state) {
                                              .handshake_timeout_us = 10 * S,
                                              .silence_timeout_us = 5 * S,
                                              .memory_max = 8 << 20,
+                                             .unpublished_memory_max = UNPUBLISHED_BYTES,
                                              .seed = 1,
                                              .on_change = on_change};
     session = rtmp_session_create(&settings, now_us);
@@ -539,13 +540,39 @@ static void media_before_the_grant_is_held(void **state) {
 
 static void what_is_held_is_limited(void **state) {
     (void)state;
-    static uint8_t flood[1 << 20];
+    static uint8_t flood[UNPUBLISHED_BYTES];
     connect_to("live");
     put_publish("show");
     send_all();
-    for (int i = 0; i < 9; i++)
-        rtmp_session_input(session, flood, sizeof flood, now_us);
+    rtmp_session_input(session, flood, UNPUBLISHED_BYTES, now_us);
+    assert_false(rtmp_session_closing(session));
+    rtmp_session_input(session, flood, 1, now_us);
     assert_closed(RTMP_END_PROTOCOL);
+}
+
+/* All but the last byte of a video message. */
+static void put_unfinished_video(size_t len) {
+    static uint8_t frame[1 << 20] = {0x27, 1};
+    wire_message(&wire, chunk_size, 0, 6, 0, RTMP_VIDEO, 1, frame, len);
+    wire.len--;
+}
+
+static void unfinished_messages_are_small_before_the_grant(void **state) {
+    (void)state;
+    connect_to("live");
+    put_unfinished_video(UNPUBLISHED_BYTES + 2);
+    send_all();
+    assert_closed(RTMP_END_PROTOCOL);
+}
+
+static void unfinished_messages_are_large_after_the_grant(void **state) {
+    (void)state;
+    publish_as("live", "show");
+    assert_true(rtmp_session_published(session));
+    put_unfinished_video(1 << 20);
+    send_all();
+    assert_false(rtmp_session_closing(session));
+    assert_int_equal(fake.frame_count, 0);
 }
 
 static void one_connection_publishes_again(void **state) {
@@ -846,6 +873,8 @@ int main(void) {
         TEST(unsupported_codec_is_named),
         TEST(media_before_the_grant_is_held),
         TEST(what_is_held_is_limited),
+        TEST(unfinished_messages_are_small_before_the_grant),
+        TEST(unfinished_messages_are_large_after_the_grant),
         TEST(one_connection_publishes_again),
         TEST(new_configuration_is_handed_on),
         TEST(commands_before_connect_are_refused),
