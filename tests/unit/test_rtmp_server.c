@@ -26,6 +26,7 @@
 #include "ingest/publisher.h"
 #include "ingest/rtmp_chunk.h"
 #include "ingest/rtmp_handshake.h"
+#include "ingest/rtmp_reply.h"
 #include "rtmp_fixture.h"
 
 enum { DEADLINE_US = 10000000, TICK_US = 1000, CLIENTS_MAX = 8, CHUNK = 128, REPLIES_MAX = 1 << 20 };
@@ -41,6 +42,7 @@ struct publisher {
 
 static struct loop *loop;
 static uint32_t publishing, frames;
+static bool closed_clean;
 
 static void on_decided(void *ctx) {
     struct publisher *pub = ctx;
@@ -74,9 +76,9 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
 }
 
 void publisher_close(struct publisher *pub, bool clean) {
-    (void)clean;
     if (!pub)
         return;
+    closed_clean = clean;
     publishing--;
     loop_timer_destroy(pub->timer);
     free(pub);
@@ -344,15 +346,128 @@ static void impatient_publisher_loses_nothing(void **state) {
     assert_true(is_granted(fd));
 }
 
+/* --- limits and timeouts of all --- */
+
+static void connections_are_limited(void **state) {
+    (void)state;
+    struct rtmp_limits limits = rtmp_limits_default;
+    limits.connections_max = 2;
+    start(&limits);
+    int before = counted("\nweir_rtmp_refused_total{reason=\"connections_max\"} ");
+    int first = publish_from("127.0.0.1");
+    client_open("127.0.0.2");
+    run_until(two_are_there, 0);
+    run_until(is_closed, client_open("127.0.0.3"));
+    assert_int_equal(rtmp_server_connections(server), 2);
+    assert_int_equal(counted("\nweir_rtmp_refused_total{reason=\"connections_max\"} "), before + 1);
+    shutdown(first, SHUT_RDWR);
+    run_until(one_is_left, 0);
+    publish_from("127.0.0.3");
+}
+
+static void who_does_not_publish_in_time_is_closed(void **state) {
+    (void)state;
+    struct rtmp_limits limits = rtmp_limits_default;
+    limits.handshake_timeout_ms = 300;
+    start(&limits);
+    int before = counted("\nweir_rtmp_timeouts_total{reason=\"handshake\"} ");
+    int publisher = publish_from("127.0.0.1");
+    int mute = client_open("127.0.0.1"), idle = client_open("127.0.0.1");
+    put_connect();
+    run_until(is_sent, idle);
+    run_until(is_closed, mute);
+    run_until(is_closed, idle);
+    assert_int_equal(counted("\nweir_rtmp_timeouts_total{reason=\"handshake\"} "), before + 2);
+    assert_false(is_closed(publisher)); /* it is older than both */
+    assert_int_equal(publishing, 1);
+}
+
+static void silent_publisher_is_closed(void **state) {
+    (void)state;
+    struct rtmp_limits limits = rtmp_limits_default;
+    limits.silence_timeout_ms = 300;
+    start(&limits);
+    int before = counted("\nweir_rtmp_timeouts_total{reason=\"silence\"} ");
+    int stranger = client_open("127.0.0.1"); /* has its own time */
+    run_until(is_closed, publish_from("127.0.0.1"));
+    assert_int_equal(counted("\nweir_rtmp_timeouts_total{reason=\"silence\"} "), before + 1);
+    assert_int_equal(publishing, 0);
+    assert_false(closed_clean);
+    assert_false(is_closed(stranger));
+}
+
+static bool none_is_left(int fd) {
+    (void)fd;
+    return rtmp_server_connections(server) == 0;
+}
+
+/* Asks a thousand times a tick, as long as the socket takes it. */
+static bool is_given_up(int fd) {
+    static const uint8_t ping[6] = {0, RTMP_PING_REQUEST};
+    for (int i = buf_len(&wire) ? 1000 : 0; i < 1000; i++)
+        wire_message(&wire, CHUNK, 0, 2, 0, RTMP_USER_CONTROL, 0, ping, sizeof ping);
+    is_sent(fd);
+    return none_is_left(fd);
+}
+
+static void peer_that_does_not_read_is_given_up(void **state) {
+    (void)state;
+    start(&rtmp_limits_default);
+    int before = counted("\nweir_rtmp_protocol_errors_total "), fd = publish_from("127.0.0.1");
+    int64_t received = counted("\nweir_rtmp_received_bytes_total ");
+    run_until(is_given_up, fd);
+    assert_int_equal(counted("\nweir_rtmp_protocol_errors_total "), before + 1);
+    received = counted("\nweir_rtmp_received_bytes_total ") - received;
+    assert_true(received > 200000); /* so it was for what lay unread, in the kernel too, and not for asking much */
+    assert_int_equal(publishing, 0);
+}
+
+/* --- lingering --- */
+
+/* A peer that is refused amid what it sends must read why, instead of a reset that throws the reply away. */
+static void refused_peer_gets_the_reply_whatever_it_sends(void **state) {
+    (void)state;
+    start(&rtmp_limits_default);
+    int fd = client_open("127.0.0.1"), error;
+    put_connect();
+    put_publish("denied");
+    for (int i = 0; i < 50; i++)
+        put_video(20000);
+    run_until(is_sent, fd);
+    run_until(is_closed, fd);
+    assert_true(has_reply(fd, "NetStream.Publish.Denied"));
+    put_video(20000);
+    run_until(is_sent, fd);
+    client_read(fd, &error);
+    assert_int_equal(error, 0); /* still the end of the stream, no reset */
+    shutdown(fd, SHUT_WR);
+    run_until(none_is_left, 0);
+}
+
+static void peer_that_does_not_leave_is_closed(void **state) {
+    (void)state;
+    start(&rtmp_limits_default);
+    int fd = client_open("127.0.0.1");
+    put_connect();
+    put_publish("denied");
+    run_until(is_sent, fd);
+    run_until(is_closed, fd);
+    assert_int_equal(rtmp_server_connections(server), 1);
+    run_until(none_is_left, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
     rtmp_server_metrics_register();
     log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
     const struct CMUnitTest tests[] = {
-        TEST(strangers_of_one_address_are_limited), TEST(who_publishes_is_no_stranger),
-        TEST(who_is_denied_stays_a_stranger),       TEST(stranger_may_hold_little),
-        TEST(impatient_publisher_loses_nothing),
+        TEST(strangers_of_one_address_are_limited),   TEST(who_publishes_is_no_stranger),
+        TEST(who_is_denied_stays_a_stranger),         TEST(stranger_may_hold_little),
+        TEST(impatient_publisher_loses_nothing),      TEST(connections_are_limited),
+        TEST(who_does_not_publish_in_time_is_closed), TEST(silent_publisher_is_closed),
+        TEST(peer_that_does_not_read_is_given_up),    TEST(refused_peer_gets_the_reply_whatever_it_sends),
+        TEST(peer_that_does_not_leave_is_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
