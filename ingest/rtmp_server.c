@@ -33,7 +33,8 @@ enum {
     READS_MAX = 4,    /* a turn and connection, then the others have theirs */
     ACCEPTS_MAX = 64, /* likewise */
     SWEEP_US = 250000,
-    CLOSE_US = 2000000, /* for the last reply and the lingering */
+    CLOSE_US = 2000000,        /* for the last reply and the lingering */
+    SEND_BYTES_MAX = 64 << 10, /* replies in the kernel, which would let a peer that doesn't read pin 4 MB */
     LINGER_BYTES_MAX = 8 << 20,
     BACKLOG = 512,
     LOGS_PER_S = 20, /* of connections that come to nothing */
@@ -424,8 +425,9 @@ static void accepted(struct rtmp_server *server, int fd, const struct sockaddr_s
         close(fd);
         return;
     }
-    int on = 1;
+    int on = 1, send_max = SEND_BYTES_MAX;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_max, sizeof send_max);
     char peer[PEER_LEN];
     peer_text(address, peer);
     connection_create(server, fd, newcomers, peer);
