@@ -266,6 +266,7 @@ static void print_metrics(void) {
 }
 
 static void register_metrics(void) {
+    log_metrics_register();
     http_metrics_register();
     hub_metrics_register();
     origin_metrics_register();
@@ -304,6 +305,7 @@ int main(int argc, char **argv) {
     int rc = 0;
     if (!check) {
         log_configure((enum log_level)conf->log.level, (enum log_format)conf->log.format);
+        log_open();
         rc = run(conf);
     }
     conf_destroy(conf);

@@ -1,25 +1,33 @@
 /* One event, one line, one write(2): a line is built on the stack and never longer than PIPE_BUF, so lines from several
- * threads do not mix, not even through a pipe. Whatever does not fit is left out whole and the line says so. A full
- * pipe or a dead reader loses lines; it never stops the program. */
+ * threads do not mix, not even through a pipe. Whatever does not fit is left out whole and the line says so.
+ *
+ * A full pipe, a stopped terminal (Ctrl-S) or a dead reader loses lines; it never stops the program. A pipe or socket
+ * that is ready takes a whole line, so poll(2) before the write is enough, as long as we write alone. A terminal takes
+ * what it has room for and waits with the rest: for it, and for pipes that others write to as well, log_open makes a
+ * description of our own, which alone is non-blocking. stderr itself must not be: a shell shares it. */
 #include "common/base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/clock.h"
+#include "common/base/metrics.h"
 
 enum {
     LINE_MAX_BYTES = PIPE_BUF,
-    TAIL_BYTES = 32,   /* kept free for the mark of truncation and the end of the line */
-    VALUE_BYTES = 1024 /* a longer value is cut and ends in "..." */
+    TAIL_BYTES = 64,    /* kept free for the marks of truncation and loss, and the end of the line */
+    VALUE_BYTES = 1024, /* a longer value is cut and ends in "..." */
 };
 
 struct line {
@@ -30,12 +38,43 @@ struct line {
 
 static atomic_int configured_level = LOG_LEVEL_INFO;
 static atomic_int configured_format = LOG_LOGFMT;
+static pthread_mutex_t write_lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
+static int log_fd = STDERR_FILENO;
+static uint64_t lost; /* lines, since the last one that got through */
+static bool cut;      /* the last write took a part of its line */
+
+static struct metric metrics[] = {
+    {"weir_log_lines_lost_total", NULL, "Log lines that stderr did not take.", METRIC_COUNTER, 0},
+};
+
 static pthread_mutex_t limit_lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
 void log_configure(enum log_level level, enum log_format format) {
     atomic_store(&configured_level, (int)level);
     atomic_store(&configured_format, (int)format);
+}
+
+void log_metrics_register(void) {
+    metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
+
+/* Only of pipes and terminals: a socket can't be opened anew, and a file would begin anew; neither waits for readers as
+ * a terminal does. Another user's can't be opened either: then poll(2) must do. */
+static int open_stderr_anew(void) {
+    struct stat status;
+    if (fstat(STDERR_FILENO, &status) || !(S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode)))
+        return -1;
+    return open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+void log_open(void) {
+    int fd = open_stderr_anew();
+    pthread_mutex_lock(&write_lock);
+    if (log_fd != STDERR_FILENO)
+        close(log_fd);
+    log_fd = fd < 0 ? STDERR_FILENO : fd;
+    pthread_mutex_unlock(&write_lock);
 }
 
 bool log_enabled(enum log_level level) {
@@ -177,25 +216,43 @@ static void put_pair(struct line *line, const char *key, struct log_value value)
         line->len = start;
 }
 
-static void end_line(struct line *line) {
-    bool cut = line->full;
+static void end_line(struct line *line, uint64_t lines_lost) {
+    bool full = line->full;
     line->full = false;
     line->limit = sizeof(line->data);
-    if (cut)
+    if (full)
         put_pair(line, "truncated", LOG_INT(1));
+    if (lines_lost)
+        put_pair(line, "lost", LOG_INT(lines_lost));
     put_str(line, line->json ? "}\n" : "\n");
 }
 
-static void write_all(const char *data, size_t len) {
-    while (len > 0) {
-        ssize_t n = write(STDERR_FILENO, data, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return;
-        data += n;
-        len -= (size_t)n;
+/* Bytes that were taken at once; 0 also on errors. */
+static size_t write_now(const char *data, size_t len) {
+    struct pollfd ready = {.fd = log_fd, .events = POLLOUT};
+    if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLOUT))
+        return 0;
+    ssize_t n;
+    do
+        n = write(log_fd, data, len);
+    while (n < 0 && errno == EINTR);
+    return n > 0 ? (size_t)n : 0;
+}
+
+static void write_line(struct line *line) {
+    pthread_mutex_lock(&write_lock);
+    end_line(line, lost);
+    if (cut && write_now("\n", 1))
+        cut = false;
+    size_t n = cut ? 0 : write_now(line->data, line->len);
+    if (n == line->len) {
+        lost = 0;
+    } else {
+        cut |= n > 0;
+        lost++;
+        metric_add(&metrics[0], 1);
     }
+    pthread_mutex_unlock(&write_lock);
 }
 
 static void begin_line(struct line *line, enum log_level level, const char *event) {
@@ -222,8 +279,7 @@ void log_event(enum log_level level, const char *event, ...) {
     for (const char *key; !line.full && (key = va_arg(args, const char *)) != NULL;)
         put_pair(&line, key, va_arg(args, struct log_value));
     va_end(args);
-    end_line(&line);
-    write_all(line.data, line.len);
+    write_line(&line);
     errno = saved_errno;
 }
 

@@ -1,6 +1,7 @@
 /* Structured log lines on stderr: `ts=… level=info event=publish_start stream=live/show …` (logfmt) or JSON. One line is
- * one event; values are escaped, so a peer's bytes cannot forge a line. Any thread. Libraries return errors and do not
- * log; roles log, once.
+ * one event; values are escaped, so a peer's bytes cannot forge a line. Any thread. Logging never waits: lines that
+ * stderr does not take are lost, and the next one that it takes says how many (lost=N). Libraries return errors and do
+ * not log; roles log, once.
  *
  *   log_info("publish_start", "stream", LOG_STR(name), "peer", LOG_STR(peer), "epoch", LOG_INT(epoch)); */
 #pragma once
@@ -22,7 +23,13 @@ struct log_value {
 #define LOG_INT(x) ((struct log_value){.type = LOG_VALUE_INT, .i = (int64_t)(x)})
 #define LOG_FLOAT(x) ((struct log_value){.type = LOG_VALUE_FLOAT, .f = (x)})
 
+/* Before threads start: */
 void log_configure(enum log_level level, enum log_format format);
+/* Makes sure that no write to what is stderr now ever blocks, a terminal's included; without it that is so as long as
+ * nobody else writes to the same pipe. */
+void log_open(void);
+void log_metrics_register(void);
+
 bool log_enabled(enum log_level level);
 /* Pairs of (const char *key, struct log_value value), ended by NULL. Use the macros. */
 void log_event(enum log_level level, const char *event, ...);

@@ -8,11 +8,14 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <termios.h>
 #include <unistd.h>
 
 static char captured[3 * PIPE_BUF];
@@ -148,6 +151,115 @@ static void errno_survives_logging(void **state) {
     assert_int_equal(after, ENOENT);
 }
 
+/* --- a stderr that takes no more --- */
+
+enum { DEADLINE_S = 20, PIPE_BYTES = 1 << 16 };
+
+static void stderr_begin(int fd) {
+    alarm(DEADLINE_S); /* whoever waits in write(2) is ended by it */
+    saved_stderr = dup(STDERR_FILENO);
+    dup2(fd, STDERR_FILENO);
+}
+
+/* Undoes log_open, too: a file is not opened anew. */
+static void stderr_end(void) {
+    int file = memfd_create("log", MFD_CLOEXEC);
+    dup2(file, STDERR_FILENO);
+    log_open();
+    close(file);
+    dup2(saved_stderr, STDERR_FILENO);
+    close(saved_stderr);
+    alarm(0);
+}
+
+/* What can be read at once, at most a buffer's worth. */
+static const char *drain(int fd) {
+    static char text[2 * PIPE_BYTES];
+    size_t len = 0;
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    for (ssize_t n; (n = read(fd, text + len, sizeof text - 1 - len)) > 0;)
+        len += (size_t)n;
+    text[len] = 0;
+    return text;
+}
+
+static void full_pipe_loses_lines_and_says_how_many(void **state) {
+    (void)state;
+    int ends[2];
+    static char fill[PIPE_BYTES];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(write(ends[1], fill, fcntl(ends[1], F_GETPIPE_SZ)), PIPE_BYTES);
+    log_configure(LOG_LEVEL_INFO, LOG_LOGFMT);
+    stderr_begin(ends[1]);
+    for (int i = 0; i < 3; i++)
+        log_info("e", "i", LOG_INT(i));
+    drain(ends[0]);
+    log_info("e", "i", LOG_INT(3));
+    log_info("e", "i", LOG_INT(4));
+    stderr_end();
+    const char *text = drain(ends[0]);
+    assert_non_null(strstr(text, "level=info event=e i=3 lost=3\n"));
+    assert_non_null(strstr(text, "level=info event=e i=4\n"));
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void loss_is_told_in_json(void **state) {
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    log_configure(LOG_LEVEL_INFO, LOG_JSON);
+    stderr_begin(ends[1]);
+    close(STDERR_FILENO);
+    log_info("e");
+    dup2(ends[1], STDERR_FILENO);
+    log_info("e");
+    stderr_end();
+    assert_non_null(strstr(drain(ends[0]), "\"event\":\"e\",\"lost\":1}\n"));
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* It takes parts of lines. */
+static void terminal_that_nobody_reads_does_not_stop_the_program(void **state) {
+    (void)state;
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    int side = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(side >= 0);
+    log_configure(LOG_LEVEL_INFO, LOG_LOGFMT);
+    stderr_begin(side);
+    log_open();
+    for (int i = 0; i < 5000; i++)
+        log_info("e", "text", LOG_STR("so long that a terminal takes a part of it when it has little room left"));
+    while (*drain(terminal))
+        ;
+    log_info("last");
+    stderr_end();
+    const char *line = strstr(drain(terminal), "\nts=2");
+    assert_non_null(line); /* a line of its own, though the one before was cut */
+    assert_non_null(strstr(line, "level=info event=last lost="));
+    close(terminal);
+    close(side);
+}
+
+static void terminal_that_is_stopped_does_not_stop_the_program(void **state) {
+    (void)state;
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    int side = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    log_configure(LOG_LEVEL_INFO, LOG_LOGFMT);
+    stderr_begin(side);
+    assert_int_equal(tcflow(side, TCOOFF), 0);
+    log_info("e");
+    tcflow(side, TCOON);
+    log_info("last");
+    stderr_end();
+    assert_non_null(strstr(drain(terminal), "level=info event=last lost=1"));
+    close(terminal);
+    close(side);
+}
+
 static void limit_counts_what_it_holds_back(void **state) {
     (void)state;
     struct log_limit limit = {0};
@@ -179,6 +291,10 @@ int main(void) {
         cmocka_unit_test(level_filters),
         cmocka_unit_test(long_value_is_cut),
         cmocka_unit_test(long_line_leaves_out_whole_pairs),
+        cmocka_unit_test(full_pipe_loses_lines_and_says_how_many),
+        cmocka_unit_test(loss_is_told_in_json),
+        cmocka_unit_test(terminal_that_nobody_reads_does_not_stop_the_program),
+        cmocka_unit_test(terminal_that_is_stopped_does_not_stop_the_program),
         cmocka_unit_test(errno_survives_logging),
         cmocka_unit_test(limit_counts_what_it_holds_back),
     };
