@@ -209,7 +209,7 @@ static int run(const struct conf *conf) {
     if (ok) {
         admin_set_ready(node.admin, true);
         sd_notify(0, "READY=1");
-        log_info("ready", "node", LOG_STR(conf->node), "workers", LOG_INT(node.worker_count));
+        log_info("ready", "workers", LOG_INT(node.worker_count));
         if (sd_watchdog_enabled(0, &node.watchdog_us) > 0)
             loop_timer_set(node.watchdog_timer, 0);
         loop_run(node.loop);
@@ -305,6 +305,7 @@ int main(int argc, char **argv) {
     int rc = 0;
     if (!check) {
         log_configure((enum log_level)conf->log.level, (enum log_format)conf->log.format);
+        log_identify(conf->node, conf->region);
         log_open();
         rc = run(conf);
     }

@@ -15,9 +15,9 @@ static const char *const format_choices[] = {"logfmt", "json", NULL};
 /* clang-format off */
 const struct setting schema_settings[] = {
     {"node", SETTING_NAME, AT(node),
-     .text = "Name of this node in log lines; none: the host name."},
+     .text = "Name of this node, in every log line; none: the host name."},
     {"region", SETTING_NAME, AT(region),
-     .text = "Where this node stands, such as `ap-southeast`."},
+     .text = "Where this node stands, such as `ap-southeast`; in every log line, too."},
 
     {"http.listen", SETTING_ADDRESSES, AT(http.listen), .fileless = "[::]:8080",
      .text = "Where viewers are served. `[::]` takes IPv4 too; port 0 lets the system choose."},

@@ -28,6 +28,7 @@ enum {
     LINE_MAX_BYTES = PIPE_BUF,
     TAIL_BYTES = 64,    /* kept free for the marks of truncation and loss, and the end of the line */
     VALUE_BYTES = 1024, /* a longer value is cut and ends in "..." */
+    NAME_BYTES = 64,    /* of node and region */
 };
 
 struct line {
@@ -38,6 +39,8 @@ struct line {
 
 static atomic_int configured_level = LOG_LEVEL_INFO;
 static atomic_int configured_format = LOG_LOGFMT;
+static char node_name[NAME_BYTES], region_name[NAME_BYTES];
+
 static pthread_mutex_t write_lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
 static int log_fd = STDERR_FILENO;
 static uint64_t lost; /* lines, since the last one that got through */
@@ -53,6 +56,11 @@ static const char *const level_names[] = {"debug", "info", "warn", "error"};
 void log_configure(enum log_level level, enum log_format format) {
     atomic_store(&configured_level, (int)level);
     atomic_store(&configured_format, (int)format);
+}
+
+void log_identify(const char *node, const char *region) {
+    snprintf(node_name, sizeof node_name, "%s", node ? node : "");
+    snprintf(region_name, sizeof region_name, "%s", region ? region : "");
 }
 
 void log_metrics_register(void) {
@@ -266,6 +274,10 @@ static void begin_line(struct line *line, enum log_level level, const char *even
     put_pair(line, "ts", LOG_STR(clock_format_iso(ts, clock_utc_us())));
     put_pair(line, "level", LOG_STR(level_names[level]));
     put_pair(line, "event", LOG_STR(event));
+    if (node_name[0])
+        put_pair(line, "node", LOG_STR(node_name));
+    if (region_name[0])
+        put_pair(line, "region", LOG_STR(region_name));
 }
 
 void log_event(enum log_level level, const char *event, ...) {

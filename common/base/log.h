@@ -25,6 +25,8 @@ struct log_value {
 
 /* Before threads start: */
 void log_configure(enum log_level level, enum log_format format);
+/* Written into every line from here on; NULL or empty: neither key. */
+void log_identify(const char *node, const char *region);
 /* Makes sure that no write to what is stderr now ever blocks, a terminal's included; without it that is so as long as
  * nobody else writes to the same pipe. */
 void log_open(void);

@@ -260,6 +260,22 @@ static void terminal_that_is_stopped_does_not_stop_the_program(void **state) {
     close(side);
 }
 
+static void node_and_region_are_in_every_line(void **state) {
+    (void)state;
+    log_configure(LOG_LEVEL_INFO, LOG_LOGFMT);
+    log_identify("edge-1", NULL);
+    capture_begin();
+    log_info("e", "a", LOG_INT(1));
+    log_identify("edge-1", "ap-southeast");
+    log_info("e", "a", LOG_INT(1));
+    log_identify(NULL, NULL);
+    log_info("e", "a", LOG_INT(1));
+    capture_end();
+    assert_non_null(strstr(captured, " level=info event=e node=edge-1 a=1\n"));
+    assert_non_null(strstr(captured, " level=info event=e node=edge-1 region=ap-southeast a=1\n"));
+    assert_non_null(strstr(captured, " level=info event=e a=1\n"));
+}
+
 static void limit_counts_what_it_holds_back(void **state) {
     (void)state;
     struct log_limit limit = {0};
@@ -295,6 +311,7 @@ int main(void) {
         cmocka_unit_test(loss_is_told_in_json),
         cmocka_unit_test(terminal_that_nobody_reads_does_not_stop_the_program),
         cmocka_unit_test(terminal_that_is_stopped_does_not_stop_the_program),
+        cmocka_unit_test(node_and_region_are_in_every_line),
         cmocka_unit_test(errno_survives_logging),
         cmocka_unit_test(limit_counts_what_it_holds_back),
     };
