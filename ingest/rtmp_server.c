@@ -37,7 +37,7 @@ enum {
     SEND_BYTES_MAX = 64 << 10, /* replies in the kernel, which would let a peer that doesn't read pin 4 MB */
     LINGER_BYTES_MAX = 8 << 20,
     BACKLOG = 512,
-    LOGS_PER_S = 20, /* of connections that come to nothing */
+    LOGS_PER_S = 20, /* of each kind that strangers can cause */
     PEER_LEN = 64,
 };
 
@@ -60,6 +60,7 @@ struct rtmp_server {
     uint64_t seed;
     uint8_t *scratch;
     struct loop_timer *sweep_timer;
+    struct log_limit connect_lines, close_lines, refusal_lines; /* of strangers */
 };
 
 struct listener {
@@ -180,21 +181,14 @@ static const struct outcome {
     [RTMP_END_PUBLISHER] = {"rtmp_close", LOG_LEVEL_WARN, 0},
 };
 
-static bool worth_a_line(const struct connection *connection) {
-    static struct log_limit limit;
-    uint32_t suppressed;
-    bool published = rtmp_session_name(connection->session)[0];
-    return published || log_limit_pass(&limit, LOGS_PER_S, &suppressed);
-}
-
-static void log_close(const struct connection *connection, const struct outcome *outcome) {
+static void log_close(const struct connection *connection, const struct outcome *outcome, uint32_t suppressed) {
     const struct rtmp_session *session = connection->session;
     int64_t age_us = loop_now_us(connection->server->loop) - connection->accepted_us;
     log_event(outcome->level, outcome->event, "peer", LOG_STR(connection->peer), "app",
               LOG_STR(rtmp_session_app(session)), "name", LOG_STR(rtmp_session_name(session)), "encoder",
               LOG_STR(rtmp_session_encoder(session)), "end", LOG_STR(rtmp_end_name(rtmp_session_end(session))), "why",
               LOG_STR(rtmp_session_why(session)), "bytes", LOG_INT(rtmp_session_bytes(session)), "ms",
-              LOG_INT(age_us / 1000), (const char *)0);
+              LOG_INT(age_us / 1000), LOG_SUPPRESSED(suppressed), (const char *)0);
 }
 
 static void session_finish(struct connection *connection) {
@@ -203,8 +197,10 @@ static void session_finish(struct connection *connection) {
     const struct outcome *outcome = &outcomes[rtmp_session_end(connection->session)];
     if (outcome->metric)
         metric_add(&metrics[outcome->metric], 1);
-    if (worth_a_line(connection))
-        log_close(connection, outcome);
+    uint32_t suppressed = 0;
+    if (rtmp_session_published(connection->session) ||
+        log_limit_pass(&connection->server->close_lines, LOGS_PER_S, &suppressed))
+        log_close(connection, outcome, suppressed);
     rtmp_session_destroy(connection->session);
     connection->session = NULL;
 }
@@ -237,11 +233,14 @@ static void send_output(struct connection *connection) {
 
 static void announce(struct connection *connection) {
     const struct rtmp_session *session = connection->session;
+    uint32_t suppressed;
     if (connection->announced || !rtmp_session_connected(session))
         return;
     connection->announced = true;
+    if (!log_limit_pass(&connection->server->connect_lines, LOGS_PER_S, &suppressed))
+        return;
     log_info("rtmp_connect", "peer", LOG_STR(connection->peer), "app", LOG_STR(rtmp_session_app(session)), "encoder",
-             LOG_STR(rtmp_session_encoder(session)));
+             LOG_STR(rtmp_session_encoder(session)), LOG_SUPPRESSED(suppressed));
 }
 
 static void linger(struct connection *connection) {
@@ -417,19 +416,29 @@ static void peer_text(const struct sockaddr_storage *address, char out[PEER_LEN]
     snprintf(out, PEER_LEN, mapped ? "%s:%u" : "[%s]:%u", host, ntohs(v6->sin6_port));
 }
 
+static void refuse(struct rtmp_server *server, int fd, const char *peer, int metric, const char *why) {
+    uint32_t suppressed;
+    close(fd);
+    metric_add(&metrics[metric], 1);
+    if (log_limit_pass(&server->refusal_lines, LOGS_PER_S, &suppressed))
+        log_warn("rtmp_refused", "peer", LOG_STR(peer), "end", LOG_STR(why), LOG_SUPPRESSED(suppressed));
+}
+
 static void accepted(struct rtmp_server *server, int fd, const struct sockaddr_storage *address) {
-    bool room = server->count < server->limits.connections_max;
-    struct newcomers *newcomers = room ? newcomers_join(server, address) : NULL;
+    char peer[PEER_LEN];
+    peer_text(address, peer);
+    if (server->count >= server->limits.connections_max) {
+        refuse(server, fd, peer, M_REFUSED_CONNECTIONS, "connections_max");
+        return;
+    }
+    struct newcomers *newcomers = newcomers_join(server, address);
     if (!newcomers) {
-        metric_add(&metrics[room ? M_REFUSED_ADDRESS : M_REFUSED_CONNECTIONS], 1);
-        close(fd);
+        refuse(server, fd, peer, M_REFUSED_ADDRESS, "unpublished_per_address");
         return;
     }
     int on = 1, send_max = SEND_BYTES_MAX;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_max, sizeof send_max);
-    char peer[PEER_LEN];
-    peer_text(address, peer);
     connection_create(server, fd, newcomers, peer);
 }
 

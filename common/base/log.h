@@ -41,9 +41,12 @@ void log_event(enum log_level level, const char *event, ...);
 #define log_error(...) log_event(LOG_LEVEL_ERROR, __VA_ARGS__, (const char *)0)
 
 /* At most `per_s` events a second through this place; the rest are counted and reported as suppressed=N on the next one
- * that passes. `static struct log_limit limit;` then `if (log_limit_pass(&limit, 5, &suppressed)) log_warn(…)`. */
+ * that passes: `static struct log_limit limit;`, then
+ * `if (log_limit_pass(&limit, 5, &suppressed)) log_warn("what", …, LOG_SUPPRESSED(suppressed));`. */
 struct log_limit {
     int64_t window_s;
     uint32_t passed, suppressed;
 };
 bool log_limit_pass(struct log_limit *limit, uint32_t per_s, uint32_t *ret_suppressed);
+/* The last pair of such a line; none when nothing was suppressed. */
+#define LOG_SUPPRESSED(n) (n) ? "suppressed" : (const char *)0, LOG_INT(n)

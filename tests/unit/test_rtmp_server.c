@@ -16,9 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/metrics.h"
@@ -29,7 +31,7 @@
 #include "ingest/rtmp_reply.h"
 #include "rtmp_fixture.h"
 
-enum { DEADLINE_US = 10000000, TICK_US = 1000, CLIENTS_MAX = 8, CHUNK = 128, REPLIES_MAX = 1 << 20 };
+enum { DEADLINE_US = 10000000, TICK_US = 1000, CLIENTS_MAX = 64, CHUNK = 128, REPLIES_MAX = 1 << 20 };
 
 /* --- publishers --- */
 
@@ -456,18 +458,96 @@ static void peer_that_does_not_leave_is_closed(void **state) {
     run_until(none_is_left, 0);
 }
 
+/* --- log --- */
+
+static bool next_second(int second) {
+    return clock_mono_us() / 1000000 > second;
+}
+
+/* Lines of the event in what was logged, and what they say was suppressed. */
+static int lines_of(const char *log, const char *event, int *ret_suppressed) {
+    int lines = 0;
+    *ret_suppressed = 0;
+    while ((log = strstr(log, event))) {
+        const char *end = strchrnul(log, '\n'), *suppressed = strstr(log, " suppressed=");
+        lines++;
+        if (suppressed && suppressed < end)
+            *ret_suppressed += atoi(suppressed + strlen(" suppressed="));
+        log = end;
+    }
+    return lines;
+}
+
+static void denied_from(const char *source) {
+    int fd = client_open(source);
+    put_connect();
+    put_publish("denied");
+    assert_true(is_sent(fd));
+}
+
+static const char *log_of_strangers(const struct rtmp_limits *limits, uint32_t count) {
+    static char text[1 << 16];
+    int file = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
+    dup2(file, STDERR_FILENO);
+    log_configure(LOG_LEVEL_INFO, LOG_LOGFMT);
+    start(limits);
+    for (uint32_t i = 0; i < count; i++)
+        denied_from("127.0.0.1");
+    for (uint32_t i = 0; i < count; i++)
+        run_until(is_closed, clients[i]);
+    run_until(next_second, (int)(clock_mono_us() / 1000000));
+    denied_from("127.0.0.1");
+    run_until(is_closed, clients[count]);
+    log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    ssize_t n = pread(file, text, sizeof text - 1, 0);
+    close(file);
+    text[n < 0 ? 0 : n] = 0;
+    return text;
+}
+
+static void lines_of_key_guessers_are_limited_and_counted(void **state) {
+    (void)state;
+    struct rtmp_limits limits = rtmp_limits_default;
+    limits.unpublished_per_address = CLIENTS_MAX;
+    const char *log = log_of_strangers(&limits, 60);
+    int suppressed, lines = lines_of(log, " event=rtmp_refused ", &suppressed);
+    assert_in_range(lines, 21, 41); /* of two seconds, or three */
+    assert_int_equal(lines + suppressed, 61);
+    lines = lines_of(log, " event=rtmp_connect ", &suppressed);
+    assert_in_range(lines, 21, 41);
+    assert_int_equal(lines + suppressed, 61);
+}
+
+static void lines_of_refused_connections_are_limited_and_counted(void **state) {
+    (void)state;
+    struct rtmp_limits limits = rtmp_limits_default;
+    limits.unpublished_per_address = 1;
+    int suppressed, lines = lines_of(log_of_strangers(&limits, 60), " end=unpublished_per_address", &suppressed);
+    assert_in_range(lines, 21, 41);
+    assert_int_equal(lines + suppressed, 60);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
     rtmp_server_metrics_register();
     log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
     const struct CMUnitTest tests[] = {
-        TEST(strangers_of_one_address_are_limited),   TEST(who_publishes_is_no_stranger),
-        TEST(who_is_denied_stays_a_stranger),         TEST(stranger_may_hold_little),
-        TEST(impatient_publisher_loses_nothing),      TEST(connections_are_limited),
-        TEST(who_does_not_publish_in_time_is_closed), TEST(silent_publisher_is_closed),
-        TEST(peer_that_does_not_read_is_given_up),    TEST(refused_peer_gets_the_reply_whatever_it_sends),
+        TEST(strangers_of_one_address_are_limited),
+        TEST(who_publishes_is_no_stranger),
+        TEST(who_is_denied_stays_a_stranger),
+        TEST(stranger_may_hold_little),
+        TEST(impatient_publisher_loses_nothing),
+        TEST(connections_are_limited),
+        TEST(who_does_not_publish_in_time_is_closed),
+        TEST(silent_publisher_is_closed),
+        TEST(peer_that_does_not_read_is_given_up),
+        TEST(refused_peer_gets_the_reply_whatever_it_sends),
         TEST(peer_that_does_not_leave_is_closed),
+        TEST(lines_of_key_guessers_are_limited_and_counted),
+        TEST(lines_of_refused_connections_are_limited_and_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
