@@ -147,7 +147,9 @@ void schema_describe(const struct setting *setting, struct buf *out) {
         buf_append_str(out, "a list of IP addresses and ports such as [\"[::]:8080\"]");
         break;
     case SETTING_KEYS:
-        buf_printf(out, "a list of \"KEY\" or \"app/name:KEY\", KEY being 1 to %d printable characters without spaces",
+        buf_printf(out,
+                   "a list of \"KEY\", \"app/name:KEY\" or \"app/na*:KEY\", KEY being 1 to %d printable characters "
+                   "without spaces or \"&\" (one with a colon is written \"*:KEY\")",
                    SETTING_KEY_MAX);
         break;
     }

@@ -11,8 +11,11 @@
 #include "conf/conf.h"
 #include "conf/schema.h"
 
-#define DIGITS     "0123456789"
-#define NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" DIGITS "._-"
+#define DIGITS       "0123456789"
+#define NAME_CHARS   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" DIGITS "._-"
+#define STREAM_CHARS NAME_CHARS "~"
+
+enum { STREAM_COMPONENT_MAX = 64 };
 
 static void *member(struct conf *conf, const struct setting *setting) {
     return (char *)conf + setting->offset;
@@ -62,18 +65,29 @@ static bool address_acceptable(const char *text) {
     return inet_pton(AF_INET6, host + 1, ip) == 1;
 }
 
-/* "app/name", "app/na*" or "*". */
-static bool stream_pattern_acceptable(const char *text, size_t len) {
-    size_t plain = strspn(text, NAME_CHARS "~/");
-    return len > 0 && (plain >= len || (plain == len - 1 && text[plain] == '*'));
+/* One of the two components of a stream's name, "show"; `begun` when more of it may follow. */
+static bool component_acceptable(const char *text, size_t len, bool begun) {
+    bool dots = strspn(text, ".") >= len && len <= 2;
+    return len <= STREAM_COMPONENT_MAX && strspn(text, STREAM_CHARS) >= len && (begun || (len > 0 && !dots));
 }
 
+/* What some stream's name can match: "app/name", or how one begins: "app/na*", "ap*", "*". */
+static bool stream_pattern_acceptable(const char *text, size_t len) {
+    bool begun = len > 0 && text[len - 1] == '*';
+    size_t plain = begun ? len - 1 : len, app = strcspn(text, "/:");
+    if (app >= plain)
+        return begun && component_acceptable(text, plain, true);
+    return component_acceptable(text, app, false) && component_acceptable(text + app + 1, plain - app - 1, begun);
+}
+
+/* "KEY" or "app/name:KEY" (common/auth/publish_key.h). In a URL "&" ends a KEY, so one that has it would match nothing;
+ * neither would one with a colon, if what stands before it were not a stream's name. */
 static bool key_acceptable(const char *text) {
     const char *colon = strchr(text, ':');
     const char *secret = colon ? colon + 1 : text;
     size_t len = strlen(secret);
     for (const char *c = secret; *c; c++)
-        if (*c <= ' ' || *c > '~')
+        if (*c <= ' ' || *c > '~' || *c == '&')
             return false;
     return len > 0 && len <= SETTING_KEY_MAX && (!colon || stream_pattern_acceptable(text, (size_t)(colon - text)));
 }

@@ -105,7 +105,7 @@ static void lose(struct publisher *pub, const char *why) {
 
 /* --- opening --- */
 
-/* Splits "show?key=abc&x=y" into the name and the key ("" when absent). */
+/* Splits "show?key=abc&x=y" into the name and the key ("" when absent, or longer than any key may be). */
 static void split_key(const char *full, char *name, size_t name_size, char *key, size_t key_size) {
     size_t n = strcspn(full, "?");
     snprintf(name, name_size, "%.*s", (int)(n < name_size ? n : name_size), full);
@@ -157,7 +157,7 @@ struct publisher *publisher_open(struct ingest *ingest, const char *app, const c
     snprintf(pub->peer, sizeof pub->peer, "%s", peer);
     pub->tell_timer = loop_timer_create(ingest->loop, on_tell, pub);
     list_append(&ingest->publishers, &pub->link);
-    char name[STREAM_NAME_LEN], key[128];
+    char name[STREAM_NAME_LEN], key[PUBLISH_KEY_MAX + 1];
     split_key(full, name, sizeof name, key, sizeof key);
     const struct ingest_settings *settings = &ingest->settings;
     if (!name_join(pub->stream, app, name))

@@ -5,8 +5,6 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { SECRET_MAX = 128 };
-
 static bool name_matches(const char *pattern, size_t len, const char *stream) {
     if (len > 0 && pattern[len - 1] == '*')
         return strncmp(pattern, stream, len - 1) == 0;
@@ -14,23 +12,23 @@ static bool name_matches(const char *pattern, size_t len, const char *stream) {
 }
 
 /* False when the text does not fit; an empty secret is none. */
-static bool pad(uint8_t out[SECRET_MAX], const char *text) {
-    size_t len = strnlen(text, SECRET_MAX + 1);
-    memset(out, 0, SECRET_MAX);
-    memcpy(out, text, len < SECRET_MAX ? len : SECRET_MAX);
-    return len > 0 && len <= SECRET_MAX;
+static bool pad(uint8_t out[PUBLISH_KEY_MAX], const char *text) {
+    size_t len = strnlen(text, PUBLISH_KEY_MAX + 1);
+    memset(out, 0, PUBLISH_KEY_MAX);
+    memcpy(out, text, len < PUBLISH_KEY_MAX ? len : PUBLISH_KEY_MAX);
+    return len > 0 && len <= PUBLISH_KEY_MAX;
 }
 
-static bool secret_equal(const uint8_t a[SECRET_MAX], const uint8_t b[SECRET_MAX]) {
+static bool secret_equal(const uint8_t a[PUBLISH_KEY_MAX], const uint8_t b[PUBLISH_KEY_MAX]) {
     volatile uint8_t different = 0;
-    for (size_t i = 0; i < SECRET_MAX; i++)
+    for (size_t i = 0; i < PUBLISH_KEY_MAX; i++)
         different |= a[i] ^ b[i];
     return !different;
 }
 
-static bool admits(const char *entry, const char *stream, const uint8_t given[SECRET_MAX]) {
+static bool admits(const char *entry, const char *stream, const uint8_t given[PUBLISH_KEY_MAX]) {
     const char *colon = strchr(entry, ':');
-    uint8_t secret[SECRET_MAX];
+    uint8_t secret[PUBLISH_KEY_MAX];
     bool usable = pad(secret, colon ? colon + 1 : entry);
     bool equal = secret_equal(secret, given);
     bool here = !colon || name_matches(entry, (size_t)(colon - entry), stream);
@@ -40,7 +38,7 @@ static bool admits(const char *entry, const char *stream, const uint8_t given[SE
 bool publish_key_admits(char *const *keys, size_t count, const char *stream, const char *key) {
     if (count == 0)
         return true;
-    uint8_t given[SECRET_MAX];
+    uint8_t given[PUBLISH_KEY_MAX];
     bool fits = pad(given, key ? key : "");
     bool any = false;
     for (size_t i = 0; i < count; i++)

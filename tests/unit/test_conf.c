@@ -268,14 +268,57 @@ static void bad_address_is_refused(void **state) {
 
 static void bad_publish_key_is_refused_without_showing_it(void **state) {
     (void)state;
-    static const char *const bad[] = {"\"two words\"",   "\"\"",           "\"live/show:\"",   "\":secret\"",
-                                      "\"li*e:secret\"", "\"a b:secret\"", "\"tab\\tsecret\"", "\"null\\0secret\"",
-                                      "\"sécret\""};
+    static const char *const bad[] = {"\"two words\"",
+                                      "\"\"",
+                                      "\"live/show:\"",
+                                      "\":secret\"",
+                                      "\"li*e:secret\"",
+                                      "\"a b:secret\"",
+                                      "\"tab\\tsecret\"",
+                                      "\"null\\0secret\"",
+                                      "\"sécret\"",
+                                      "\"sec&ret\"",
+                                      "\"live/show:a&secret\"",
+                                      "\"show:secret\"",
+                                      "\"se:secret\"",
+                                      "\"/show:secret\"",
+                                      "\"live/:secret\"",
+                                      "\"live/a/b:secret\"",
+                                      "\"a/b/*:secret\"",
+                                      "\"live/..:secret\"",
+                                      "\"./x:secret\"",
+                                      "\"/*:secret\"",
+                                      "\"live/sh**:secret\""};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char text[100];
         snprintf(text, sizeof text, "origin: {}\nauth:\n  publish:\n    keys: [%s]\n", bad[i]);
         assert_refused_with(text, "f:4: auth.publish.keys is not acceptable, a list of");
         assert_null(strstr(error_text(), "secret"));
+    }
+}
+
+static void publish_key_that_can_match_is_accepted(void **state) {
+    (void)state;
+    static const char *const good[] = {"*:a:b",      "ap*:key", "live/*:key",   "live/.*:key",    "live/a..b~c-d_e:key",
+                                       "a=b?c#d/e%", "?",       "live/x:a:b:c", "live/...:k/e/y", "~*:key"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char text[100];
+        snprintf(text, sizeof text, "origin: {}\nauth: {publish: {keys: [\"%s\"]}}\n", good[i]);
+        struct conf *conf = parse_good(text);
+        assert_string_equal(conf->auth.publish_keys.items[0], good[i]);
+        conf_destroy(conf);
+    }
+}
+
+static void longest_publish_key_is_accepted(void **state) {
+    (void)state;
+    for (int len = SETTING_KEY_MAX; len <= SETTING_KEY_MAX + 1; len++) {
+        char text[300];
+        snprintf(text, sizeof text, "origin: {}\nauth: {publish: {keys: [\"live/show:%0*d\"]}}\n", len, 0);
+        if (len == SETTING_KEY_MAX)
+            conf_destroy(parse_good(text));
+        else
+            assert_refused_with(text, "f:2: auth.publish.keys is not acceptable");
     }
 }
 
@@ -441,6 +484,8 @@ int main(void) {
         cmocka_unit_test(word_that_is_no_choice_is_refused),
         cmocka_unit_test(bad_address_is_refused),
         cmocka_unit_test(bad_publish_key_is_refused_without_showing_it),
+        cmocka_unit_test(publish_key_that_can_match_is_accepted),
+        cmocka_unit_test(longest_publish_key_is_accepted),
         cmocka_unit_test(key_given_twice_is_refused),
         cmocka_unit_test(item_given_twice_is_refused),
         cmocka_unit_test(list_of_too_many_items_is_refused),

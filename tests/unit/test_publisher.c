@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "common/auth/publish_key.h"
 #include "common/base/loop.h"
 #include "common/media/store.h"
 #include "ingest/ingest.h"
@@ -98,7 +99,11 @@ static void on_lost(void *ctx, const char *why) {
     loop_stop(world->loop);
 }
 
-static char *const keys[] = {"live/locked:secret"};
+/* As long as a key may be, of all that it may have in it. */
+#define LONGEST                                                                                                        \
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"                                                 \
+    "z0123456789abcdef0123456789abcdef!\"#$%'()*+,-./:;<=>?@[\\]^_`{|}~"
+static char *const keys[] = {"live/locked:secret", "live/long:" LONGEST};
 
 static struct world *begin_named(const char *name, uint32_t key_count) {
     static const struct store_settings store = {.window_us = 30000000, .bytes_max = 64 << 20, .streams_max = 4};
@@ -473,6 +478,20 @@ static void names_and_keys_are_checked(void **state) {
     end(world);
 }
 
+static void longest_key_arrives_whole(void **state) {
+    (void)state;
+    assert_int_equal(strlen(LONGEST), PUBLISH_KEY_MAX);
+    struct world *world = begin_named("long?key=" LONGEST, 2);
+    assert_int_equal(world->result, PUBLISH_OK);
+    end(world);
+    world = begin_named("long?key=" LONGEST "&x=1", 2);
+    assert_int_equal(world->result, PUBLISH_OK);
+    end(world);
+    world = begin_named("long?key=" LONGEST "x", 2);
+    assert_int_equal(world->result, PUBLISH_DENIED);
+    end(world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stream_appears_after_three_frames),
@@ -491,6 +510,7 @@ int main(void) {
         cmocka_unit_test(media_that_cannot_be_muxed_loses_its_publisher),
         cmocka_unit_test(full_memory_is_told),
         cmocka_unit_test(names_and_keys_are_checked),
+        cmocka_unit_test(longest_key_arrives_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
