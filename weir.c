@@ -29,7 +29,6 @@ enum {
     SILENT_MS = 3000,  /* a publisher may be taken over */
     DRAIN_US = 300000, /* between closing listeners and stopping */
     ERRORS_MAX = 64 << 10,
-    RTMP_SILENCE_MS = 30000,
 };
 
 struct node {
