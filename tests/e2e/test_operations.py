@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +116,52 @@ def test_only_the_roles_that_are_named_run(start_weir):
     weir = start_weir({"ingest": None, "http": None, "relay": None})
     assert {line["kind"] for line in weir.log.find("listen")} == {"admin"}
     assert weir.admin_get("/readyz").status == 200
+
+
+# --- installing
+
+
+def install_sample(folder, tools=None):
+    """Runs conf/install-sample; `tools` are commands that stand in for the system's, by name."""
+    (folder / "bin").mkdir(exist_ok=True)
+    for name, script in (tools or {}).items():
+        (folder / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / "bin" / name).chmod(0o755)
+    source = Path(__file__).resolve().parents[2]
+    env = {
+        "PATH": f"{folder}/bin:{os.environ['PATH']}",
+        "MESON_SOURCE_ROOT": str(source),
+        "MESON_INSTALL_DESTDIR_PREFIX": str(folder / "usr"),
+        "DESTDIR": str(folder),
+    }
+    done = subprocess.run([source / "conf/install-sample", "/etc/weir"], env=env, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stderr
+    return folder / "etc/weir/weir.yaml"
+
+
+def mode(path):
+    return path.stat().st_mode & 0o777
+
+
+def test_installed_configuration_is_for_its_owner_without_the_group(tmp_path):
+    path = install_sample(tmp_path, {"getent": "exit 2"})
+    assert mode(path) == 0o600
+    assert run_weir("-t", "-c", path).returncode == 0
+
+
+def test_installed_configuration_is_for_the_group_of_the_service(tmp_path):
+    tools = {"id": "echo 0", "getent": '[ "$*" = "group weir" ]', "chgrp": f'echo "$@" >{tmp_path}/chgrp'}
+    path = install_sample(tmp_path, tools)
+    assert mode(path) == 0o640
+    assert (tmp_path / "chgrp").read_text().split() == ["weir", str(path)]
+
+
+def test_installing_again_leaves_the_configuration_alone(tmp_path):
+    path = install_sample(tmp_path)
+    path.write_text("origin: {}\n")
+    path.chmod(0o604)
+    install_sample(tmp_path, {"id": "echo 0", "getent": "exit 0", "chgrp": "exit 1"})
+    assert path.read_text() == "origin: {}\n" and mode(path) == 0o604
 
 
 # --- the operator's listener
