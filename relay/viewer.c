@@ -186,11 +186,11 @@ static void answer_playlist(struct viewer *viewer, struct stream *stream) {
 
 /* --- media --- */
 
-static void media_headers(struct headers *headers, const struct stream *stream, const struct target *target,
+/* `open`: the tracks that the media is of. */
+static void media_headers(struct headers *headers, const struct record_open *open, const struct target *target,
                           uint32_t mask) {
-    (void)stream;
     headers_cors(headers);
-    bool video = mask & 1u && stream->open->open.tracks[0].kind == TRACK_VIDEO;
+    bool video = open->tracks[variant_lead(open, mask)].kind == TRACK_VIDEO;
     headers_add(headers, "Content-Type", video ? "video/mp4" : "audio/mp4");
     headers_cache(headers, 3600, true); /* a number never stands for anything else again */
     snprintf(headers->etag, sizeof headers->etag, "\"%d-%" PRIu64 "-%x\"", target->kind, target->number, mask);
@@ -233,7 +233,7 @@ static void answer_parts(struct viewer *viewer, struct stream *stream, const str
     for (uint32_t p = from; p < to; p++)
         gather_part(&gather, segment, &segment->parts[p], mask);
     struct headers headers;
-    media_headers(&headers, stream, &viewer->target, mask);
+    media_headers(&headers, open, &viewer->target, mask);
     http_respond_slices(viewer->req, 200, headers.items, headers.count, gather.items, gather.count, true);
     free(gather.items);
 }
@@ -267,7 +267,7 @@ static void answer_init(struct viewer *viewer, struct stream *stream) {
     }
     struct headers headers;
     uint32_t mask = variant_parse(&stream->open->open, viewer->target.variant, strlen(viewer->target.variant));
-    media_headers(&headers, stream, &viewer->target, mask);
+    media_headers(&headers, &stream->open->open, &viewer->target, mask ? mask : ~0u);
     /* Unlike segments an init's number may come again after all state was lost, with another broadcast. */
     snprintf(headers.cache_control, sizeof headers.cache_control, "max-age=%u", 6 * target_s(stream));
     snprintf(headers.etag, sizeof headers.etag, "\"i-%" PRIu64 "-%" PRIu64 "-%x\"", stream->epoch,
