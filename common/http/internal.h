@@ -1,9 +1,10 @@
 /* What the parts of the HTTP server share. server.c accepts connections, counts them and keeps their deadlines; conn.c
- * turns a connection's bytes into requests, one after the other; request.c makes a request of a parsed head;
- * respond.c writes the answer.
+ * is what connections have in common: input, states, turns; h1_conn.c and h2.c are the protocols that make requests of
+ * a connection's bytes and bytes of responses; request.c is what a request consists of; respond.c finds out what is to
+ * be answered.
  *
- * Calls of the user's code never nest: a handler, `on_close` and a source's `finish` run only from conn.c's own turn of
- * a connection (http_conn_run), from a sweep, or from the server's end. Only a source's `next` is called from within
+ * Calls of the user's code never nest: a handler, `on_close` and a source's `finish` run only from a connection's own
+ * turn (http_conn_run), from a sweep, or from the server's end. Only a source's `next` is called from within
  * http_respond and http_request_resume. What ends a request while the user is on the stack is noted by CONN_DONE and
  * happens in the next turn. */
 #pragma once
@@ -32,13 +33,39 @@ enum conn_state {
     CONN_IDLE,      /* kept alive, no byte of a next request; idle_timeout */
     CONN_RECEIVING, /* head or body of a request is arriving, or awaited after accept; header_timeout */
     CONN_HANDLED,   /* the handler, or the source of its response, has the next move; no deadline of ours */
-    CONN_SENDING,   /* the socket is full, or other connections have their turn; stall_timeout */
-    CONN_DONE,      /* the response is out, or can't be: the request ends in this turn or the next */
+    CONN_SENDING,   /* the socket or the peer's window is full, or other connections have their turn; stall_timeout */
+    CONN_DONE,      /* a response is out, or can't be: its request ends in this turn or the next */
     CONN_LINGER,    /* all is said; input is dropped until the peer closes; HTTP_LINGER_MS */
     CONN_STATES
 };
 
+enum conn_step {
+    CONN_AGAIN, /* the state may have changed: go on */
+    CONN_STOP,  /* nothing more can be done in this turn */
+    CONN_CLOSE, /* the connection is over */
+};
+
 struct http_address;
+struct http_conn;
+struct h2_session;
+struct h2_stream;
+
+/* HTTP/1.x or HTTP/2, as a connection's first bytes or its ALPN have chosen. */
+struct http_protocol {
+    /* Does what the connection's state, not CONN_LINGER, allows. */
+    enum conn_step (*run)(struct http_conn *conn);
+    /* The head of the response is valid and `framing` fits it. */
+    void (*respond)(struct http_request *req, const struct http_response *response, bool has_body);
+    /* The source of a response that is under way has more. */
+    void (*resume)(struct http_request *req);
+    /* Says that no more requests are taken, while those under way go on. NULL: at the end of each response. */
+    void (*drain)(struct http_conn *conn);
+    /* Says goodbye before a deadline, or a limit, closes the connection: nothing more is sent after it. */
+    void (*refuse)(struct http_conn *conn, int status);
+    /* Ends all requests and frees what the protocol keeps. */
+    void (*finish)(struct http_conn *conn);
+};
+extern const struct http_protocol http_protocol_h1, http_protocol_h2;
 
 struct http_conn {
     struct http_server *server;
@@ -47,7 +74,9 @@ struct http_conn {
     enum conn_state state;
     struct transport transport;
     struct loop_io *io;
-    struct http_request *req;     /* of which at least the head has come */
+    const struct http_protocol *protocol;
+    struct http_request *req;     /* h1: of which at least the head has come */
+    struct h2_session *h2;
     struct http_address *address; /* NULL: refused, and not counted */
     uint8_t *tail;                /* input that is not used yet, between turns */
     uint32_t tail_len;
@@ -55,7 +84,7 @@ struct http_conn {
     uint16_t handled;         /* requests in this turn */
     bool readable, writable;  /* since the last edge, until EAGAIN or its like */
     bool running;             /* http_conn_run is on the stack */
-    bool close;               /* after this response */
+    bool close;               /* h1: after this response */
     bool broken;              /* to be aborted, not closed */
     struct sockaddr_in6 peer; /* IPv4 as a mapped address */
 };
@@ -63,13 +92,18 @@ struct http_conn {
 struct http_request {
     struct http_conn *conn;
     enum http_method method;
+    bool responded;
+    struct buf body;
+    const char *path, *query;
+    /* h1 */
     uint8_t minor;
     bool keep_alive, expect_continue, chunked;
     uint64_t body_remaining; /* of a body with Content-Length */
     struct h1_chunked decoder;
-    struct buf body;
-    const char *path, *query;
     struct http_out *out; /* NULL until http_respond */
+    /* h2 */
+    struct h2_stream *stream;
+
     void (*on_close)(void *ctx);
     void *on_close_ctx;
     char peer[INET6_ADDRSTRLEN + 10]; /* "" until asked for */
@@ -93,6 +127,13 @@ struct http_server {
     char date[HTTP_DATE_LEN];
     size_t in_pos, in_end; /* the unused part of `scratch` */
     uint8_t scratch[HTTP_SCRATCH_BYTES];
+};
+
+/* Text into a fixed buffer; what doesn't fit is noted. */
+struct http_text {
+    char *p;
+    size_t len, size;
+    bool bad;
 };
 
 enum http_metric {
@@ -128,23 +169,44 @@ const char *http_server_date(struct http_server *server);
 /* Takes over an accepted socket. `address` NULL: only to be refused. */
 struct http_conn *http_conn_create(struct http_server *server, int fd, const struct sockaddr_in6 *peer,
                                    struct http_address *address);
-/* Ends an open request first (finish, on_close). */
+/* Ends open requests first (finish, on_close). */
 void http_conn_destroy(struct http_conn *conn);
 void http_conn_set_state(struct http_conn *conn, enum conn_state state);
 /* Does all that can be done for the connection now; it may be gone afterwards. Never from within a user's call. */
 void http_conn_run(struct http_conn *conn);
-/* Writes what the response has and the socket takes. */
-void http_conn_pump(struct http_conn *conn);
-/* Answers a request that no handler saw, and lingers. */
+/* Answers 408 or 503, if the protocol can, and lingers. */
 void http_conn_refuse(struct http_conn *conn, int status);
+/* No more output; what comes in is dropped. */
+void http_conn_linger(struct http_conn *conn);
+
+/* Input of the connection whose turn it is. */
+static inline size_t http_conn_input_len(const struct http_conn *conn) {
+    return conn->server->in_end - conn->server->in_pos;
+}
+static inline uint8_t *http_conn_input(const struct http_conn *conn) {
+    return conn->server->scratch + conn->server->in_pos;
+}
+static inline void http_conn_consume(const struct http_conn *conn, size_t len) {
+    conn->server->in_pos += len;
+}
+/* 1: bytes have come; 0: none for now; -1: the peer has closed, or is lost. */
+int http_conn_read(struct http_conn *conn);
 
 /* --- request.c --- */
 /* Copies what a request keeps of its head. H1_DONE, or a status. */
 int http_request_create(struct http_conn *conn, const uint8_t *data, const struct h1_head *head,
                         struct http_request **ret_req);
+/* The same from a list of `count` names and values, each ended by NUL, and a raw target ("/path?query"). */
+int http_request_create_h2(struct http_conn *conn, enum http_method method, const char *target, const char *fields,
+                           size_t fields_len, unsigned count, struct http_request **ret_req);
 /* Ends it: the source's finish, then on_close. NULL is allowed. */
 void http_request_destroy(struct http_request *req);
 
 /* --- respond.c --- */
-/* A whole short response that closes the connection; returns its length. */
+/* A whole short h1 response that closes the connection; returns its length. */
 size_t http_refusal_write(struct http_server *server, int status, char *out, size_t size);
+/* The head of an h1 response, up to its empty line. */
+void http_text_add(struct http_text *text, const char *s);
+void http_text_add_number(struct http_text *text, int64_t n);
+void http_text_add_status(struct http_text *text, struct http_server *server, int status);
+void http_count_response(int status);

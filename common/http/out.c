@@ -180,6 +180,8 @@ enum http_out_result http_out_pump(struct http_out *out, struct transport *trans
     for (;;) {
         if (!out->ended && !out->framed && fill(out) < 0)
             return HTTP_OUT_FAILED;
+        if (out->count == 0 && transport->ops->flush(transport) == -EAGAIN)
+            return HTTP_OUT_BLOCKED;
         if (out->count == 0)
             return out->ended ? HTTP_OUT_DONE : HTTP_OUT_WAIT;
         if (budget == 0)

@@ -61,6 +61,42 @@ int http_request_create(struct http_conn *conn, const uint8_t *data, const struc
     return H1_DONE;
 }
 
+/* Names are in lower case already (RFC 9113 §8.2). */
+int http_request_create_h2(struct http_conn *conn, enum http_method method, const char *target, const char *fields,
+                           size_t fields_len, unsigned count, struct http_request **ret_req) {
+    size_t table = count * sizeof(struct http_header), target_len = strlen(target);
+    size_t path_len = strcspn(target, "?");
+    struct http_request *req = malloc(sizeof *req + table + fields_len + target_len + 2);
+    if (!req)
+        abort();
+    memset(req, 0, sizeof *req);
+    char *text = (char *)req->fields + table, *path = text + fields_len;
+    if (strcmp(target, "*") == 0 && method == HTTP_OPTIONS)
+        strcpy(path, "*");
+    else if (http_path_normalize(target, path_len, path, path_len + 1)) {
+        free(req);
+        return 400;
+    }
+    req->path = path;
+    req->query = "";
+    if (target[path_len])
+        req->query = strcpy(path + path_len + 1, target + path_len + 1);
+    if (fields_len)
+        memcpy(text, fields, fields_len);
+    for (unsigned i = 0; i < count; i++) {
+        req->fields[i].name = text;
+        text += strlen(text) + 1;
+        req->fields[i].value = text;
+        text += strlen(text) + 1;
+    }
+    req->conn = conn;
+    req->method = method;
+    req->field_count = (uint16_t)count;
+    buf_init(&req->body, (size_t)conn->server->limits.body_bytes_max);
+    *ret_req = req;
+    return H1_DONE;
+}
+
 void http_request_destroy(struct http_request *req) {
     if (!req)
         return;

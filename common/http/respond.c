@@ -1,4 +1,4 @@
-/* Answers: heads, framing, conditions and ranges. */
+/* Answers: what is to be said, whatever the protocol that says it: conditions, ranges, errors. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,14 +7,9 @@
 
 #include "common/http/internal.h"
 
-/* Text into a fixed buffer; what doesn't fit is noted. */
-struct text {
-    char *p;
-    size_t len, size;
-    bool bad;
-};
+enum { OWN_HEADERS_BYTES = 512 }; /* room in a head for the status line and what the server adds */
 
-static void add(struct text *text, const char *s) {
+void http_text_add(struct http_text *text, const char *s) {
     size_t len = strlen(s);
     if (len > text->size - text->len) {
         text->bad = true;
@@ -24,92 +19,60 @@ static void add(struct text *text, const char *s) {
     text->len += len;
 }
 
-static void add_number(struct text *text, int64_t n) {
+void http_text_add_number(struct http_text *text, int64_t n) {
     char digits[24];
     snprintf(digits, sizeof digits, "%lld", (long long)n);
-    add(text, digits);
+    http_text_add(text, digits);
+}
+
+void http_text_add_status(struct http_text *text, struct http_server *server, int status) {
+    http_text_add(text, "HTTP/1.1 ");
+    http_text_add_number(text, status);
+    http_text_add(text, " ");
+    http_text_add(text, http_status_reason(status));
+    http_text_add(text, "\r\nDate: ");
+    http_text_add(text, http_server_date(server));
+    http_text_add(text, "\r\n");
 }
 
 /* A value with a line break in it would split the response. */
-static void add_header(struct text *text, const char *name, const char *value) {
+static bool value_ok(const char *value) {
     for (const unsigned char *c = (const unsigned char *)value; *c; c++)
-        text->bad |= (*c < 0x20 && *c != '\t') || *c == 0x7f;
-    add(text, name);
-    add(text, ": ");
-    add(text, value);
-    add(text, "\r\n");
+        if ((*c < 0x20 && *c != '\t') || *c == 0x7f)
+            return false;
+    return true;
 }
 
-static void add_status_line(struct text *text, struct http_server *server, int status) {
-    add(text, "HTTP/1.1 ");
-    add_number(text, status);
-    add(text, " ");
-    add(text, http_status_reason(status));
-    add(text, "\r\nDate: ");
-    add(text, http_server_date(server));
-    add(text, "\r\n");
-}
-
-static void add_framing(struct text *text, const struct http_request *req, int status, int64_t length) {
-    if (status == 204 || status == 304)
-        return;
-    if (length >= 0) {
-        add(text, "Content-Length: ");
-        add_number(text, length);
-        add(text, "\r\n");
-    } else if (req->minor == 1) {
-        add(text, "Transfer-Encoding: chunked\r\n");
+/* Whether the headers fit into a head and hold no control characters. */
+static bool headers_ok(const struct http_response *response) {
+    size_t bytes = OWN_HEADERS_BYTES;
+    for (size_t i = 0; i < response->header_count; i++) {
+        const struct http_header *header = &response->headers[i];
+        bytes += strlen(header->name) + strlen(header->value) + strlen(": \r\n");
+        if (!value_ok(header->value))
+            return false;
     }
+    return bytes <= HTTP_RESPONSE_HEAD_MAX;
 }
 
-/* Whether the head could be written: its headers fit and hold no control characters. */
-static bool write_head(struct text *text, struct http_request *req, const struct http_response *response) {
-    add_status_line(text, req->conn->server, response->status);
-    for (size_t i = 0; i < response->header_count; i++)
-        add_header(text, response->headers[i].name, response->headers[i].value);
-    add_framing(text, req, response->status, response->length);
-    if (req->conn->close)
-        add(text, "Connection: close\r\n");
-    else if (req->minor == 0)
-        add(text, "Connection: keep-alive\r\n");
-    add(text, "\r\n");
-    return !text->bad;
-}
-
-static enum http_framing choose_framing(const struct http_request *req, const struct http_response *response) {
-    if (req->method == HTTP_HEAD || response->status == 204 || response->status == 304)
-        return HTTP_FRAMING_NONE;
-    if (response->length >= 0)
-        return HTTP_FRAMING_LENGTH;
-    return req->minor == 1 ? HTTP_FRAMING_CHUNKED : HTTP_FRAMING_CLOSE;
-}
-
-static void count_response(int status) {
+void http_count_response(int status) {
     http_count(HTTP_METRIC_REQUESTS_2XX + (status >= 300) + (status >= 400) + (status >= 500), 1);
 }
 
 void http_respond(struct http_request *req, const struct http_response *response) {
-    struct http_conn *conn = req->conn;
-    char head[HTTP_RESPONSE_HEAD_MAX];
-    struct text text = {.p = head, .size = sizeof head};
     struct http_response failure = {.status = 500, .source = {NULL, response->source.finish, response->source.ctx}};
-    assert(!req->out);
-    enum http_framing framing = choose_framing(req, response);
-    conn->close |= !req->keep_alive || conn->server->draining || framing == HTTP_FRAMING_CLOSE;
-    if (!write_head(&text, req, response)) {
-        text = (struct text){.p = head, .size = sizeof head};
+    assert(!req->responded);
+    if (!headers_ok(response))
         response = &failure;
-        framing = HTTP_FRAMING_NONE;
-        write_head(&text, req, response);
-    }
-    count_response(response->status);
-    req->out = http_out_create(head, text.len, &response->source, framing, response->length);
-    http_conn_pump(conn);
+    bool has_body = req->method != HTTP_HEAD && response->status != 204 && response->status != 304;
+    http_count_response(response->status);
+    req->responded = true;
+    req->conn->protocol->respond(req, response, has_body && response->source.next);
 }
 
 void http_request_resume(struct http_request *req) {
-    if (req->out && req->conn->state == CONN_HANDLED)
-        http_conn_pump(req->conn);
+    if (req->responded)
+        req->conn->protocol->resume(req);
 }
 
 /* --- bodies made of slices --- */
@@ -283,16 +246,15 @@ void http_respond_error(struct http_request *req, int status, const char *detail
 
 size_t http_refusal_write(struct http_server *server, int status, char *out, size_t size) {
     char body[128];
-    struct text text = {.p = out, .size = size};
+    struct http_text text = {.p = out, .size = size};
     size_t len = error_text(status, NULL, body, sizeof body);
-    add_status_line(&text, server, status);
+    http_text_add_status(&text, server, status);
     if (status == 503)
-        add_header(&text, "Retry-After", "5");
-    add_header(&text, "Content-Type", "text/plain; charset=utf-8");
-    add(&text, "Content-Length: ");
-    add_number(&text, (int64_t)len);
-    add(&text, "\r\nConnection: close\r\n\r\n");
-    add(&text, body);
-    count_response(status);
+        http_text_add(&text, "Retry-After: 5\r\n");
+    http_text_add(&text, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: ");
+    http_text_add_number(&text, (int64_t)len);
+    http_text_add(&text, "\r\nConnection: close\r\n\r\n");
+    http_text_add(&text, body);
+    http_count_response(status);
     return text.len;
 }

@@ -373,16 +373,19 @@ static void close_listeners(struct http_server *server) {
         destroy_listener(list_entry(server->listeners.next, struct listener, link));
 }
 
+static void drain(struct http_conn *conn) {
+    bool silent = conn->state == CONN_RECEIVING && !conn->req && conn->tail_len == 0 && !conn->running;
+    if (conn->protocol && conn->protocol->drain)
+        conn->protocol->drain(conn);
+    else if (conn->state == CONN_IDLE || silent) /* silent: connected, and has said nothing */
+        http_conn_destroy(conn);
+}
+
 void http_server_drain(struct http_server *server) {
     server->draining = true;
     close_listeners(server);
-    while (!list_empty(&server->conns[CONN_IDLE]))
-        http_conn_destroy(list_entry(server->conns[CONN_IDLE].next, struct http_conn, link));
-    list_each(it, &server->conns[CONN_RECEIVING]) {
-        struct http_conn *conn = list_entry(it, struct http_conn, link);
-        if (!conn->req && conn->tail_len == 0 && !conn->running) /* connected, and has said nothing */
-            http_conn_destroy(conn);
-    }
+    for (int state = 0; state < CONN_STATES; state++)
+        list_each(it, &server->conns[state]) drain(list_entry(it, struct http_conn, link));
 }
 
 void http_server_destroy(struct http_server *server) {

@@ -21,6 +21,11 @@ static ssize_t plain_sendv(struct transport *transport, const struct iovec *iov,
     return n < 0 ? -errno : n;
 }
 
+static int plain_flush(struct transport *transport) {
+    (void)transport;
+    return 0;
+}
+
 static void plain_shutdown(struct transport *transport) {
     shutdown(transport->fd, SHUT_WR);
 }
@@ -33,6 +38,6 @@ static void plain_close(struct transport *transport, bool abort) {
 }
 
 void transport_init_plain(struct transport *transport, int fd) {
-    static const struct transport_ops ops = {plain_recv, plain_sendv, plain_shutdown, plain_close};
+    static const struct transport_ops ops = {plain_recv, plain_sendv, plain_flush, plain_shutdown, plain_close};
     *transport = (struct transport){.ops = &ops, .fd = fd};
 }

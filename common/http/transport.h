@@ -14,6 +14,8 @@ struct transport_ops {
     ssize_t (*recv)(struct transport *transport, void *data, size_t len);
     /* Bytes taken; -EAGAIN or another negative errno. Fewer than offered mean that the socket is full. */
     ssize_t (*sendv)(struct transport *transport, const struct iovec *iov, int count);
+    /* Sends what was taken and is still held back: 0 when all is with the kernel, -EAGAIN or another negative errno. */
+    int (*flush)(struct transport *transport);
     /* No more output; input still comes. */
     void (*shutdown)(struct transport *transport);
     /* Gives everything back. `abort`: by RST, so that the peer can't take what it got for all, and unsent bytes go. */
