@@ -275,6 +275,8 @@ static void take_field(struct h2_stream *stream, const char *name, size_t name_l
     if (strcmp(name, ":method") == 0) {
         stream->method = find_method(value);
         stream->refusal = stream->method ? stream->refusal : 501;
+    } else if (strcmp(name, ":authority") == 0) { /* RFC 9113 §8.3.1: stands for Host */
+        take_field(stream, "host", strlen("host"), value, value_len);
     } else if (strcmp(name, ":path") == 0) {
         if (value_len > limits->line_bytes_max)
             stream->refusal = 414;
@@ -577,6 +579,10 @@ static void submit(struct h2_stream *stream, const struct http_response *respons
     if (response->length >= 0 && response->status != 204 && response->status != 304) {
         snprintf(length, sizeof length, "%lld", (long long)response->length);
         add_nv(nv, &count, "content-length", length);
+    }
+    if (stream->req->urgency != HTTP_URGENCY_CLIENTS) {
+        nghttp2_extpri priority = {.urgency = stream->req->urgency, .inc = 0};
+        nghttp2_session_change_extpri_stream_priority(stream->session->ng, stream->id, &priority, 1);
     }
     nghttp2_data_provider provider = {{.ptr = stream}, on_read};
     nghttp2_submit_response(stream->session->ng, stream->id, nv, count, has_body ? &provider : NULL);

@@ -26,6 +26,7 @@ enum {
     HTTP_TURN_REQUESTS = 64,        /* likewise */
     HTTP_LINGER_BYTES = 256 * 1024, /* of input after our last word, read so that it isn't lost to an RST */
     HTTP_LINGER_MS = 2000,
+    HTTP_URGENCY_CLIENTS = 255,
     HTTP_REFUSED_MAX = 256, /* connections over the limit that are being told so at a time */
 };
 
@@ -103,6 +104,7 @@ struct http_request {
     struct http_out *out; /* NULL until http_respond */
     /* h2 */
     struct h2_stream *stream;
+    uint8_t urgency; /* HTTP_URGENCY_CLIENTS: as the client wishes */
 
     void (*on_close)(void *ctx);
     void *on_close_ctx;

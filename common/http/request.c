@@ -39,6 +39,7 @@ int http_request_create(struct http_conn *conn, const uint8_t *data, const struc
     if (!req)
         abort();
     memset(req, 0, sizeof *req);
+    req->urgency = HTTP_URGENCY_CLIENTS;
     char *text = (char *)req->fields + table, *path = text + head->size;
     if (set_path(data, head, path) != H1_DONE) {
         free(req);
@@ -70,6 +71,7 @@ int http_request_create_h2(struct http_conn *conn, enum http_method method, cons
     if (!req)
         abort();
     memset(req, 0, sizeof *req);
+    req->urgency = HTTP_URGENCY_CLIENTS;
     char *text = (char *)req->fields + table, *path = text + fields_len;
     if (strcmp(target, "*") == 0 && method == HTTP_OPTIONS)
         strcpy(path, "*");
@@ -150,4 +152,8 @@ const uint8_t *http_request_body(const struct http_request *req, size_t *ret_len
 void http_request_on_close(struct http_request *req, void (*fn)(void *ctx), void *ctx) {
     req->on_close = fn;
     req->on_close_ctx = ctx;
+}
+
+void http_request_set_urgency(struct http_request *req, uint8_t urgency) {
+    req->urgency = urgency;
 }

@@ -60,6 +60,9 @@ struct loop *http_request_loop(const struct http_request *req);
 /* The whole request body, "" when none (small: at most limits.body_bytes_max, collected before the handler runs). */
 const uint8_t *http_request_body(const struct http_request *req, size_t *ret_len);
 void http_request_on_close(struct http_request *req, void (*fn)(void *ctx), void *ctx);
+/* Which of a client's responses goes first when all can't (RFC 9218: 0 is the most urgent, 7 the least); overrides what the
+ * client wished. Before http_respond. HTTP/1 sends one after the other anyway. */
+void http_request_set_urgency(struct http_request *req, uint8_t urgency);
 
 /* --- response --- */
 enum { HTTP_SOURCE_WAIT = -1, HTTP_SOURCE_ERROR = -2 };
