@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <string.h>
 
 static const char *key_of(int family, const char *text) {
@@ -34,10 +35,41 @@ static void ipv6_is_its_64(void **state) {
     assert_string_equal(key_of(AF_INET6, "ffff:ffff:ffff:ffff:1::"), "ffff:ffff:ffff:ffff::");
 }
 
+static bool in(const char *range_text, int family, const char *ip_text) {
+    struct address_range range;
+    struct sockaddr_storage address = {.ss_family = (sa_family_t)family};
+    void *ip = family == AF_INET ? (void *)&((struct sockaddr_in *)&address)->sin_addr
+                                 : (void *)&((struct sockaddr_in6 *)&address)->sin6_addr;
+    assert_int_equal(address_range_parse(range_text, &range), 0);
+    assert_int_equal(inet_pton(family, ip_text, ip), 1);
+    return address_in_range((const struct sockaddr *)&address, &range);
+}
+
+static void ranges_hold_their_addresses(void **state) {
+    (void)state;
+    assert_true(in("192.0.2.0/24", AF_INET, "192.0.2.255") && !in("192.0.2.0/24", AF_INET, "192.0.3.0"));
+    assert_true(in("192.0.2.64/26", AF_INET6, "::ffff:192.0.2.100") && !in("192.0.2.64/26", AF_INET, "192.0.2.128"));
+    assert_true(in("192.0.2.7", AF_INET, "192.0.2.7") && !in("192.0.2.7", AF_INET, "192.0.2.6"));
+    assert_true(in("2001:db8::/33", AF_INET6, "2001:db8:7fff::1") && !in("2001:db8::/33", AF_INET6, "2001:db8:8000::"));
+    assert_true(in("0.0.0.0/0", AF_INET, "8.8.8.8") && !in("0.0.0.0/0", AF_INET6, "2001:db8::1"));
+    assert_true(in("::/0", AF_INET, "8.8.8.8"));
+}
+
+static void what_is_no_range_is_refused(void **state) {
+    (void)state;
+    static const char *const bad[] = {"",        "/",   "192.0.2.0/33", "192.0.2.1/24",
+                                      "::1/129", "a/8", "192.0.2.0/",   "1.2.3.4/8x"};
+    struct address_range range;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(address_range_parse(bad[i], &range), -EINVAL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ipv4_is_its_own_key_mapped_too),
         cmocka_unit_test(ipv6_is_its_64),
+        cmocka_unit_test(ranges_hold_their_addresses),
+        cmocka_unit_test(what_is_no_range_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
