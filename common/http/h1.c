@@ -243,7 +243,7 @@ static int check_head(struct parse *parse) {
         return 400;
     if (parse->has_coding && (parse->has_length || head->minor == 0))
         return 400;
-    if (head->content_length > parse->limits->body_bytes_max)
+    if (head->content_length > INT64_MAX)
         return 413;
     head->keep_alive = !parse->wants_close && (head->minor == 1 || parse->wants_keep_alive);
     head->expect_continue &= head->minor == 1;

@@ -18,14 +18,23 @@ static int take_head(struct http_conn *conn) {
         return r;
     r = http_request_create(conn, http_conn_input(conn), &head, &conn->req);
     http_conn_consume(conn, head.size);
+    if (r == H1_DONE && !conn->req->streams && head.content_length > conn->server->limits.body_bytes_max)
+        return 413;
     return r;
+}
+
+/* A run of the body: collected, or given on. False: it is too long. */
+static bool take_run(struct http_request *req, const uint8_t *data, size_t len) {
+    if (len > 0 && req->streams)
+        http_request_give_body(req, data, len);
+    return len == 0 || req->streams || buf_append(&req->body, data, len) == 0;
 }
 
 static int take_length(struct http_request *req) {
     struct http_conn *conn = req->conn;
     size_t len = http_conn_input_len(conn);
     size_t n = len < req->body_remaining ? len : (size_t)req->body_remaining;
-    if (n > 0 && buf_append(&req->body, http_conn_input(conn), n) < 0)
+    if (!take_run(req, http_conn_input(conn), n))
         return 413;
     http_conn_consume(conn, n);
     req->body_remaining -= n;
@@ -35,11 +44,11 @@ static int take_length(struct http_request *req) {
 static int take_chunks(struct http_request *req) {
     struct http_conn *conn = req->conn;
     int r = H1_MORE;
-    while (r == H1_MORE && http_conn_input_len(conn) > 0) {
+    while (r == H1_MORE && http_conn_input_len(conn) > 0 && !req->held) {
         size_t used, run, run_len;
         const uint8_t *input = http_conn_input(conn);
         r = h1_chunked_next(&req->decoder, input, http_conn_input_len(conn), &used, &run, &run_len);
-        if (run_len > 0 && buf_append(&req->body, input + run, run_len) < 0)
+        if (!take_run(req, input + run, run_len))
             return 413;
         http_conn_consume(conn, used);
     }
@@ -64,6 +73,8 @@ static int take_request(struct http_conn *conn) {
     if (r != H1_DONE)
         return r;
     struct http_request *req = conn->req;
+    if (req->streams)
+        return H1_DONE;
     r = req->chunked ? take_chunks(req) : take_length(req);
     if (r == H1_MORE && req->expect_continue && buf_len(&req->body) == 0)
         return say_continue(req);
@@ -76,6 +87,20 @@ static void hand_over(struct http_conn *conn) {
     conn->server->handler(conn->server->ctx, conn->req);
     if (conn->state == CONN_HANDLED)
         conn->readable = true; /* look for an end of stream that may have come with the request */
+}
+
+/* The body of a request that is with the handler. H1_MORE: not all of it has come, or it is held. */
+static int give_body(struct http_request *req) {
+    if (!req->streams || req->received || req->held)
+        return req->held ? H1_MORE : H1_DONE;
+    int r = req->chunked ? take_chunks(req) : take_length(req);
+    if (r == H1_MORE && req->expect_continue && !req->responded)
+        return say_continue(req);
+    if (r != H1_DONE || req->held)
+        return r == H1_DONE ? H1_MORE : r;
+    req->received = true;
+    http_request_give_body(req, NULL, 0);
+    return H1_DONE;
 }
 
 /* --- sending --- */
@@ -199,21 +224,31 @@ static enum conn_step step_receive(struct http_conn *conn) {
     return CONN_STOP;
 }
 
-/* While a request is parked, input is only watched for the peer's end; what it pipelines is kept, up to a limit. */
-static enum conn_step step_handled(struct http_conn *conn) {
-    while (conn->readable && http_conn_input_len(conn) < conn->server->limits.head_bytes_max) {
+/* While a request is parked, input is its body, if that is wanted as it comes; else it is only watched for the peer's
+ * end, and what it pipelines is kept, up to a limit. */
+static enum conn_step step_input(struct http_conn *conn) {
+    enum conn_state state = conn->state;
+    for (;;) {
+        int r = give_body(conn->req);
+        if (conn->state != state)
+            return CONN_AGAIN; /* it was answered */
+        if (r > H1_MORE) {     /* what comes can't be read any more */
+            conn->broken = true;
+            return CONN_CLOSE;
+        }
+        if (!conn->readable || http_conn_input_len(conn) >= conn->server->limits.head_bytes_max)
+            return CONN_STOP;
         int more = http_conn_read(conn);
         if (more < 0)
             return CONN_CLOSE;
         if (more > 0)
             conn->readable = true;
     }
-    return CONN_STOP;
 }
 
 static enum conn_step step_sending(struct http_conn *conn) {
     if (!conn->writable)
-        return CONN_STOP;
+        return conn->req->streams ? step_input(conn) : CONN_STOP;
     pump(conn);
     return CONN_AGAIN;
 }
@@ -221,8 +256,10 @@ static enum conn_step step_sending(struct http_conn *conn) {
 static enum conn_step step_done(struct http_conn *conn) {
     if (conn->broken)
         return CONN_CLOSE;
+    const struct http_request *req = conn->req;
+    bool rest = req->streams && !req->received && (req->chunked || req->body_remaining > 0);
     end_request(conn);
-    if (conn->close || conn->server->draining)
+    if (conn->close || conn->server->draining || rest)
         http_conn_linger(conn);
     else
         http_conn_set_state(conn, CONN_IDLE);
@@ -231,7 +268,7 @@ static enum conn_step step_done(struct http_conn *conn) {
 
 static enum conn_step h1_run(struct http_conn *conn) {
     static enum conn_step (*const steps[])(struct http_conn * conn) = {
-        [CONN_IDLE] = step_receive,    [CONN_RECEIVING] = step_receive, [CONN_HANDLED] = step_handled,
+        [CONN_IDLE] = step_receive,    [CONN_RECEIVING] = step_receive, [CONN_HANDLED] = step_input,
         [CONN_SENDING] = step_sending, [CONN_DONE] = step_done,
     };
     return steps[conn->state](conn);

@@ -23,10 +23,11 @@ enum {
     SLICES_MAX = 64,          /* of a stream: pulled and not sent */
     OUT_PIECES = 128,
     OUT_COPIED_BYTES = 8192,
-    OUT_BYTES = 128 * 1024, /* nghttp2 is asked for more when so much is gone */
-    SETTINGS_IN_MAX = 32,   /* entries of one SETTINGS frame */
-    ACKS_OUT_MAX = 200,     /* of PING and SETTINGS, waiting: beyond, it is a flood */
-    RESETS_BURST = 1000,    /* streams that a client may reset at once, and a second: seeking players reset a lot */
+    OUT_BYTES = 128 * 1024,      /* nghttp2 is asked for more when so much is gone */
+    CONNECTION_WINDOW = 1 << 20, /* of uploads: one that is held stops no others */
+    SETTINGS_IN_MAX = 32,        /* entries of one SETTINGS frame */
+    ACKS_OUT_MAX = 200,          /* of PING and SETTINGS, waiting: beyond, it is a flood */
+    RESETS_BURST = 1000, /* streams that a client may reset at once, and a second: seeking players reset a lot */
     RESETS_PER_SECOND = 50,
     CONTINUATIONS_MAX = 8,
 };
@@ -316,7 +317,7 @@ static void make_request(struct h2_stream *stream) {
     stream->target = NULL;
 }
 
-/* The request is complete, or refused. */
+/* The request is complete, or refused, or its body is taken as it comes. */
 static void hand_over(struct h2_stream *stream) {
     struct http_server *server = stream->session->conn->server;
     if (stream->handed)
@@ -326,6 +327,36 @@ static void hand_over(struct h2_stream *stream) {
         http_respond_error(stream->req, stream->refusal, NULL, NULL, 0);
     else
         server->handler(server->ctx, stream->req);
+}
+
+static void say_continue(struct h2_stream *stream) {
+    nghttp2_nv status = {(uint8_t *)":status", (uint8_t *)"100", 7, 3, NGHTTP2_NV_FLAG_NONE};
+    if (!stream->req->responded)
+        nghttp2_submit_headers(stream->session->ng, NGHTTP2_FLAG_NONE, stream->id, NULL, &status, 1, NULL);
+}
+
+/* The body's end, unless what came before it is still held. */
+static void give_end(struct h2_stream *stream) {
+    struct http_request *req = stream->req;
+    if (!req->streams || req->held || req->received || buf_len(&req->body) > 0)
+        return;
+    req->received = true;
+    http_request_give_body(req, NULL, 0);
+}
+
+/* What was held goes on, and opens the client's window again. */
+static void give_held(struct h2_stream *stream) {
+    struct http_request *req = stream->req;
+    if (!req || !req->streams || req->held || stream->closed)
+        return;
+    size_t len = buf_len(&req->body);
+    if (len > 0) {
+        http_request_give_body(req, buf_head(&req->body), len);
+        buf_consume(&req->body, len);
+        nghttp2_session_consume(stream->session->ng, stream->id, len);
+    }
+    if (stream->received)
+        give_end(stream);
 }
 
 static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *ctx) {
@@ -338,19 +369,23 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *ctx) 
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
         stream->received = true;
     const char *expect = http_request_header(stream->req, "expect");
-    if (stream->received || stream->refusal) {
+    if (stream->received || stream->refusal || stream->req->streams)
         hand_over(stream);
-    } else if (frame->hd.type == NGHTTP2_HEADERS && expect && strcmp(expect, "100-continue") == 0) {
-        nghttp2_nv status = {(uint8_t *)":status", (uint8_t *)"100", 7, 3, NGHTTP2_NV_FLAG_NONE};
-        nghttp2_submit_headers(ng, NGHTTP2_FLAG_NONE, stream->id, NULL, &status, 1, NULL);
-    }
+    if (stream->received)
+        give_end(stream);
+    else if (!stream->refusal && frame->hd.type == NGHTTP2_HEADERS && expect && strcmp(expect, "100-continue") == 0)
+        say_continue(stream);
     return 0;
 }
 
 static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *ctx) {
     struct h2_stream *stream = nghttp2_session_get_stream_user_data(ng, id);
     (void)flags, (void)ctx;
+    if (stream && stream->req && stream->req->streams && stream->req->held)
+        return buf_append(&stream->req->body, data, len) < 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
     nghttp2_session_consume(ng, id, len);
+    if (stream && stream->req && stream->req->streams)
+        http_request_give_body(stream->req, data, len);
     if (!stream || !stream->req || stream->handed)
         return 0;
     if (buf_append(&stream->req->body, data, len) < 0) {
@@ -449,6 +484,7 @@ static void start(struct http_conn *conn) {
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, conn->server->limits.head_bytes_max},
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1}, /* RFC 9218 instead */
     };
+    nghttp2_session_set_local_window_size(session->ng, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW);
     nghttp2_submit_settings(session->ng, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof *settings);
     conn->h2 = session;
 }
@@ -628,6 +664,7 @@ static enum conn_step h2_run(struct http_conn *conn) {
         start(conn);
     struct h2_session *session = conn->h2;
     reap(session);
+    list_each(it, &session->streams) give_held(list_entry(it, struct h2_stream, link));
     size_t len = http_conn_input_len(conn);
     if (len > 0) {
         ssize_t used = nghttp2_session_mem_recv(session->ng, http_conn_input(conn), len);

@@ -94,7 +94,12 @@ struct http_request {
     struct http_conn *conn;
     enum http_method method;
     bool responded;
+    bool streams;  /* its body goes to `on_body` as it comes */
+    bool held;     /* `on_body` wants no more for now */
+    bool received; /* all of it */
     struct buf body;
+    bool (*on_body)(void *ctx, const uint8_t *data, size_t len);
+    void *on_body_ctx;
     const char *path, *query;
     /* h1 */
     uint8_t minor;
@@ -117,6 +122,7 @@ struct http_server {
     struct loop *loop;
     struct http_limits limits;
     http_handler_fn *handler;
+    http_streams_fn *streams;
     void *ctx;
     struct list listeners;
     struct list conns[CONN_STATES];
@@ -201,6 +207,8 @@ int http_request_create(struct http_conn *conn, const uint8_t *data, const struc
 /* The same from a list of `count` names and values, each ended by NUL, and a raw target ("/path?query"). */
 int http_request_create_h2(struct http_conn *conn, enum http_method method, const char *target, const char *fields,
                            size_t fields_len, unsigned count, struct http_request **ret_req);
+/* Gives `on_body` a run, or with `len` 0 the end; nobody wants it: it is dropped. */
+void http_request_give_body(struct http_request *req, const uint8_t *data, size_t len);
 /* Ends it: the source's finish, then on_close. NULL is allowed. */
 void http_request_destroy(struct http_request *req);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/loop.h"
 #include "common/http/internal.h"
 
 static char *end_span(char *text, struct h1_span span) {
@@ -58,6 +59,7 @@ int http_request_create(struct http_conn *conn, const uint8_t *data, const struc
     req->body_remaining = head->content_length;
     req->field_count = head->field_count;
     buf_init(&req->body, (size_t)conn->server->limits.body_bytes_max);
+    req->streams = conn->server->streams && conn->server->streams(conn->server->ctx, req);
     *ret_req = req;
     return H1_DONE;
 }
@@ -95,6 +97,7 @@ int http_request_create_h2(struct http_conn *conn, enum http_method method, cons
     req->method = method;
     req->field_count = (uint16_t)count;
     buf_init(&req->body, (size_t)conn->server->limits.body_bytes_max);
+    req->streams = conn->server->streams && conn->server->streams(conn->server->ctx, req);
     *ret_req = req;
     return H1_DONE;
 }
@@ -156,4 +159,21 @@ void http_request_on_close(struct http_request *req, void (*fn)(void *ctx), void
 
 void http_request_set_urgency(struct http_request *req, uint8_t urgency) {
     req->urgency = urgency;
+}
+
+void http_request_on_body(struct http_request *req, bool (*fn)(void *ctx, const uint8_t *data, size_t len), void *ctx) {
+    req->on_body = fn;
+    req->on_body_ctx = ctx;
+}
+
+void http_request_give_body(struct http_request *req, const uint8_t *data, size_t len) {
+    if (req->on_body && !req->on_body(req->on_body_ctx, data, len))
+        req->held = true;
+}
+
+void http_request_read(struct http_request *req) {
+    if (!req->held)
+        return;
+    req->held = false;
+    loop_io_activate(req->conn->io, LOOP_READ);
 }

@@ -364,6 +364,10 @@ struct http_server *http_server_create(struct loop *loop, const struct http_limi
     return server;
 }
 
+void http_server_stream_bodies(struct http_server *server, http_streams_fn *fn) {
+    server->streams = fn;
+}
+
 uint32_t http_server_connections(const struct http_server *server) {
     return server->count;
 }

@@ -39,6 +39,10 @@ struct http_server *http_server_create(struct loop *loop, const struct http_limi
 /* Adds a listener: "[::]:8080" (dual stack), "127.0.0.1:8081". With `reuseport` several loops may listen on one address.
  * `ret_port` (may be NULL) gets the port, which matters for port 0. 0 or negative errno. */
 int http_server_listen(struct http_server *server, const char *address, bool reuseport, uint16_t *ret_port);
+/* Says of which requests the handler takes the body as it comes, instead of being called when all of it is here; asked when a
+ * request's head is. Before any request; NULL: of none. */
+typedef bool http_streams_fn(void *ctx, const struct http_request *req);
+void http_server_stream_bodies(struct http_server *server, http_streams_fn *fn);
 /* No new connections; idle ones close, others after their response ("Connection: close"). */
 void http_server_drain(struct http_server *server);
 uint32_t http_server_connections(const struct http_server *server);
@@ -60,6 +64,13 @@ struct loop *http_request_loop(const struct http_request *req);
 /* The whole request body, "" when none (small: at most limits.body_bytes_max, collected before the handler runs). */
 const uint8_t *http_request_body(const struct http_request *req, size_t *ret_len);
 void http_request_on_close(struct http_request *req, void (*fn)(void *ctx), void *ctx);
+/* In the handler, of a request whose body is taken as it comes: `fn` is given run after run of it, and `len` 0 at its end. It
+ * returns false to be given no more until http_request_read; what the client sends meanwhile stays with the client, but for a
+ * window of at most 64 KiB. The response may begin, and end, before the body does; then the rest of it is dropped. There is no
+ * limit on the body's length and no deadline: both are the handler's. */
+void http_request_on_body(struct http_request *req, bool (*fn)(void *ctx, const uint8_t *data, size_t len), void *ctx);
+/* Goes on with a body that was held, in a later turn of the loop. */
+void http_request_read(struct http_request *req);
 /* Which of a client's responses goes first when all can't (RFC 9218: 0 is the most urgent, 7 the least); overrides what the
  * client wished. Before http_respond. HTTP/1 sends one after the other anyway. */
 void http_request_set_urgency(struct http_request *req, uint8_t urgency);

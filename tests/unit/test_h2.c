@@ -42,7 +42,8 @@ struct world {
     uint16_t port;
     /* the handler's */
     struct blob *hello, *big;
-    struct http_request *parked[PARKED_MAX], *streaming;
+    struct http_request *parked[PARKED_MAX], *streaming, *uploading;
+    size_t uploaded, hold_at;
     int parked_count, closes, finishes, pulls, turns_given;
     /* the client's */
     int fd;
@@ -113,6 +114,20 @@ static void answer_facts(struct http_request *req) {
     answer_text(req, text);
 }
 
+static bool streams_upload(void *ctx, const struct http_request *req) {
+    (void)ctx;
+    return strcmp(http_request_path(req), "/upload") == 0;
+}
+
+static bool on_body(void *ctx, const uint8_t *data, size_t len) {
+    struct world *w = ctx;
+    (void)data;
+    w->uploaded += len;
+    if (len == 0)
+        answer_text(w->uploading, "uploaded");
+    return !w->hold_at || w->uploaded < w->hold_at;
+}
+
 static void on_request(void *ctx, struct http_request *req) {
     struct world *w = ctx;
     const char *path = http_request_path(req);
@@ -127,7 +142,10 @@ static void on_request(void *ctx, struct http_request *req) {
         w->parked[w->parked_count++] = req;
     else if (!strcmp(path, "/never"))
         return;
-    else if (!strcmp(path, "/given"))
+    else if (!strcmp(path, "/upload")) {
+        w->uploading = req;
+        http_request_on_body(req, on_body, w);
+    } else if (!strcmp(path, "/given"))
         answer_source(w, req, next_given);
     else if (!strcmp(path, "/endless"))
         answer_source(w, req, next_endless);
@@ -475,6 +493,30 @@ static void bodies_are_collected_up_to_their_limit(void **state) {
     end(w);
 }
 
+/* A body that the handler takes as it comes, and holds for a while. */
+static void body_is_given_as_it_comes_and_can_be_held(void **state) {
+    (void)state;
+    struct world *w = begin();
+    http_server_stream_bodies(w->server, streams_upload);
+    struct upload upload = {1 << 20};
+    nghttp2_data_provider body = {{.ptr = &upload}, on_upload};
+    w->hold_at = 100000;
+    struct stream *s = stream_of(w, ask_with(w, "POST", "/upload", NULL, NULL, &body));
+    until(w, w->uploaded >= 100000);
+    for (int i = 0; i < 20; i++) {
+        client_turn(w);
+        server_turn(w);
+    }
+    assert_true(w->uploaded <= 100000 + 16384 && upload.left > (1 << 20) - 250000); /* the rest is with the client */
+    assert_int_equal(get(w, "/hello")->status, 200);                                /* no other stream is held */
+    w->hold_at = 0;
+    http_request_read(w->uploading);
+    until(w, s->closed);
+    assert_string_equal(s->body, "uploaded");
+    assert_int_equal(w->uploaded, 1 << 20);
+    end(w);
+}
+
 static void urgent_responses_go_first(void **state) {
     (void)state;
     struct world *w = begin_with(&http_limits_default, false, 4096);
@@ -708,6 +750,7 @@ int main(void) {
         cmocka_unit_test(source_that_fails_resets_its_stream_only),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(bodies_are_collected_up_to_their_limit),
+        cmocka_unit_test(body_is_given_as_it_comes_and_can_be_held),
         cmocka_unit_test(urgent_responses_go_first),
         cmocka_unit_test(window_of_the_peer_is_honoured),
         cmocka_unit_test(peer_that_opens_no_window_is_closed),
