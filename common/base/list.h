@@ -18,6 +18,16 @@ static inline void list_insert_before(struct list *at, struct list *item) {
     at->prev = item;
 }
 static inline void list_append(struct list *head, struct list *item) { list_insert_before(head, item); }
+/* Moves all items of `from` to the end of `head`. */
+static inline void list_append_all(struct list *head, struct list *from) {
+    if (list_empty(from))
+        return;
+    from->next->prev = head->prev;
+    head->prev->next = from->next;
+    from->prev->next = head;
+    head->prev = from->prev;
+    list_init(from);
+}
 /* Leaves `item` an empty list of its own, so that it may be removed again. */
 static inline void list_remove(struct list *item) {
     item->prev->next = item->next;

@@ -14,7 +14,7 @@ enum {
     INBOX_MAX = 65536,     /* wishes of clients */
     CLIENT_BOX_MAX = 1024, /* batches under way to one client */
     CLIENTS_MAX = 256,
-    WAKE_BATCH = 256, /* waiters released a turn, so that one crowd doesn't hold up everybody else */
+    WAKE_BATCH = 64,  /* waiters and readers woken a turn, so that one crowd doesn't hold up everybody else */
     BATCH_MAX = 1024, /* records */
     EXPIRE_INTERVAL_US = 1000000,
     RESYNC_INTERVAL_US = 50000,
@@ -338,7 +338,7 @@ static void apply_records(struct hub_client *client, const struct batch *batch) 
     }
 }
 
-/* The stream anew; who waits for it goes on waiting. */
+/* The stream anew; who waits for it, or reads along, goes on. */
 static int apply_snapshot(struct hub_client *client, const struct batch *batch) {
     struct stream *stream = store_find(client->replica, batch->stream);
     if (stream)

@@ -10,6 +10,7 @@ struct store {
     struct store_settings settings;
     struct map *streams;
     struct list dirty; /* streams that changed since store_wake */
+    struct list fresh; /* streams whose readers are to be woken */
     size_t bytes;
 };
 
@@ -22,6 +23,7 @@ struct store *store_create(const struct store_settings *settings) {
     store->settings = *settings;
     store->streams = map_create();
     list_init(&store->dirty);
+    list_init(&store->fresh);
     return store;
 }
 
@@ -46,6 +48,9 @@ static struct stream *stream_create(struct store *store, const char *name, int64
     stream->created_us = stream->changed_us = now_us;
     list_init(&stream->waiters);
     list_init(&stream->dirty_link);
+    list_init(&stream->readers);
+    list_init(&stream->due);
+    list_init(&stream->fresh_link);
     map_set(store->streams, name, stream);
     return stream;
 }
@@ -83,6 +88,16 @@ void store_clear(struct store *store, struct stream *stream) {
     stream->segment_count = stream->segment_cap = stream->first_listed = stream->init_versions = 0;
 }
 
+static void readers_lose(struct stream *stream) {
+    list_append_all(&stream->due, &stream->readers);
+    while (!list_empty(&stream->due)) {
+        struct reader *reader = list_entry(stream->due.next, struct reader, link);
+        list_remove(&reader->link);
+        reader->stream = NULL;
+        reader->fn(reader);
+    }
+}
+
 void store_remove(struct store *store, struct stream *stream) {
     stream->state = STREAM_ENDED;
     list_each(it, &stream->waiters) {
@@ -90,7 +105,9 @@ void store_remove(struct store *store, struct stream *stream) {
         list_remove(&waiter->link);
         waiter->fn(waiter, stream, false);
     }
+    readers_lose(stream);
     list_remove(&stream->dirty_link);
+    list_remove(&stream->fresh_link);
     map_remove(store->streams, stream->name);
     stream_empty(store, stream);
     free(stream);
@@ -207,6 +224,13 @@ static void stream_changed(struct store *store, struct stream *stream, int64_t n
         list_append(&store->dirty, &stream->dirty_link);
 }
 
+/* Readers have something to read, or an end to see. */
+static void readers_due(struct store *store, struct stream *stream) {
+    stream->fresh = true;
+    if (list_empty(&stream->fresh_link))
+        list_append(&store->fresh, &stream->fresh_link);
+}
+
 static int apply_open(struct store *store, struct stream *stream, struct record *record, int64_t now_us) {
     const struct record_open *open = &record->open;
     if (open->track_count < 1 || open->track_count > TRACKS_MAX || !open->target_duration_ms || !open->part_target_us)
@@ -241,6 +265,7 @@ static int apply_open(struct store *store, struct stream *stream, struct record 
     for (uint32_t i = 0; i < open->track_count; i++)
         if (open->tracks[i].init_version > stream->init_versions)
             stream->init_versions = open->tracks[i].init_version;
+    readers_due(store, stream);
     stream_changed(store, stream, now_us);
     return 0;
 }
@@ -362,6 +387,7 @@ static int apply_chunk(struct store *store, struct stream *stream, struct record
     segment->bytes += bytes;
     stream->bytes += bytes;
     store->bytes += bytes;
+    readers_due(store, stream);
     publish_parts(store, stream, segment, now_us);
     return 0;
 }
@@ -400,6 +426,7 @@ static void apply_state(struct store *store, struct stream *stream, enum stream_
         if (last)
             last->complete = true;
     }
+    readers_due(store, stream);
     stream_changed(store, stream, now_us);
 }
 
@@ -563,7 +590,7 @@ bool waiter_ready(const struct waiter *waiter, const struct stream *stream) {
     return stream_has_part(stream, waiter->number, waiter->index);
 }
 
-static bool wake_stream(struct stream *stream, uint32_t *max) {
+static bool wake_waiters_of(struct stream *stream, uint32_t *max) {
     list_each(it, &stream->waiters) {
         struct waiter *waiter = list_entry(it, struct waiter, link);
         if (!waiter_ready(waiter, stream))
@@ -577,17 +604,72 @@ static bool wake_stream(struct stream *stream, uint32_t *max) {
     return false;
 }
 
-bool store_wake(struct store *store, uint32_t max) {
+static bool wake_waiters(struct store *store, uint32_t max) {
     while (!list_empty(&store->dirty)) {
         struct stream *stream = list_entry(store->dirty.next, struct stream, dirty_link);
         list_remove(&stream->dirty_link);
-        if (wake_stream(stream, &max)) {
+        if (wake_waiters_of(stream, &max)) {
             list_append(&store->dirty, &stream->dirty_link); /* behind the others: one crowd starves nobody */
             return true;
         }
     }
     return false;
 }
+
+/* --- reading along --- */
+
+void stream_read(struct stream *stream, struct reader *reader) {
+    reader->stream = stream;
+    list_append(&stream->readers, &reader->link);
+}
+
+void reader_cancel(struct reader *reader) {
+    list_remove(&reader->link);
+}
+
+bool stream_wanted(const struct stream *stream) {
+    return !list_empty(&stream->waiters) || !list_empty(&stream->readers) || !list_empty(&stream->due);
+}
+
+static void round_begin(struct stream *stream) {
+    enum { ROTATION = 64 };
+    stream->fresh = false;
+    list_append_all(&stream->due, &stream->readers);
+    for (int i = 0; i < ROTATION && !list_empty(&stream->due); i++) {
+        struct list *first = stream->due.next;
+        list_remove(first);
+        list_append(&stream->due, first);
+    }
+}
+
+static void wake_readers_of(struct stream *stream, uint32_t *max) {
+    if (list_empty(&stream->due) && stream->fresh)
+        round_begin(stream);
+    for (; *max && !list_empty(&stream->due); --*max) {
+        struct reader *reader = list_entry(stream->due.next, struct reader, link);
+        list_remove(&reader->link);
+        list_append(&stream->readers, &reader->link);
+        reader->fn(reader);
+    }
+}
+
+static bool wake_readers(struct store *store, uint32_t max) {
+    while (max && !list_empty(&store->fresh)) {
+        struct stream *stream = list_entry(store->fresh.next, struct stream, fresh_link);
+        list_remove(&stream->fresh_link);
+        wake_readers_of(stream, &max);
+        if (stream->fresh || !list_empty(&stream->due)) /* behind the others */
+            list_append(&store->fresh, &stream->fresh_link);
+    }
+    return !list_empty(&store->fresh);
+}
+
+bool store_wake(struct store *store, uint32_t max) {
+    bool readers = wake_readers(store, max);
+    return wake_waiters(store, max) || readers;
+}
+
+/* --- deadlines --- */
 
 struct time_out_call {
     int64_t now_us;

@@ -62,6 +62,9 @@ struct stream {
     uint32_t init_versions;         /* highest seen */
     struct list waiters;
     struct list dirty_link; /* in the store's list of streams to wake */
+    struct list readers, due; /* `due`: those that the round of wake-ups under way has still to come to */
+    struct list fresh_link;   /* in the store's list of streams whose readers are to be woken */
+    bool fresh;               /* something came since that round began */
     void *cache;            /* the renderer's; freed by store_settings.cache_free */
 };
 
@@ -90,7 +93,7 @@ int store_apply(struct store *store, struct record *record, int64_t now_us);
 void store_expire(struct store *store, int64_t now_us);
 
 struct stream *store_find(const struct store *store, const char *name);
-/* Its waiters are released first (as when it ends). */
+/* Its waiters are released and its readers told first (as when it ends). */
 void store_remove(struct store *store, struct stream *stream);
 /* As if nothing had been applied to it yet; its waiters go on waiting. For what comes next: its open record, or store_remove. */
 void store_clear(struct store *store, struct stream *stream);
@@ -141,8 +144,23 @@ struct waiter {
 void stream_wait(struct stream *stream, struct waiter *waiter);
 void waiter_cancel(struct waiter *waiter);
 bool waiter_ready(const struct waiter *waiter, const struct stream *stream);
-/* Runs ready waiters of changed streams, at most `max`; true when some are left for another turn. Never called from
- * store_apply, so that a batch of records wakes everybody once. */
+/* Runs ready waiters of changed streams, at most `max`, and as many readers; true when some are left for another turn.
+ * Never called from store_apply, so that a batch of records wakes everybody once. */
 bool store_wake(struct store *store, uint32_t max);
 /* Runs those whose deadline has passed. */
 void store_time_out(struct store *store, int64_t now_us);
+
+/* --- reading along: for those that are to have each chunk as it comes (common/media/cursor.h) --- */
+struct reader {
+    struct list link;
+    struct stream *stream; /* set by stream_read; NULL once the stream is gone */
+    /* From store_wake: chunks have come, or there are other tracks, or another state; or the stream is gone. Once for all
+     * that came since the last time. Rounds don't overlap and each begins with other readers than the one before, so
+     * that nobody is always last. */
+    void (*fn)(struct reader *reader);
+};
+void stream_read(struct stream *stream, struct reader *reader);
+/* Also when the stream is gone, and within `fn`. */
+void reader_cancel(struct reader *reader);
+/* Whether anybody waits for the stream or reads along. */
+bool stream_wanted(const struct stream *stream);

@@ -279,6 +279,165 @@ static void deadline_and_end_release_too(void **state) {
     store_destroy(t.store);
 }
 
+/* --- reading along --- */
+
+enum { CROWD = 150 };
+struct crowd {
+    struct reader readers[CROWD];
+    struct crowd_member {
+        int woken, order; /* how often; which of the round it was */
+    } members[CROWD];
+    int order;
+};
+static struct crowd crowd;
+
+static void on_chunks(struct reader *reader) {
+    struct crowd_member *member = &crowd.members[reader - crowd.readers];
+    member->woken++;
+    member->order = crowd.order++;
+}
+
+static void gather(struct stream *stream) {
+    crowd = (struct crowd){0};
+    for (int i = 0; i < CROWD; i++) {
+        crowd.readers[i].fn = on_chunks;
+        stream_read(stream, &crowd.readers[i]);
+    }
+}
+
+/* Everybody was woken that often. */
+static void assert_woken(int times) {
+    for (int i = 0; i < CROWD; i++)
+        assert_int_equal(crowd.members[i].woken, times);
+}
+
+static void readers_are_woken_once_for_all_that_came(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 0, 1);
+    while (store_wake(t.store, 64))
+        ;
+    assert_false(stream_wanted(stream));
+    gather(stream);
+    assert_true(stream_wanted(stream));
+    assert_false(store_wake(t.store, 64)); /* nothing came since they came */
+    assert_woken(0);
+    fixture_write_part(name, FIXTURE_EPOCH, 501, 100, 1, 0, apply, &t);
+    assert_woken(0); /* never from inside store_apply */
+    assert_true(store_wake(t.store, 64));
+    assert_int_equal(crowd.order, 64);
+    assert_true(store_wake(t.store, 64));
+    assert_false(store_wake(t.store, 64));
+    assert_woken(1);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 12, 10)); /* one chunk, of no part yet */
+    while (store_wake(t.store, 64))
+        ;
+    assert_woken(2);
+    store_destroy(t.store);
+}
+
+static void round_of_readers_ends_before_the_next_begins(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 0, 1);
+    store_wake(t.store, 64);
+    gather(stream);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 6, 10));
+    store_wake(t.store, 64);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 7, 10));
+    assert_true(store_wake(t.store, 64));
+    assert_true(store_wake(t.store, 22));
+    assert_woken(1); /* those of the first slice were not before the last */
+    assert_true(store_wake(t.store, 64));
+    assert_true(store_wake(t.store, 64));
+    assert_false(store_wake(t.store, 64));
+    assert_woken(2);
+    store_destroy(t.store);
+}
+
+static void rounds_begin_with_other_readers(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 0, 1);
+    store_wake(t.store, 64);
+    gather(stream);
+    int last = -1;
+    for (uint32_t round = 0; round < 3; round++) {
+        crowd.order = 0;
+        apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 6 + round, 10));
+        while (store_wake(t.store, 64))
+            ;
+        assert_int_not_equal(crowd.members[0].order, last);
+        last = crowd.members[0].order;
+    }
+    store_destroy(t.store);
+}
+
+static void crowd_of_readers_does_not_hold_up_those_of_another_stream(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 0, 1);
+    apply(&t, fixture_open("live/other", FIXTURE_EPOCH, 1));
+    store_wake(t.store, 64);
+    gather(stream);
+    struct reader *one = &crowd.readers[CROWD - 1];
+    reader_cancel(one);
+    stream_read(store_find(t.store, "live/other"), one);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 6, 10));
+    apply(&t, fixture_chunk("live/other", FIXTURE_EPOCH, 0, 100, 0, 10));
+    store_wake(t.store, 64);
+    assert_int_equal(crowd.members[CROWD - 1].woken, 0);
+    store_wake(t.store, 64);
+    assert_int_equal(crowd.members[CROWD - 1].woken, 1);
+    store_destroy(t.store);
+}
+
+static void on_chunks_cancel_next(struct reader *reader) {
+    on_chunks(reader);
+    reader_cancel(reader);
+    reader_cancel(reader + 1);
+}
+
+static void readers_may_leave_while_others_are_woken(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 0, 1);
+    store_wake(t.store, 64);
+    gather(stream);
+    for (int i = 0; i < CROWD - 1; i++)
+        crowd.readers[i].fn = on_chunks_cancel_next;
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 6, 10));
+    while (store_wake(t.store, 64))
+        ;
+    assert_int_equal(crowd.order, CROWD / 2);
+    assert_false(stream_wanted(stream));
+    store_destroy(t.store);
+}
+
+static void readers_see_new_tracks_the_end_and_the_stream_gone(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 0, 1);
+    store_wake(t.store, 64);
+    gather(stream);
+    apply(&t, fixture_open(name, FIXTURE_EPOCH + 1, 2));
+    while (store_wake(t.store, 64))
+        ;
+    assert_woken(1);
+    struct record *ended = record_create(RECORD_STATE, name, FIXTURE_EPOCH + 1);
+    ended->state.state = STREAM_ENDED;
+    apply(&t, ended);
+    while (store_wake(t.store, 64))
+        ;
+    assert_woken(2);
+    assert_ptr_equal(crowd.readers[0].stream, stream);
+    store_remove(t.store, stream);
+    assert_woken(3);
+    assert_null(crowd.readers[0].stream);
+    reader_cancel(&crowd.readers[0]);
+    store_destroy(t.store);
+}
+
 static void replay(void *ctx, struct record *record) {
     struct target *copy = ctx;
     assert_int_equal(store_apply(copy->store, record, copy->now_us), 0);
@@ -417,6 +576,12 @@ int main(void) {
         cmocka_unit_test(waiters_are_released_by_what_they_wait_for),
         cmocka_unit_test(crowd_is_released_in_batches),
         cmocka_unit_test(deadline_and_end_release_too),
+        cmocka_unit_test(readers_are_woken_once_for_all_that_came),
+        cmocka_unit_test(round_of_readers_ends_before_the_next_begins),
+        cmocka_unit_test(rounds_begin_with_other_readers),
+        cmocka_unit_test(crowd_of_readers_does_not_hold_up_those_of_another_stream),
+        cmocka_unit_test(readers_may_leave_while_others_are_woken),
+        cmocka_unit_test(readers_see_new_tracks_the_end_and_the_stream_gone),
         cmocka_unit_test(replay_rebuilds_the_same_stream),
         cmocka_unit_test(replay_has_what_is_kept_of_earlier_broadcasts),
         cmocka_unit_test(replay_copes_with_chunks_that_no_part_counts),
