@@ -1,6 +1,7 @@
 /* A stream made by hand for tests of the store, the hub and playlists: video at 30/s in parts of 6 frames, audio of one
  * chunk a part, segments of 10 parts. */
 #pragma once
+#include <stdio.h>
 #include <string.h>
 
 #include "common/media/store.h"
@@ -48,4 +49,22 @@ static inline void fixture_write_part(const char *stream, uint64_t epoch, uint64
     for (uint32_t i = 0; i < 6; i++)
         apply(ctx, fixture_chunk(stream, epoch, 0, msn, index * 6 + i, 1000));
     apply(ctx, fixture_part(stream, epoch, number, msn, index, flags));
+}
+
+/* One chunk at a place and a time of its own, in an HTTP/1.1 chunk as the muxer lays it out; `at_us` from the fixture's start. It says
+ * what it is: "v100.3;", filled up to 100 bytes. */
+static inline struct record *fixture_chunk_at(const char *stream, uint64_t epoch, uint8_t track, uint64_t msn, uint32_t number, int64_t at_us,
+                                              uint8_t flags) {
+    enum { LEN = 100 }; /* 0x64 */
+    struct record *record = record_create(RECORD_CHUNK, stream, epoch);
+    struct blob *blob = blob_create(4 + LEN + 2);
+    memset(blob->data, '.', blob->len);
+    memcpy(blob->data, "64\r\n", 4);
+    int n = snprintf((char *)blob->data + 4, LEN, "%c%u.%u;", track ? 'a' : 'v', (unsigned)msn, (unsigned)number);
+    blob->data[4 + n] = '.';
+    memcpy(blob->data + 4 + LEN, "\r\n", 2);
+    int64_t us = fixture_start_us + at_us, hz = track ? 48000 : 90000;
+    record->chunk = (struct record_chunk){.track = track, .flags = flags, .msn = msn, .number = number, .duration_ts = track ? 4800 : 3000,
+                                          .dts_ts = us / 1000000 * hz + us % 1000000 * hz / 1000000, .body = {blob, 4, LEN}};
+    return record;
 }
