@@ -177,6 +177,9 @@ static void h1_respond(struct http_request *req, const struct http_response *res
     write_head(&text, req, response, framing);
     req->out =
         http_out_create(head, text.len, &response->source, has_body ? framing : HTTP_FRAMING_NONE, response->length);
+    req->live = has_body && response->source.flags & HTTP_SOURCE_LIVE;
+    if (req->live)
+        transport_set_unsent_max(&conn->transport, HTTP_UNSENT_LIVE_MAX);
     pump(conn);
 }
 
@@ -258,6 +261,8 @@ static enum conn_step step_done(struct http_conn *conn) {
         return CONN_CLOSE;
     const struct http_request *req = conn->req;
     bool rest = req->streams && !req->received && (req->chunked || req->body_remaining > 0);
+    if (conn->req->live)
+        transport_set_unsent_max(&conn->transport, HTTP_UNSENT_MAX);
     end_request(conn);
     if (conn->close || conn->server->draining || rest)
         http_conn_linger(conn);

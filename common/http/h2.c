@@ -24,6 +24,7 @@ enum {
     OUT_PIECES = 128,
     OUT_COPIED_BYTES = 8192,
     OUT_BYTES = 128 * 1024,      /* nghttp2 is asked for more when so much is gone */
+    OUT_LIVE_BYTES = 32 * 1024,  /* likewise while there is a source of HTTP_SOURCE_LIVE */
     CONNECTION_WINDOW = 1 << 20, /* of uploads: one that is held stops no others */
     SETTINGS_IN_MAX = 32,        /* entries of one SETTINGS frame */
     ACKS_OUT_MAX = 200,          /* of PING and SETTINGS, waiting: beyond, it is a flood */
@@ -72,6 +73,7 @@ struct h2_session {
     struct list streams, done;
     struct h2_out *out;  /* NULL: nothing is on its way */
     uint32_t responding; /* streams with a response that isn't all out */
+    uint32_t live;       /* of these with a source of HTTP_SOURCE_LIVE */
     bool draining;
 };
 
@@ -88,8 +90,12 @@ static struct h2_out *out_of(struct h2_session *session) {
     return session->out;
 }
 
-static bool out_full(const struct h2_out *out) {
-    return out->bytes >= OUT_BYTES || out->first + out->count + 2 > OUT_PIECES;
+static size_t out_max(const struct h2_session *session) {
+    return session->live ? OUT_LIVE_BYTES : OUT_BYTES;
+}
+
+static bool out_full(const struct h2_session *session, const struct h2_out *out) {
+    return out->bytes >= out_max(session) || out->first + out->count + 2 > OUT_PIECES;
 }
 
 static void out_push(struct h2_out *out, const void *data, size_t len, struct blob *blob) {
@@ -140,7 +146,7 @@ static ssize_t on_send(nghttp2_session *ng, const uint8_t *data, size_t len, int
     struct h2_out *out = out_of(ctx);
     size_t room = OUT_COPIED_BYTES - out->copied;
     (void)ng, (void)flags;
-    if (out_full(out) || room == 0)
+    if (out_full(ctx, out) || room == 0)
         return NGHTTP2_ERR_WOULDBLOCK;
     if (len > room)
         len = room;
@@ -150,12 +156,23 @@ static ssize_t on_send(nghttp2_session *ng, const uint8_t *data, size_t len, int
 
 /* --- bodies --- */
 
+/* Has the kernel hold little while there is a live source. */
+static void count_live(struct h2_session *session, int change) {
+    bool before = session->live;
+    session->live += (uint32_t)change;
+    bool ends = !session->conn->h2; /* and with it the connection, or at least all output */
+    if (before != (session->live > 0) && !ends)
+        transport_set_unsent_max(&session->conn->transport, before ? HTTP_UNSENT_MAX : HTTP_UNSENT_LIVE_MAX);
+}
+
 static void body_free(struct h2_stream *stream) {
     struct h2_body *body = stream->body;
     if (!body)
         return;
     stream->body = NULL;
     stream->session->responding--;
+    if (body->source.flags & HTTP_SOURCE_LIVE)
+        count_live(stream->session, -1);
     while (body->count) {
         blob_unref(body->slices[body->first++].blob);
         body->count--;
@@ -171,7 +188,7 @@ static bool body_fill(struct h2_body *body, size_t want) {
     if (body->count == 0)
         body->first = 0;
     while (!body->ended && body->bytes < want && body->first + body->count < SLICES_MAX) {
-        int room = (int)(SLICES_MAX - body->first - body->count);
+        int room = body->source.flags & HTTP_SOURCE_LIVE ? 1 : (int)(SLICES_MAX - body->first - body->count);
         int n = body->source.next(body->source.ctx, pulled, room);
         if (n == HTTP_SOURCE_WAIT)
             return true;
@@ -180,6 +197,8 @@ static bool body_fill(struct h2_body *body, size_t want) {
         body->ended = n == 0;
         for (int i = 0; i < n; i++) {
             body->slices[body->first + body->count++] = pulled[i];
+            if (body->source.flags & HTTP_SOURCE_LENDS)
+                blob_ref(pulled[i].blob);
             body->bytes += pulled[i].len;
             body->remaining -= body->remaining < 0 ? 0 : (int64_t)pulled[i].len;
         }
@@ -218,7 +237,7 @@ static int on_send_data(nghttp2_session *ng, nghttp2_frame *frame, const uint8_t
     (void)ng, (void)frame;
     for (size_t left = len, i = body->first; left > 0; pieces++, i++)
         left -= body->slices[i].len < left ? body->slices[i].len : left;
-    if (out->bytes >= OUT_BYTES || out->first + out->count + pieces > OUT_PIECES ||
+    if (out->bytes >= out_max(session) || out->first + out->count + pieces > OUT_PIECES ||
         out->copied + HEAD_BYTES > OUT_COPIED_BYTES)
         return NGHTTP2_ERR_WOULDBLOCK;
     out_copy(out, head, HEAD_BYTES);
@@ -637,6 +656,8 @@ static void h2_respond(struct http_request *req, const struct http_response *res
     stream->body = body;
     stream->moved_us = loop_now_us(req->conn->server->loop);
     stream->session->responding++;
+    if (body->source.flags & HTTP_SOURCE_LIVE)
+        count_live(stream->session, 1);
     has_body = has_body && response->length != 0;
     if (!stream->closed)
         submit(stream, response, has_body);

@@ -27,6 +27,8 @@ enum {
     HTTP_LINGER_BYTES = 256 * 1024, /* of input after our last word, read so that it isn't lost to an RST */
     HTTP_LINGER_MS = 2000,
     HTTP_URGENCY_CLIENTS = 255,
+    HTTP_UNSENT_MAX = 128 * 1024, /* what a reader that has stopped can pin in the kernel, beyond what is in flight */
+    HTTP_UNSENT_LIVE_MAX = 16 * 1024, /* likewise while it reads a source of HTTP_SOURCE_LIVE */
     HTTP_REFUSED_MAX = 256, /* connections over the limit that are being told so at a time */
 };
 
@@ -104,6 +106,7 @@ struct http_request {
     /* h1 */
     uint8_t minor;
     bool keep_alive, expect_continue, chunked;
+    bool live; /* its response comes from a source of HTTP_SOURCE_LIVE */
     uint64_t body_remaining; /* of a body with Content-Length */
     struct h1_chunked decoder;
     struct http_out *out; /* NULL until http_respond */

@@ -8,9 +8,10 @@
 #include "common/http/transport.h"
 
 enum {
-    SLICES_MAX = 64,            /* pulled and not yet sent */
-    ITEMS_MAX = SLICES_MAX + 3, /* and the head, the line before a chunk, the line after it */
-    BATCH_BYTES = 256 * 1024,   /* a source is not asked for more once it has given so much */
+    SLICES_MAX = 64,              /* pulled and not yet sent */
+    ITEMS_MAX = SLICES_MAX + 3,   /* and the head, the line before a chunk, the line after it */
+    BATCH_BYTES = 256 * 1024,     /* a source is not asked for more once it has given so much */
+    LIVE_BATCH_BYTES = 32 * 1024, /* likewise one of HTTP_SOURCE_LIVE: what is pulled can't be left out any more */
 };
 
 struct http_out {
@@ -19,6 +20,8 @@ struct http_out {
     uint64_t remaining; /* bytes that the source still owes, of HTTP_FRAMING_LENGTH */
     bool ended;         /* the source has given all */
     bool framed;        /* the queue holds a batch; `chunk_line` is in use */
+    bool lent;          /* the queue's blobs are the source's: while it is being sent for the first time */
+    bool dry;           /* the source has said, in this pump, that it has no more for now */
     unsigned first, count;
     struct iovec items[ITEMS_MAX];
     struct blob *blobs[ITEMS_MAX]; /* what the item points into, or NULL */
@@ -33,7 +36,9 @@ static void push(struct http_out *out, const void *data, size_t len, struct blob
 }
 
 static void pop(struct http_out *out) {
-    blob_unref(out->blobs[out->first++]);
+    struct blob *blob = out->blobs[out->first++];
+    if (!out->lent)
+        blob_unref(blob);
     if (--out->count == 0) {
         out->first = 0;
         out->framed = false;
@@ -49,7 +54,7 @@ struct http_out *http_out_create(const char *head, size_t head_len, const struct
     out->framing = framing;
     out->remaining = length > 0 ? (uint64_t)length : 0;
     out->ended = framing == HTTP_FRAMING_NONE || !source->next || (framing == HTTP_FRAMING_LENGTH && length == 0);
-    out->framed = false;
+    out->framed = out->lent = out->dry = false;
     out->first = out->count = 0;
     memcpy(out->head, head, head_len);
     push(out, out->head, head_len, NULL);
@@ -66,15 +71,24 @@ void http_out_destroy(struct http_out *out) {
     free(out);
 }
 
+/* Chunks come in their own frames and go out in them. */
+static bool in_frames(const struct http_out *out) {
+    return out->framing == HTTP_FRAMING_CHUNKED && out->source.flags & HTTP_SOURCE_FRAMED;
+}
+
 static size_t queue_slices(struct http_out *out, const struct slice *slices, int count) {
     size_t bytes = 0;
     for (int i = 0; i < count; i++) {
         const struct slice *s = &slices[i];
         if (s->len == 0) { /* would end a chunked body */
-            blob_unref(s->blob);
+            if (!out->lent)
+                blob_unref(s->blob);
             continue;
         }
-        push(out, s->blob->data + s->off, s->len, s->blob);
+        if (in_frames(out))
+            push(out, s->blob->data, s->blob->len, s->blob);
+        else
+            push(out, s->blob->data + s->off, s->len, s->blob);
         bytes += s->len;
     }
     return bytes;
@@ -84,9 +98,11 @@ static size_t queue_slices(struct http_out *out, const struct slice *slices, int
 static int pull(struct http_out *out, size_t *ret_bytes) {
     struct slice slices[SLICES_MAX];
     size_t bytes = 0;
+    bool live = out->source.flags & HTTP_SOURCE_LIVE;
     int room = SLICES_MAX, n = 1;
-    while (room > 0 && bytes < BATCH_BYTES && n > 0) {
-        n = out->source.next(out->source.ctx, slices, room);
+    out->lent = out->source.flags & HTTP_SOURCE_LENDS;
+    while (room > 0 && bytes < (live ? LIVE_BATCH_BYTES : BATCH_BYTES) && n > 0) {
+        n = out->source.next(out->source.ctx, slices, live ? 1 : room);
         if (n > room || n == HTTP_SOURCE_ERROR)
             return -EIO;
         if (n > 0) {
@@ -95,6 +111,7 @@ static int pull(struct http_out *out, size_t *ret_bytes) {
         }
     }
     out->ended = n == 0;
+    out->dry = n == HTTP_SOURCE_WAIT;
     *ret_bytes = bytes;
     return 0;
 }
@@ -133,10 +150,21 @@ static int pull_chunk(struct http_out *out) {
     return 0;
 }
 
+static int pull_framed(struct http_out *out) {
+    size_t bytes;
+    if (pull(out, &bytes) < 0)
+        return -EIO;
+    if (out->ended)
+        push(out, "0\r\n\r\n", 5, NULL);
+    return 0;
+}
+
 static int fill(struct http_out *out) {
     int r;
     if (out->framing == HTTP_FRAMING_LENGTH) {
         r = pull_length(out);
+    } else if (in_frames(out)) {
+        r = pull_framed(out);
     } else if (out->framing == HTTP_FRAMING_CHUNKED) {
         r = pull_chunk(out);
     } else {
@@ -175,10 +203,19 @@ static void advance(struct http_out *out, size_t sent) {
     }
 }
 
-enum http_out_result http_out_pump(struct http_out *out, struct transport *transport, size_t budget, size_t *ret_sent) {
+/* What is left of a lent batch is kept. */
+static void take_references(struct http_out *out) {
+    for (unsigned i = out->first; i < out->first + out->count; i++)
+        if (out->blobs[i])
+            blob_ref(out->blobs[i]);
+    out->lent = false;
+}
+
+static enum http_out_result pump(struct http_out *out, struct transport *transport, size_t budget, size_t *ret_sent) {
     *ret_sent = 0;
+    out->dry = false;
     for (;;) {
-        if (!out->ended && !out->framed && fill(out) < 0)
+        if (!out->ended && !out->framed && !out->dry && fill(out) < 0)
             return HTTP_OUT_FAILED;
         if (out->count == 0 && transport->ops->flush(transport) == -EAGAIN)
             return HTTP_OUT_BLOCKED;
@@ -198,4 +235,11 @@ enum http_out_result http_out_pump(struct http_out *out, struct transport *trans
         if ((size_t)sent < offered)
             return HTTP_OUT_BLOCKED;
     }
+}
+
+enum http_out_result http_out_pump(struct http_out *out, struct transport *transport, size_t budget, size_t *ret_sent) {
+    enum http_out_result result = pump(out, transport, budget, ret_sent);
+    if (out->lent)
+        take_references(out);
+    return result;
 }

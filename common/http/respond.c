@@ -60,7 +60,8 @@ void http_count_response(int status) {
 }
 
 void http_respond(struct http_request *req, const struct http_response *response) {
-    struct http_response failure = {.status = 500, .source = {NULL, response->source.finish, response->source.ctx}};
+    struct http_response failure = {.status = 500,
+                                    .source = {.finish = response->source.finish, .ctx = response->source.ctx}};
     assert(!req->responded);
     if (!headers_ok(response))
         response = &failure;
@@ -76,6 +77,16 @@ void http_request_resume(struct http_request *req) {
 }
 
 /* --- bodies made of slices --- */
+
+struct slice http_slice_framed(const void *data, size_t len) {
+    char line[24];
+    size_t before = (size_t)snprintf(line, sizeof line, "%zx\r\n", len);
+    struct blob *blob = blob_create(before + len + 2);
+    memcpy(blob->data, line, before);
+    memcpy(blob->data + before, data, len);
+    memcpy(blob->data + before + len, "\r\n", 2);
+    return (struct slice){blob, before, len};
+}
 
 struct slice_list {
     size_t pos, count;
@@ -117,7 +128,7 @@ static struct http_source slices_source(const struct slice *slices, size_t count
         blob_ref(s.blob);
         list->slices[list->count++] = s;
     }
-    return (struct http_source){next_slices, finish_slices, list};
+    return (struct http_source){.next = next_slices, .finish = finish_slices, .ctx = list};
 }
 
 enum { HEADERS_MAX = 32 }; /* of a response with slices; more is a bug of the caller */

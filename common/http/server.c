@@ -19,9 +19,8 @@
 #include "common/http/internal.h"
 
 enum {
-    ACCEPT_BATCH = 64,          /* per listener and turn; the rest wait, and get the next turn */
-    BACKLOG = 4096,             /* the kernel cuts it to net.core.somaxconn */
-    NOTSENT_LOWAT = 128 * 1024, /* what a reader that has stopped can pin in the kernel, beyond what is in flight */
+    ACCEPT_BATCH = 64, /* per listener and turn; the rest wait, and get the next turn */
+    BACKLOG = 4096,    /* the kernel cuts it to net.core.somaxconn */
     SWEEP_MS = 1000,
     SWEEP_MIN_MS = 10,
 };
@@ -201,7 +200,7 @@ static int parse_address(const char *text, struct sockaddr_storage *ret_address,
 
 /* Accepted sockets inherit the TCP options. */
 static int set_options(int fd, int family, bool reuseport) {
-    int on = 1, off = 0, lowat = NOTSENT_LOWAT;
+    int on = 1, off = 0, lowat = HTTP_UNSENT_MAX;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
         (reuseport && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0) ||
         (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) < 0) ||

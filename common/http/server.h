@@ -77,6 +77,19 @@ void http_request_set_urgency(struct http_request *req, uint8_t urgency);
 
 /* --- response --- */
 enum { HTTP_SOURCE_WAIT = -1, HTTP_SOURCE_ERROR = -2 };
+enum { /* flags of a source */
+    /* Slices come without references: they are valid until the server's call returns from which `next` was called. The
+     * server takes its own of what it cannot send at once: none, as a rule. */
+    HTTP_SOURCE_LENDS = 1,
+    /* Each slice stands in its blob as the content of the one HTTP/1.1 chunk (RFC 9112 §7.1) that the blob is: its size line
+     * before it, CRLF after it. Where bodies are sent in such chunks the blob goes out as it is, else the slice. */
+    HTTP_SOURCE_FRAMED = 2,
+    /* What it gives is wanted at once or not at all, and it can leave out what is late. So it is asked only shortly before
+     * there is room, for little at a time, and little is queued in the kernel. */
+    HTTP_SOURCE_LIVE = 4,
+};
+/* A slice with one reference for such a source: a copy of `data` in a blob that is an HTTP/1.1 chunk. */
+struct slice http_slice_framed(const void *data, size_t len);
 /* Where a body comes from. `next` fills up to `max` slices (each with one reference, given to the server) and returns
  * their number; 0 means the end; HTTP_SOURCE_WAIT means not now: http_request_resume when there is more;
  * HTTP_SOURCE_ERROR aborts the connection. `finish` runs once, whatever happened; `next` is never called after it. */
@@ -84,6 +97,7 @@ struct http_source {
     int (*next)(void *ctx, struct slice *slices, int max);
     void (*finish)(void *ctx);
     void *ctx;
+    unsigned flags; /* HTTP_SOURCE_* */
 };
 
 struct http_header {

@@ -1,6 +1,8 @@
 #include "common/http/transport.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,9 +16,10 @@ static ssize_t plain_recv(struct transport *transport, void *data, size_t len) {
 
 static ssize_t plain_sendv(struct transport *transport, const struct iovec *iov, int count) {
     struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
+    int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
     ssize_t n;
     do
-        n = sendmsg(transport->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+        n = count == 1 ? send(transport->fd, iov->iov_base, iov->iov_len, flags) : sendmsg(transport->fd, &msg, flags);
     while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }
@@ -40,4 +43,8 @@ static void plain_close(struct transport *transport, bool abort) {
 void transport_init_plain(struct transport *transport, int fd) {
     static const struct transport_ops ops = {plain_recv, plain_sendv, plain_flush, plain_shutdown, plain_close};
     *transport = (struct transport){.ops = &ops, .fd = fd};
+}
+
+void transport_set_unsent_max(struct transport *transport, int bytes) {
+    setsockopt(transport->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
 }

@@ -29,3 +29,5 @@ struct transport {
 
 /* Takes over a non-blocking TCP socket. */
 void transport_init_plain(struct transport *transport, int fd);
+/* How many bytes the kernel may hold that it could not send yet; about so many, beyond what is in flight. */
+void transport_set_unsent_max(struct transport *transport, int bytes);

@@ -38,6 +38,8 @@ struct fixture {
     int parked_count;
     int streamed; /* chunks of /stream that may go out */
     int stream_pos;
+    struct slice frame; /* what /framed gives next; no blob: nothing */
+    bool framed_ends;
     int closed; /* eventfd: on_close calls */
     atomic_int finished, pulls, handled;
 };
@@ -62,6 +64,15 @@ static int next_stream(void *ctx, struct slice *slices, int max) {
         return HTTP_SOURCE_WAIT;
     f->stream_pos++;
     slices[0] = (struct slice){blob_ref(f->hello), 0, f->hello->len};
+    return 1;
+}
+
+static int next_frame(void *ctx, struct slice *slices, int max) {
+    struct fixture *f = ctx;
+    if (!f->frame.blob || max < 1)
+        return f->framed_ends ? 0 : HTTP_SOURCE_WAIT;
+    slices[0] = f->frame;
+    f->frame.blob = NULL;
     return 1;
 }
 
@@ -99,7 +110,7 @@ static void answer_hello(struct http_request *req, struct fixture *f) {
 
 static void answer_source(struct http_request *req, struct fixture *f, int64_t length,
                           int (*next)(void *ctx, struct slice *slices, int max)) {
-    http_respond(req, &(struct http_response){.status = 200, .length = length, .source = {next, on_finish, f}});
+    http_respond(req, &(struct http_response){.status = 200, .length = length, .source = {next, on_finish, f, 0}});
 }
 
 static void answer_facts(struct http_request *req) {
@@ -109,6 +120,30 @@ static void answer_facts(struct http_request *req) {
     const char *header = http_request_header(req, "x-test");
     snprintf(text, sizeof text, "%d|%s|%s|%s|%s|%.*s", (int)http_request_method(req), http_request_path(req),
              http_request_query(req), header ? header : "(none)", http_request_peer(req), (int)len, (const char *)body);
+    answer(req, text);
+}
+
+/* Says how much the kernel may hold for the connection of /framed. */
+static void answer_unsent_max(struct http_request *req, struct http_request *of) {
+    char text[64];
+    int max = 0;
+    socklen_t len = sizeof max;
+    getsockopt(of->conn->transport.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &max, &len);
+    snprintf(text, sizeof text, "%d", max);
+    answer(req, text);
+}
+
+/* Lends /framed as many bytes as the query says, and takes them back. Says how many references the server kept. */
+static void answer_frame(struct http_request *req, struct fixture *f) {
+    char text[64];
+    size_t len = (size_t)strtoul(http_request_query(req), NULL, 10);
+    f->frame = http_slice_framed(f->big->data, len);
+    struct blob *blob = f->frame.blob;
+    f->framed_ends = len == 3;
+    http_request_resume(f->streaming);
+    snprintf(text, sizeof text, "%u%s", atomic_load(&blob->refs) - 1, f->frame.blob ? " not asked for" : "");
+    f->frame.blob = NULL;
+    blob_unref(blob);
     answer(req, text);
 }
 
@@ -140,6 +175,15 @@ static void on_request(void *ctx, struct http_request *req) {
         f->streamed++;
         http_request_resume(f->streaming);
         answer(req, "done");
+    } else if (strcmp(path, "/framed") == 0) {
+        f->streaming = req;
+        struct http_source source = {next_frame, on_finish, f,
+                                     HTTP_SOURCE_LENDS | HTTP_SOURCE_FRAMED | HTTP_SOURCE_LIVE};
+        http_respond(req, &(struct http_response){.status = 200, .length = -1, .source = source});
+    } else if (strcmp(path, "/frame") == 0) {
+        answer_frame(req, f);
+    } else if (strcmp(path, "/unsent") == 0) {
+        answer_unsent_max(req, f->streaming);
     } else if (strcmp(path, "/counted") == 0) {
         answer_source(req, f, INT64_C(1) << 30, next_counted);
     } else if (strcmp(path, "/short") == 0) {
@@ -543,6 +587,106 @@ static void chunked_source_waits_and_resumes(void **state) {
     say(c, "GET /hello HTTP/1.1\r\n" HOST "\r\n");
     expect_body(c, NULL, 200, "hello world\n");
     assert_int_equal(atomic_load(&f->finished), 1);
+    hang_up(c);
+    hang_up(other);
+    stop(f);
+}
+
+static void framed_slices_go_out_in_their_own_chunks(void **state) {
+    (void)state;
+    struct fixture *f = start();
+    struct client *c = dial(f, 0), *other = dial(f, 0);
+    struct response r;
+    char expected[64];
+    say(c, "GET /framed HTTP/1.1\r\n" HOST "\r\n");
+    hear_head(c, &r);
+    assert_non_null(strstr(r.head, "\r\nTransfer-Encoding: chunked\r\n"));
+    say(other, "GET /frame?17 HTTP/1.1\r\n" HOST "\r\n");
+    expect_body(other, NULL, 200, "0"); /* sent at once: nothing was kept */
+    memcpy(expected, "11\r\n", 4);
+    memcpy(expected + 4, f->big->data, 17);
+    memcpy(expected + 21, "\r\n", 2);
+    hear_at_least(c, 23);
+    assert_int_equal(c->len, 23);
+    assert_memory_equal(c->data, expected, 23);
+    drop(c, 23);
+    say(other, "GET /frame?3 HTTP/1.1\r\n" HOST "\r\n");
+    expect_body(other, NULL, 200, "0");
+    hear_at_least(c, 8 + 5);
+    assert_memory_equal(c->data, "3\r\n", 3);
+    assert_memory_equal(c->data + 3, f->big->data, 3);
+    assert_string_equal(c->data + 6, "\r\n0\r\n\r\n");
+    drop(c, c->len);
+    say(c, "GET /hello HTTP/1.1\r\n" HOST "\r\n");
+    expect_body(c, NULL, 200, "hello world\n");
+    assert_int_equal(atomic_load(&f->finished), 1);
+    hang_up(c);
+    hang_up(other);
+    stop(f);
+}
+
+static void framed_slices_are_bare_without_chunks(void **state) {
+    (void)state;
+    struct fixture *f = start();
+    struct client *c = dial(f, 0), *other = dial(f, 0);
+    struct response r;
+    say(c, "GET /framed HTTP/1.0\r\n\r\n");
+    hear_head(c, &r);
+    for (int i = 0; i < 2; i++) {
+        say(other, i ? "GET /frame?3 HTTP/1.1\r\n" HOST "\r\n" : "GET /frame?17 HTTP/1.1\r\n" HOST "\r\n");
+        expect_body(other, NULL, 200, "0");
+    }
+    hear_at_least(c, 20);
+    assert_memory_equal(c->data, f->big->data, 17);
+    assert_memory_equal(c->data + 17, f->big->data, 3);
+    drop(c, 20);
+    expect_end(c);
+    hang_up(c);
+    hang_up(other);
+    stop(f);
+}
+
+/* Its memory checker sees whether what is lent is used after it was taken back. */
+static void lent_slices_are_kept_while_the_socket_is_full(void **state) {
+    (void)state;
+    struct fixture *f = start();
+    struct client *c = dial(f, 8192), *other = dial(f, 0);
+    struct response r;
+    say(c, "GET /framed HTTP/1.1\r\n" HOST "\r\n");
+    hear_head(c, &r);
+    say(other, "GET /frame?3000000 HTTP/1.1\r\n" HOST "\r\n");
+    expect_body(other, NULL, 200, "1");
+    say(other, "GET /frame?3000000 HTTP/1.1\r\n" HOST "\r\n");
+    expect_body(other, NULL, 200, "0 not asked for");
+    hear_at_least(c, 8 + 3000000 + 2);
+    assert_memory_equal(c->data, "2dc6c0\r\n", 8);
+    assert_memory_equal(c->data + 8, f->big->data, 3000000);
+    hang_up(c);
+    wait_closed(f);
+    hang_up(other);
+    stop(f);
+}
+
+static void live_source_has_the_kernel_hold_little(void **state) {
+    (void)state;
+    struct fixture *f = start();
+    struct client *c = dial(f, 0), *other = dial(f, 0);
+    struct response r;
+    char text[32];
+    say(c, "GET /framed HTTP/1.1\r\n" HOST "\r\n");
+    hear_head(c, &r);
+    snprintf(text, sizeof text, "%d", HTTP_UNSENT_LIVE_MAX);
+    say(other, "GET /unsent HTTP/1.1\r\n" HOST "\r\n");
+    expect_body(other, NULL, 200, text);
+    say(other, "GET /frame?3 HTTP/1.1\r\n" HOST "\r\n");
+    expect_body(other, NULL, 200, "0");
+    hear_at_least(c, 13);
+    drop(c, 13);
+    say(c, "GET /stream HTTP/1.1\r\n" HOST "\r\n"); /* the same connection, another kind of source */
+    hear_head(c, &r);
+    snprintf(text, sizeof text, "%d", HTTP_UNSENT_MAX);
+    say(other, "GET /unsent HTTP/1.1\r\n" HOST "\r\n");
+    expect_body(other, NULL, 200, text);
     hang_up(c);
     hang_up(other);
     stop(f);
@@ -1032,6 +1176,10 @@ int main(void) {
         cmocka_unit_test(not_modified),
         cmocka_unit_test(big_body_intact),
         cmocka_unit_test(chunked_source_waits_and_resumes),
+        cmocka_unit_test(framed_slices_go_out_in_their_own_chunks),
+        cmocka_unit_test(framed_slices_are_bare_without_chunks),
+        cmocka_unit_test(lent_slices_are_kept_while_the_socket_is_full),
+        cmocka_unit_test(live_source_has_the_kernel_hold_little),
         cmocka_unit_test(waiting_source_loses_its_client),
         cmocka_unit_test(http_1_0),
         cmocka_unit_test(connection_close_asked_for),
