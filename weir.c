@@ -117,6 +117,7 @@ static bool start_relay(struct node *node) {
     const struct conf *conf = node->conf;
     struct worker_settings settings = {.http = http_limits_default,
                                        .muxed = (enum playlist_muxed)conf->hls.muxed,
+                                       .max_lag_us = (int64_t)conf->relay.max_lag_ms * 1000,
                                        .window_us = (int64_t)conf->origin.window_s * 1000000};
     settings.http.connections_max = conf->http.connections_max;
     settings.http.connections_per_address = conf->http.connections_per_address;

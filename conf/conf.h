@@ -30,6 +30,9 @@ struct conf {
         uint64_t memory_mb, stream_memory_mb; /* of chunks held in all, and of one stream's */
     } origin;
     struct {
+        uint32_t max_lag_ms;
+    } relay;
+    struct {
         uint32_t segment_ms, part_ms, chunk_ms, stall_ms;
     } live;
     struct {

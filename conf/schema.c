@@ -56,6 +56,9 @@ const struct setting schema_settings[] = {
              "the default suffices for 30 Mb/s and the default window."},
 
     {"relay", SETTING_ROLE, AT(relay_on), .fileless = "on", .text = "Serves viewers."},
+    {"relay.max_lag_ms", SETTING_INT, AT(relay.max_lag_ms), .min = 500, .max = 60000, .fallback = "3000", .unit = "ms",
+     .text = "A continuous viewer (`live.mp4`) that is further behind jumps to the newest independent frame. Below the "
+             "broadcaster's key frame interval it is that interval that counts."},
 
     {"live.segment_ms", SETTING_INT, AT(live.segment_ms), .min = 1000, .max = 10000, .fallback = "2000", .unit = "ms",
      .text = "Target duration of a segment."},

@@ -5,6 +5,7 @@
 
 #include "common/base/buf.h"
 #include "common/http/gzip.h"
+#include "common/http/server.h"
 #include "common/media/cmaf.h"
 
 enum {
@@ -23,7 +24,7 @@ struct rendered {
 struct init {
     char variant[VARIANT_NAME_LEN];
     uint32_t version;
-    struct blob *blob;
+    struct slice slice;
 };
 
 struct cache {
@@ -49,7 +50,7 @@ void render_cache_free(void *ctx) {
     for (uint32_t i = 0; i < PLAYLISTS_MAX; i++)
         rendered_drop(&cache->playlists[i]);
     for (uint32_t i = 0; i < INITS_MAX; i++)
-        blob_unref(cache->inits[i].blob);
+        blob_unref(cache->inits[i].slice.blob);
     free(cache);
 }
 
@@ -108,15 +109,17 @@ static const struct record_open *open_find(const struct stream *stream, const ch
     return NULL;
 }
 
-struct blob *render_init(struct stream *stream, const char *variant, uint32_t version) {
+struct slice render_init(struct stream *stream, const char *variant, uint32_t version) {
     struct cache *cache = cache_of(stream);
     for (uint32_t i = 0; i < INITS_MAX; i++)
-        if (cache->inits[i].blob && cache->inits[i].version == version && !strcmp(cache->inits[i].variant, variant))
-            return cache->inits[i].blob;
+        if (cache->inits[i].slice.blob && cache->inits[i].version == version &&
+            !strcmp(cache->inits[i].variant, variant))
+            return cache->inits[i].slice;
+    const struct slice none = {0};
     uint32_t mask;
     const struct record_open *open = open_find(stream, variant, version, &mask);
     if (!open)
-        return NULL;
+        return none;
     const struct blob *inits[TRACKS_MAX];
     size_t count = 0;
     for (uint32_t t = 0; t < open->track_count; t++)
@@ -124,10 +127,11 @@ struct blob *render_init(struct stream *stream, const char *variant, uint32_t ve
             inits[count++] = open->tracks[t].init;
     struct blob *joined = cmaf_init_join(inits, count);
     if (!joined)
-        return NULL;
+        return none;
     struct init *slot = &cache->inits[cache->next_init++ % INITS_MAX];
-    blob_unref(slot->blob);
-    *slot = (struct init){.version = version, .blob = joined};
+    blob_unref(slot->slice.blob);
+    *slot = (struct init){.version = version, .slice = http_slice_framed(joined->data, joined->len)};
     strcpy(slot->variant, variant);
-    return joined;
+    blob_unref(joined);
+    return slot->slice;
 }

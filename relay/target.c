@@ -31,6 +31,8 @@ static void parse_in_variant(struct target *target, const char *file) {
         target->kind = TARGET_SEGMENT;
     else if (number_between(file, "init-", ".mp4", &target->number))
         target->kind = TARGET_INIT;
+    else if (!strcmp(file, "live.mp4"))
+        target->kind = TARGET_LIVE;
 }
 
 static void parse_in_stream(struct target *target, const char *rest) {

@@ -15,6 +15,7 @@ enum target_kind {
     TARGET_INIT,         /* /app/stream/VARIANT/init-N.mp4 */
     TARGET_SEGMENT,      /* /app/stream/VARIANT/N.m4s */
     TARGET_PART,         /* /app/stream/VARIANT/pN.m4s */
+    TARGET_LIVE,         /* /app/stream/VARIANT/live.mp4 */
 };
 
 struct target {

@@ -10,6 +10,7 @@
 #include "common/base/metrics.h"
 #include "common/http/server.h"
 #include "common/media/hub.h"
+#include "relay/live.h"
 #include "relay/page.h"
 #include "relay/query.h"
 #include "relay/render.h"
@@ -41,6 +42,7 @@ struct viewers {
     struct map *follows;
     struct loop_timer *sweep_timer;
     uint32_t waiting; /* parked and held requests */
+    struct live *live;
 };
 
 /* A request under way: parked at its follow, held at the stream, or just being answered. */
@@ -52,6 +54,7 @@ struct viewer {
     struct list parked_link;
     struct waiter waiter;
     bool held;
+    int64_t held_us; /* since when; 0: it wasn't yet */
 };
 
 static struct metric metrics[] = {
@@ -60,14 +63,16 @@ static struct metric metrics[] = {
     {"weir_relay_requests_total", "kind=\"init\"", "Requests of viewers.", METRIC_COUNTER, 0},
     {"weir_relay_requests_total", "kind=\"segment\"", "Requests of viewers.", METRIC_COUNTER, 0},
     {"weir_relay_requests_total", "kind=\"part\"", "Requests of viewers.", METRIC_COUNTER, 0},
+    {"weir_relay_requests_total", "kind=\"live\"", "Requests of viewers.", METRIC_COUNTER, 0},
     {"weir_relay_requests_held", NULL, "Requests that wait for media.", METRIC_GAUGE, 0},
     {"weir_relay_requests_timed_out_total", NULL, "Held requests answered 503.", METRIC_COUNTER, 0},
     {"weir_relay_streams_followed", NULL, "Streams that workers follow.", METRIC_GAUGE, 0},
 };
-enum { M_PAGE, M_PLAYLIST, M_INIT, M_SEGMENT, M_PART, M_HELD, M_TIMED_OUT, M_FOLLOWED };
+enum { M_PAGE, M_PLAYLIST, M_INIT, M_SEGMENT, M_PART, M_LIVE, M_HELD, M_TIMED_OUT, M_FOLLOWED };
 
 void viewers_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
+    live_metrics_register();
 }
 
 /* --- answers --- */
@@ -187,11 +192,15 @@ static void answer_playlist(struct viewer *viewer, struct stream *stream) {
 /* --- media --- */
 
 /* `open`: the tracks that the media is of. */
+static void media_type(struct headers *headers, const struct record_open *open, uint32_t mask) {
+    bool video = open->tracks[variant_lead(open, mask)].kind == TRACK_VIDEO;
+    headers_add(headers, "Content-Type", video ? "video/mp4" : "audio/mp4");
+}
+
 static void media_headers(struct headers *headers, const struct record_open *open, const struct target *target,
                           uint32_t mask) {
     headers_cors(headers);
-    bool video = open->tracks[variant_lead(open, mask)].kind == TRACK_VIDEO;
-    headers_add(headers, "Content-Type", video ? "video/mp4" : "audio/mp4");
+    media_type(headers, open, mask);
     headers_cache(headers, 3600, true); /* a number never stands for anything else again */
     snprintf(headers->etag, sizeof headers->etag, "\"%d-%" PRIu64 "-%x\"", target->kind, target->number, mask);
     headers_add(headers, "ETag", headers->etag);
@@ -258,10 +267,10 @@ static void answer_part(struct viewer *viewer, struct stream *stream) {
 }
 
 static void answer_init(struct viewer *viewer, struct stream *stream) {
-    struct blob *blob = viewer->target.number <= UINT32_MAX
-                            ? render_init(stream, viewer->target.variant, (uint32_t)viewer->target.number)
-                            : NULL;
-    if (!blob) {
+    struct slice slice = {0};
+    if (viewer->target.number <= UINT32_MAX)
+        slice = render_init(stream, viewer->target.variant, (uint32_t)viewer->target.number);
+    if (!slice.blob) {
         fail(viewer->req, 404, "no such init segment", target_s(stream));
         return;
     }
@@ -272,9 +281,22 @@ static void answer_init(struct viewer *viewer, struct stream *stream) {
     snprintf(headers.cache_control, sizeof headers.cache_control, "max-age=%u", 6 * target_s(stream));
     snprintf(headers.etag, sizeof headers.etag, "\"i-%" PRIu64 "-%" PRIu64 "-%x\"", stream->epoch,
              viewer->target.number, mask);
-    struct slice slice = {blob, 0, blob->len};
     http_respond_slices(viewer->req, 200, headers.items, headers.count, &slice, 1, true);
 }
+
+/* False: there is nothing to begin with. */
+static bool answer_live(struct viewer *viewer, struct stream *stream, uint32_t mask) {
+    struct headers headers;
+    headers_cors(&headers);
+    media_type(&headers, &stream->open->open, mask);
+    headers_add(&headers, "Cache-Control", "no-store");
+    headers_add(&headers, "Accept-Ranges", "none");
+    headers_add(&headers, "X-Accel-Buffering", "no"); /* a proxy of nginx's would collect it */
+    return live_respond(viewer->viewers->live, viewer->req, stream, viewer->target.variant, mask, headers.items,
+                        headers.count);
+}
+
+static void serve_live(struct viewer *viewer, struct stream *stream);
 
 static void answer(struct viewer *viewer, struct stream *stream) {
     switch (viewer->target.kind) {
@@ -287,6 +309,9 @@ static void answer(struct viewer *viewer, struct stream *stream) {
         break;
     case TARGET_SEGMENT:
         answer_segment(viewer, stream);
+        break;
+    case TARGET_LIVE:
+        serve_live(viewer, stream);
         break;
     default:
         answer_part(viewer, stream);
@@ -320,6 +345,8 @@ static void hold(struct viewer *viewer, struct stream *stream, enum wait_for wha
     viewers->waiting++;
     metric_add(&metrics[M_HELD], 1);
     viewer->held = true;
+    if (!viewer->held_us)
+        viewer->held_us = loop_now_us(viewers->loop);
     int64_t wait_us = number ? (int64_t)WAIT_TARGETS * target_s(stream) * 1000000 : FIRST_PART_WAIT_US;
     viewer->waiter = (struct waiter){.what = what,
                                      .number = number,
@@ -365,6 +392,24 @@ static void serve_media_playlist(struct viewer *viewer, struct stream *stream) {
         fail(viewer->req, 400, why, 4 * target_s(stream));
     else
         hold(viewer, stream, WAIT_PLAYLIST, query->msn, query->part);
+}
+
+/* Held until there is an independent chunk, which is looked for whenever there is another part. */
+static void serve_live(struct viewer *viewer, struct stream *stream) {
+    struct viewers *viewers = viewer->viewers;
+    uint32_t mask = variant_parse(&stream->open->open, viewer->target.variant, strlen(viewer->target.variant));
+    if (!mask)
+        fail(viewer->req, 404, "no such variant", target_s(stream));
+    else if (stream->state == STREAM_ENDED)
+        fail(viewer->req, 404, "not live", 1);
+    else if (live_full(viewers->live))
+        fail(viewer->req, 503, "too many continuous viewers", 1);
+    else if (answer_live(viewer, stream, mask))
+        return;
+    else if (viewer->held_us && loop_now_us(viewers->loop) - viewer->held_us > FIRST_PART_WAIT_US)
+        fail(viewer->req, 503, "no independent frame came in time", 1);
+    else
+        hold(viewer, stream, WAIT_PART, stream->next_part, 0);
 }
 
 static void serve(struct viewer *viewer, struct stream *stream) {
@@ -466,11 +511,9 @@ void viewers_answer(struct viewers *viewers, const char *name, bool known) {
 }
 
 static void metric_request(enum target_kind kind) {
-    static const int metric_of[] = {[TARGET_MULTIVARIANT] = M_PLAYLIST,
-                                    [TARGET_MEDIA] = M_PLAYLIST,
-                                    [TARGET_INIT] = M_INIT,
-                                    [TARGET_SEGMENT] = M_SEGMENT,
-                                    [TARGET_PART] = M_PART};
+    static const int metric_of[] = {
+        [TARGET_MULTIVARIANT] = M_PLAYLIST, [TARGET_MEDIA] = M_PLAYLIST, [TARGET_INIT] = M_INIT,
+        [TARGET_SEGMENT] = M_SEGMENT,       [TARGET_PART] = M_PART,      [TARGET_LIVE] = M_LIVE};
     metric_add(&metrics[metric_of[kind]], 1);
 }
 
@@ -526,7 +569,7 @@ static void sweep_follow(void *ctx, const char *name, void *value) {
         hub_client_follow(viewers->client, name);
     }
     bool idle = now_us - follow->used_us > IDLE_US && list_empty(&follow->parked);
-    if (!idle || (stream && !list_empty(&stream->waiters)))
+    if (!idle || (stream && stream_wanted(stream)))
         return;
     hub_client_unfollow(viewers->client, name);
     follow_drop(viewers, name, follow);
@@ -540,12 +583,13 @@ static void on_sweep(void *ctx) {
 }
 
 struct viewers *viewers_create(struct loop *loop, struct store *replica, struct hub_client *client,
-                               enum playlist_muxed muxed) {
+                               enum playlist_muxed muxed, int64_t max_lag_us) {
     struct viewers *viewers = calloc(1, sizeof *viewers);
     if (!viewers)
         abort();
     *viewers =
         (struct viewers){.loop = loop, .replica = replica, .client = client, .muxed = muxed, .follows = map_create()};
+    viewers->live = live_create(max_lag_us);
     viewers->sweep_timer = loop_timer_create(loop, on_sweep, viewers);
     loop_timer_set(viewers->sweep_timer, SWEEP_INTERVAL_US);
     return viewers;
@@ -561,5 +605,6 @@ void viewers_destroy(struct viewers *viewers) {
     map_each(viewers->follows, destroy_follow, viewers);
     map_destroy(viewers->follows);
     loop_timer_destroy(viewers->sweep_timer);
+    live_destroy(viewers->live);
     free(viewers);
 }

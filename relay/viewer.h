@@ -1,4 +1,4 @@
-/* What viewers ask for, on one worker: the page, playlists, init segments, segments and parts. Requests for a stream that
+/* What viewers ask for, on one worker: the page, playlists, init segments, segments, parts, and all of it as one response. Requests for a stream that
  * the worker doesn't follow yet wait for the hub's answer; blocking reloads and hinted parts wait in the replica. */
 #pragma once
 #include <stdbool.h>
@@ -10,7 +10,9 @@ struct hub_client;
 struct loop;
 struct viewers;
 
-struct viewers *viewers_create(struct loop *loop, struct store *replica, struct hub_client *client, enum playlist_muxed muxed);
+/* `max_lag_us`: see relay/live.h. */
+struct viewers *viewers_create(struct loop *loop, struct store *replica, struct hub_client *client, enum playlist_muxed muxed,
+                               int64_t max_lag_us);
 /* The HTTP server is gone by then, and with it all requests. NULL is allowed. */
 void viewers_destroy(struct viewers *viewers);
 /* http_handler_fn. */

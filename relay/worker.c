@@ -48,7 +48,8 @@ struct worker *worker_create(struct hub *hub, const struct worker_settings *sett
         worker_destroy(worker);
         return NULL;
     }
-    worker->viewers = viewers_create(worker->loop, worker->replica, worker->client, settings->muxed);
+    worker->viewers =
+        viewers_create(worker->loop, worker->replica, worker->client, settings->muxed, settings->max_lag_us);
     worker->http = http_server_create(worker->loop, &settings->http, viewers_handle, worker->viewers);
     return worker;
 }

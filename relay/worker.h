@@ -12,7 +12,8 @@ struct worker;
 struct worker_settings {
     struct http_limits http;
     enum playlist_muxed muxed;
-    int64_t window_us; /* as the hub's */
+    int64_t max_lag_us; /* of continuous viewers */
+    int64_t window_us;  /* as the hub's */
 };
 
 /* On the hub's thread; the worker runs from worker_start on. NULL when it can't be made. */

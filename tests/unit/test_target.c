@@ -22,6 +22,7 @@ static void every_kind_of_path_is_known(void **state) {
         {"/live/show/v0a0/init-3.mp4", TARGET_INIT, 3},
         {"/live/show/v0a0/119000.m4s", TARGET_SEGMENT, 119000},
         {"/live/show/v0a0/p2380000.m4s", TARGET_PART, 2380000},
+        {"/live/show/v0a0/live.mp4", TARGET_LIVE, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct target target = target_parse(cases[i].path);
@@ -44,6 +45,8 @@ static void anything_else_is_nothing(void **state) {
                                         "/live/show/v0a0/1.m4s.bak",
                                         "/live/show/v0a0/x/1.m4s",
                                         "/live/show/v0a0/init-.mp4",
+                                        "/live/show/v0a0/live.mp4/",
+                                        "/live/show/v0a0/live.m4s",
                                         "/live/show/v0a0/99999999999999999999.m4s"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
         assert_int_equal(target_parse(paths[i]).kind, TARGET_NONE);
