@@ -6,11 +6,9 @@
 #include "common/media/cursor.h"
 #include "relay/render.h"
 
-enum { READERS_MAX = 20000 }; /* of one worker; HTTP/2 has several a connection */
-
 struct live {
     int64_t max_lag_us;
-    uint32_t readers;
+    uint32_t readers, readers_max;
 };
 
 /* One response. It is in its stream's list from the answer to `finish`. */
@@ -38,11 +36,12 @@ void live_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
 }
 
-struct live *live_create(int64_t max_lag_us) {
+struct live *live_create(int64_t max_lag_us, uint32_t readers_max) {
     struct live *live = calloc(1, sizeof *live);
     if (!live)
         abort();
     live->max_lag_us = max_lag_us;
+    live->readers_max = readers_max;
     return live;
 }
 
@@ -51,7 +50,7 @@ void live_destroy(struct live *live) {
 }
 
 bool live_full(const struct live *live) {
-    return live->readers >= READERS_MAX;
+    return live->readers >= live->readers_max;
 }
 
 /* --- the body --- */

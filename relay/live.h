@@ -12,10 +12,10 @@ struct live;
 struct stream;
 
 /* `max_lag_us`: a viewer that is further behind jumps to the newest independent chunk. */
-struct live *live_create(int64_t max_lag_us);
+struct live *live_create(int64_t max_lag_us, uint32_t readers_max);
 /* All responses are gone. NULL is allowed. */
 void live_destroy(struct live *live);
-/* Whether there are as many viewers as a worker takes. */
+/* Whether there are `readers_max` viewers already. */
 bool live_full(const struct live *live);
 /* Answers with the tracks of `mask`, a variant of the stream's open record by that name. `headers`: all of the response's. False: there
  * is no independent chunk yet, nothing was answered. */

@@ -25,6 +25,7 @@ enum {
     WAIT_TARGETS = 3,             /* a held request is answered 503 after so many target durations (LL-078) */
     AHEAD_SEGMENTS = 2,           /* _HLS_msn may be so far ahead (LL-075) */
     WAITERS_MAX = 20000,          /* held requests of one worker */
+    LIVE_READERS_MAX = 20000,     /* continuous viewers of one worker; HTTP/2 has several a connection */
 };
 
 /* A stream that this worker follows, or has asked the hub for. */
@@ -589,7 +590,7 @@ struct viewers *viewers_create(struct loop *loop, struct store *replica, struct 
         abort();
     *viewers =
         (struct viewers){.loop = loop, .replica = replica, .client = client, .muxed = muxed, .follows = map_create()};
-    viewers->live = live_create(max_lag_us);
+    viewers->live = live_create(max_lag_us, LIVE_READERS_MAX);
     viewers->sweep_timer = loop_timer_create(loop, on_sweep, viewers);
     loop_timer_set(viewers->sweep_timer, SWEEP_INTERVAL_US);
     return viewers;

@@ -97,7 +97,9 @@ static void on_request(void *ctx, struct http_request *req) {
     if (!strcmp(path, "/live")) {
         struct stream *stream = store_find(w->store, name);
         struct http_header header = {"Content-Type", "video/mp4"};
-        if (!live_respond(w->live, req, stream, "v0", 1, &header, 1))
+        if (live_full(w->live))
+            reply(req, "full");
+        else if (!live_respond(w->live, req, stream, "v0", 1, &header, 1))
             reply(req, "nothing");
         return;
     }
@@ -133,7 +135,7 @@ static struct world *begin(void) {
     assert_non_null(w);
     w->loop = loop_create();
     w->store = store_create(&settings);
-    w->live = live_create(LAG_US);
+    w->live = live_create(LAG_US, 10);
     w->server = http_server_create(w->loop, &http_limits_default, on_request, w);
     assert_int_equal(http_server_listen(w->server, "127.0.0.1:0", false, &w->port), 0);
     open_tracks(w, 1);
@@ -409,11 +411,17 @@ static void viewers_come_and_go_while_it_is_written(void **state) {
         expect_beginning(w, viewers[i]);
         tell(w, "/write?1x1000");
     }
+    struct client *one_more = dial(w, 0);
+    ask(one_more, "/live");
+    hear_until(one_more, "full");
     for (int i = 0; i < 10; i++) {
         assert_int_equal(see_until(viewers[i], 10).first, 0);
         hang_up(viewers[i]);
         tell(w, "/write?1x1000");
     }
+    ask(one_more, "/live");
+    hear_until(one_more, "v100.20;");
+    hang_up(one_more);
     finish(w);
 }
 
