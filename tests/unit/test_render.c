@@ -78,7 +78,7 @@ static int maps(struct target *t, const char *variant) {
         p += 16;
         assert_int_equal(sscanf(p, "%32[^/]/init-%u.mp4", folder, &version), 2);
         assert_string_equal(folder, variant);
-        assert_non_null(render_init(t->stream, variant, version));
+        assert_non_null(render_init(t->stream, variant, version).blob);
     }
     return count;
 }
@@ -106,9 +106,9 @@ static void inits_of_tracks_that_went_are_there(void **state) {
     publish(&t, FIXTURE_EPOCH, 100, 3);
     publish(&t, FIXTURE_EPOCH + 1, 101, 1);
     assert_int_equal(maps(&t, "v0"), 2);
-    assert_non_null(render_init(t.stream, "v0a0", 1)); /* listed a moment ago */
-    assert_null(render_init(t.stream, "v0a0", 2));
-    assert_null(render_init(t.stream, "v0", 3));
+    assert_non_null(render_init(t.stream, "v0a0", 1).blob); /* listed a moment ago */
+    assert_null(render_init(t.stream, "v0a0", 2).blob);
+    assert_null(render_init(t.stream, "v0", 3).blob);
     assert_null(render_playlist(t.stream, RENDER_MEDIA, "v0a0", PLAYLIST_MUXED_AUTO, false));
     store_destroy(t.store);
 }
