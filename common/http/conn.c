@@ -73,6 +73,16 @@ int http_conn_read(struct http_conn *conn) {
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 static const struct http_protocol *choose(const struct http_conn *conn) {
+    switch ((enum transport_alpn)conn->transport.alpn) {
+    case TRANSPORT_ALPN_PENDING:
+        return NULL;
+    case TRANSPORT_ALPN_H1:
+        return &http_protocol_h1;
+    case TRANSPORT_ALPN_H2:
+        return &http_protocol_h2;
+    case TRANSPORT_ALPN_NONE:
+        break;
+    }
     size_t len = http_conn_input_len(conn), whole = sizeof preface - 1;
     if (len == 0)
         return NULL;
@@ -81,12 +91,31 @@ static const struct http_protocol *choose(const struct http_conn *conn) {
     return len < whole ? NULL : &http_protocol_h2;
 }
 
+static void tell_failure(const struct http_conn *conn) {
+    const struct http_server *server = conn->server;
+    const char *reason = transport_tls_failure(&conn->transport);
+    char peer[HTTP_PEER_LEN];
+    if (!reason || !server->on_tls_failure)
+        return;
+    http_peer_format(&conn->peer, peer);
+    server->on_tls_failure(server->tls_failure_ctx, peer, reason);
+}
+
+/* The handshake, if there is one, and the first bytes, if they matter. */
 static enum conn_step step_choose(struct http_conn *conn) {
-    conn->protocol = choose(conn);
-    if (conn->protocol)
-        return CONN_AGAIN;
-    int more = conn->readable ? http_conn_read(conn) : 0;
-    return more > 0 ? CONN_AGAIN : more < 0 ? CONN_CLOSE : CONN_STOP;
+    if (conn->readable && conn->transport.alpn == TRANSPORT_ALPN_PENDING && !http_server_may_handshake(conn->server)) {
+        loop_io_activate(conn->io, LOOP_READ);
+        return CONN_STOP;
+    }
+    while (!(conn->protocol = choose(conn))) {
+        if (!conn->readable)
+            return CONN_STOP;
+        if (http_conn_read(conn) < 0) {
+            tell_failure(conn);
+            return CONN_CLOSE;
+        }
+    }
+    return CONN_AGAIN;
 }
 
 void http_conn_refuse(struct http_conn *conn, int status) {
@@ -127,14 +156,24 @@ static enum conn_step step(struct http_conn *conn) {
     return conn->protocol ? conn->protocol->run(conn) : step_choose(conn);
 }
 
+/* What the transport holds back goes first, in any state. False: the connection is lost. */
+static bool flush_held(struct http_conn *conn) {
+    uint32_t before = conn->transport.held;
+    if (before == 0 || !conn->writable)
+        return true;
+    int r = conn->transport.ops->flush(&conn->transport);
+    if (conn->transport.held < before && conn->state == CONN_SENDING)
+        http_conn_set_state(conn, CONN_SENDING); /* not stalled */
+    return r == 0 || r == -EAGAIN;
+}
+
 void http_conn_run(struct http_conn *conn) {
-    enum conn_step next;
+    enum conn_step next = flush_held(conn) ? CONN_AGAIN : CONN_CLOSE;
     conn->running = true;
     conn->handled = 0;
     load_input(conn);
-    do
+    while (next == CONN_AGAIN)
         next = step(conn);
-    while (next == CONN_AGAIN);
     store_input(conn);
     conn->running = false;
     if (next == CONN_CLOSE)
@@ -143,7 +182,7 @@ void http_conn_run(struct http_conn *conn) {
 
 static void on_io(void *ctx, int events) {
     struct http_conn *conn = ctx;
-    conn->readable |= (events & LOOP_READ) != 0;
+    conn->readable |= (events & LOOP_READ) || conn->transport.alpn == TRANSPORT_ALPN_PENDING;
     conn->writable |= (events & LOOP_WRITE) != 0;
     http_conn_run(conn);
 }
@@ -151,7 +190,7 @@ static void on_io(void *ctx, int events) {
 /* --- life --- */
 
 struct http_conn *http_conn_create(struct http_server *server, int fd, const struct sockaddr_in6 *peer,
-                                   struct http_address *address) {
+                                   struct http_address *address, struct tls_context *tls) {
     struct http_conn *conn = calloc(1, sizeof *conn);
     if (!conn)
         abort();
@@ -159,7 +198,10 @@ struct http_conn *http_conn_create(struct http_server *server, int fd, const str
     conn->address = address;
     conn->peer = *peer;
     list_init(&conn->link);
-    transport_init_plain(&conn->transport, fd);
+    if (tls)
+        transport_init_tls(&conn->transport, fd, tls, server->tls_scratch);
+    else
+        transport_init_plain(&conn->transport, fd);
     conn->io = loop_io_create(server->loop, fd, on_io, conn);
     http_conn_set_state(conn, CONN_RECEIVING);
     return conn;

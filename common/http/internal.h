@@ -17,6 +17,7 @@
 #include "common/http/message.h"
 #include "common/http/out.h"
 #include "common/http/server.h"
+#include "common/http/tls_transport.h"
 #include "common/http/transport.h"
 
 enum {
@@ -30,6 +31,8 @@ enum {
     HTTP_UNSENT_MAX = 128 * 1024, /* what a reader that has stopped can pin in the kernel, beyond what is in flight */
     HTTP_UNSENT_LIVE_MAX = 16 * 1024, /* likewise while it reads a source of HTTP_SOURCE_LIVE */
     HTTP_REFUSED_MAX = 256, /* connections over the limit that are being told so at a time */
+    HTTP_TURN_HANDSHAKES = 8, /* steps of TLS handshakes per turn of the loop: up to 1 ms of CPU each */
+    HTTP_PEER_LEN = INET6_ADDRSTRLEN + 10,
 };
 
 enum conn_state {
@@ -116,7 +119,7 @@ struct http_request {
 
     void (*on_close)(void *ctx);
     void *on_close_ctx;
-    char peer[INET6_ADDRSTRLEN + 10]; /* "" until asked for */
+    char peer[HTTP_PEER_LEN]; /* "" until asked for */
     uint16_t field_count;
     struct http_header fields[]; /* names in lower case; then the text that all these point into */
 };
@@ -134,6 +137,13 @@ struct http_server {
     struct map *addresses;
     struct loop_timer *sweep;
     struct loop_timer *deferred; /* armed while connections in CONN_DONE await their turn */
+    struct tls_context *tls;     /* for new connections; NULL: none */
+    struct tls_scratch *tls_scratch;
+    http_tls_failure_fn *on_tls_failure;
+    void *tls_failure_ctx;
+    int64_t handshakes_us; /* the turn in which there were `handshakes` */
+    uint32_t handshakes;
+    char congestion[HTTP_CONGESTION_LEN]; /* "": the kernel's default */
     int64_t date_s;
     char date[HTTP_DATE_LEN];
     size_t in_pos, in_end; /* the unused part of `scratch` */
@@ -175,11 +185,13 @@ void http_server_release(struct http_server *server, struct http_address *addres
 /* Has http_conn_run called for all connections in CONN_DONE, in the next turn. */
 void http_server_defer(struct http_server *server);
 const char *http_server_date(struct http_server *server);
+/* Whether a handshake may go on in this turn of the loop; counts it if so. */
+bool http_server_may_handshake(struct http_server *server);
 
 /* --- conn.c --- */
-/* Takes over an accepted socket. `address` NULL: only to be refused. */
+/* Takes over an accepted socket. `address` NULL: only to be refused. `tls` NULL: plain. */
 struct http_conn *http_conn_create(struct http_server *server, int fd, const struct sockaddr_in6 *peer,
-                                   struct http_address *address);
+                                   struct http_address *address, struct tls_context *tls);
 /* Ends open requests first (finish, on_close). */
 void http_conn_destroy(struct http_conn *conn);
 void http_conn_set_state(struct http_conn *conn, enum conn_state state);
@@ -212,6 +224,8 @@ int http_request_create_h2(struct http_conn *conn, enum http_method method, cons
                            size_t fields_len, unsigned count, struct http_request **ret_req);
 /* Gives `on_body` a run, or with `len` 0 the end; nobody wants it: it is dropped. */
 void http_request_give_body(struct http_request *req, const uint8_t *data, size_t len);
+/* "192.0.2.7:5121" or "[2001:db8::1]:5121". */
+void http_peer_format(const struct sockaddr_in6 *peer, char out[HTTP_PEER_LEN]);
 /* Ends it: the source's finish, then on_close. NULL is allowed. */
 void http_request_destroy(struct http_request *req);
 

@@ -131,15 +131,17 @@ const char *http_request_header(const struct http_request *req, const char *name
     return NULL;
 }
 
-const char *http_request_peer(const struct http_request *const_req) {
-    struct http_request *req = (struct http_request *)const_req; /* written at first use: most are never asked */
-    const struct sockaddr_in6 *peer = &req->conn->peer;
+void http_peer_format(const struct sockaddr_in6 *peer, char out[HTTP_PEER_LEN]) {
     char address[INET6_ADDRSTRLEN];
-    if (req->peer[0])
-        return req->peer;
     bool v4 = IN6_IS_ADDR_V4MAPPED(&peer->sin6_addr);
     inet_ntop(v4 ? AF_INET : AF_INET6, peer->sin6_addr.s6_addr + (v4 ? 12 : 0), address, sizeof address);
-    snprintf(req->peer, sizeof req->peer, v4 ? "%s:%u" : "[%s]:%u", address, ntohs(peer->sin6_port));
+    snprintf(out, HTTP_PEER_LEN, v4 ? "%s:%u" : "[%s]:%u", address, ntohs(peer->sin6_port));
+}
+
+const char *http_request_peer(const struct http_request *const_req) {
+    struct http_request *req = (struct http_request *)const_req; /* written at first use: most are never asked */
+    if (!req->peer[0])
+        http_peer_format(&req->conn->peer, req->peer);
     return req->peer;
 }
 

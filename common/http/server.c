@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,6 +18,7 @@
 #include "common/base/loop.h"
 #include "common/base/map.h"
 #include "common/http/internal.h"
+#include "common/http/tls.h"
 
 enum {
     ACCEPT_BATCH = 64, /* per listener and turn; the rest wait, and get the next turn */
@@ -63,6 +65,7 @@ struct metric http_metrics[HTTP_METRICS] = {
 };
 
 void http_metrics_register(void) {
+    transport_tls_metrics_register();
     metrics_register(http_metrics, HTTP_METRICS);
 }
 
@@ -70,6 +73,7 @@ struct listener {
     struct list link;
     struct http_server *server;
     int fd;
+    bool tls;
     struct loop_io *io; /* NULL: paused until the next sweep, for want of descriptors */
 };
 
@@ -134,15 +138,17 @@ static void to_mapped(const struct sockaddr_storage *from, struct sockaddr_in6 *
     memcpy(to->sin6_addr.s6_addr + 12, &in->sin_addr, 4);
 }
 
-static void welcome(struct http_server *server, int fd, const struct sockaddr_storage *from) {
+/* Over TLS a word of refusal would cost a handshake, which is what a server at its limit doesn't have. */
+static void welcome(struct listener *listener, int fd, const struct sockaddr_storage *from) {
+    struct http_server *server = listener->server;
     struct sockaddr_in6 peer;
     to_mapped(from, &peer);
     struct http_address *address = claim_place(server, &peer);
-    if (!address && server->refused_count >= HTTP_REFUSED_MAX) {
+    if (!address && (listener->tls || server->refused_count >= HTTP_REFUSED_MAX)) {
         close(fd);
         return;
     }
-    struct http_conn *conn = http_conn_create(server, fd, &peer, address);
+    struct http_conn *conn = http_conn_create(server, fd, &peer, address, listener->tls ? server->tls : NULL);
     if (!address) {
         server->refused_count++;
         http_conn_refuse(conn, 503);
@@ -157,7 +163,7 @@ static void on_accept(void *ctx, int events) {
         socklen_t len = sizeof from;
         int fd = accept4(listener->fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            welcome(listener->server, fd, &from);
+            welcome(listener, fd, &from);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             http_count(HTTP_METRIC_REFUSED_DESCRIPTORS, 1);
             loop_io_destroy(listener->io); /* what waits in the backlog would call us in every turn */
@@ -199,7 +205,7 @@ static int parse_address(const char *text, struct sockaddr_storage *ret_address,
 }
 
 /* Accepted sockets inherit the TCP options. */
-static int set_options(int fd, int family, bool reuseport) {
+static int set_options(const struct http_server *server, int fd, int family, bool reuseport) {
     int on = 1, off = 0, lowat = HTTP_UNSENT_MAX;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
         (reuseport && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0) ||
@@ -207,15 +213,18 @@ static int set_options(int fd, int family, bool reuseport) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ||
         setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat) < 0)
         return -errno;
+    if (server->congestion[0]) /* the kernel may not have it, or not for us: no reason not to start */
+        setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, server->congestion, (socklen_t)strlen(server->congestion));
     return 0;
 }
 
 /* A descriptor, or negative errno. */
-static int open_listener(const struct sockaddr_storage *address, socklen_t len, bool reuseport) {
+static int open_listener(const struct http_server *server, const struct sockaddr_storage *address, socklen_t len,
+                         bool reuseport) {
     int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    int r = set_options(fd, address->ss_family, reuseport);
+    int r = set_options(server, fd, address->ss_family, reuseport);
     if (r == 0 && (bind(fd, (const struct sockaddr *)address, len) < 0 || listen(fd, BACKLOG) < 0))
         r = -errno;
     if (r < 0) {
@@ -246,13 +255,13 @@ static void destroy_listener(struct listener *listener) {
     free(listener);
 }
 
-int http_server_listen(struct http_server *server, const char *address, bool reuseport, uint16_t *ret_port) {
+static int listen_on(struct http_server *server, const char *address, bool reuseport, bool tls, uint16_t *ret_port) {
     struct sockaddr_storage parsed;
     socklen_t len;
     int r = parse_address(address, &parsed, &len);
     if (r < 0)
         return r;
-    int fd = open_listener(&parsed, len, reuseport);
+    int fd = open_listener(server, &parsed, len, reuseport);
     if (fd < 0)
         return fd;
     struct listener *listener = calloc(1, sizeof *listener);
@@ -260,11 +269,46 @@ int http_server_listen(struct http_server *server, const char *address, bool reu
         abort();
     listener->server = server;
     listener->fd = fd;
+    listener->tls = tls;
     list_append(&server->listeners, &listener->link);
     resume_listener(listener);
     if (ret_port)
         *ret_port = local_port(fd);
     return 0;
+}
+
+int http_server_listen(struct http_server *server, const char *address, bool reuseport, uint16_t *ret_port) {
+    return listen_on(server, address, reuseport, false, ret_port);
+}
+
+int http_server_listen_tls(struct http_server *server, const char *address, bool reuseport, uint16_t *ret_port) {
+    return server->tls ? listen_on(server, address, reuseport, true, ret_port) : -EINVAL;
+}
+
+void http_server_set_congestion(struct http_server *server, const char *name) {
+    snprintf(server->congestion, sizeof server->congestion, "%s", name);
+}
+
+/* --- TLS --- */
+
+void http_server_set_tls(struct http_server *server, struct tls_context *context) {
+    if (!server->tls_scratch && !(server->tls_scratch = calloc(1, sizeof *server->tls_scratch)))
+        abort();
+    tls_context_unref(server->tls);
+    server->tls = tls_context_ref(context);
+}
+
+void http_server_on_tls_failure(struct http_server *server, http_tls_failure_fn *fn, void *ctx) {
+    server->on_tls_failure = fn;
+    server->tls_failure_ctx = ctx;
+}
+
+bool http_server_may_handshake(struct http_server *server) {
+    int64_t now_us = loop_now_us(server->loop); /* the same throughout a turn */
+    if (server->handshakes_us != now_us)
+        server->handshakes = 0;
+    server->handshakes_us = now_us;
+    return server->handshakes++ < HTTP_TURN_HANDSHAKES;
 }
 
 /* --- deadlines --- */
@@ -273,6 +317,8 @@ static void expire(struct http_conn *conn) {
     switch (conn->state) {
     case CONN_RECEIVING:
         http_count(HTTP_METRIC_TIMEOUT_HEADER, 1);
+        if (conn->transport.alpn == TRANSPORT_ALPN_PENDING)
+            break;
         http_conn_refuse(conn, 408);
         return;
     case CONN_IDLE:
@@ -401,5 +447,7 @@ void http_server_destroy(struct http_server *server) {
     loop_timer_destroy(server->sweep);
     loop_timer_destroy(server->deferred);
     map_destroy(server->addresses);
+    tls_context_unref(server->tls);
+    free(server->tls_scratch);
     free(server);
 }

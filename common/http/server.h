@@ -1,5 +1,6 @@
 /* An HTTP server on one loop: listeners, connections, requests, responses. Protocol-blind for its handler, which never
- * learns the version. HTTP/1.1 (RFC 9112) by common/http/h1.c over a transport vtable (plain TCP today).
+ * learns the version. HTTP/1.1 (RFC 9112) by common/http/h1.c and HTTP/2 (RFC 9113) over a transport vtable: plain TCP
+ * or TLS.
  *
  * A request lives from the handler's call until its response is wholly sent or its connection is lost; then `on_close`
  * runs, once, and the request is gone. A handler answers at once or later (parked), by exactly one http_respond.
@@ -17,6 +18,7 @@
 struct loop;
 struct http_server;
 struct http_request;
+struct tls_context;
 
 enum http_method { HTTP_GET = 1, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OPTIONS };
 
@@ -43,6 +45,16 @@ int http_server_listen(struct http_server *server, const char *address, bool reu
  * request's head is. Before any request; NULL: of none. */
 typedef bool http_streams_fn(void *ctx, const struct http_request *req);
 void http_server_stream_bodies(struct http_server *server, http_streams_fn *fn);
+/* The same for TLS (RFC 2818), which takes http_server_set_tls first. HTTP/2 is offered by ALPN. */
+int http_server_listen_tls(struct http_server *server, const char *address, bool reuseport, uint16_t *ret_port);
+/* For connections to come; those that are there keep what they have. A reference is taken. */
+void http_server_set_tls(struct http_server *server, struct tls_context *context);
+/* Told of handshakes that fail for what the peer sent; `fn` must not call the server. Strangers cause these at will. */
+typedef void http_tls_failure_fn(void *ctx, const char *peer, const char *reason);
+void http_server_on_tls_failure(struct http_server *server, http_tls_failure_fn *fn, void *ctx);
+/* TCP's congestion control ("bbr") on listeners to come, where the kernel has it and lets us; else its default stays. */
+enum { HTTP_CONGESTION_LEN = 16 };
+void http_server_set_congestion(struct http_server *server, const char *name);
 /* No new connections; idle ones close, others after their response ("Connection: close"). */
 void http_server_drain(struct http_server *server);
 uint32_t http_server_connections(const struct http_server *server);

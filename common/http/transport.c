@@ -14,7 +14,7 @@ static ssize_t plain_recv(struct transport *transport, void *data, size_t len) {
     return n < 0 ? -errno : n;
 }
 
-static ssize_t plain_sendv(struct transport *transport, const struct iovec *iov, int count) {
+ssize_t transport_sendv_plain(struct transport *transport, const struct iovec *iov, int count) {
     struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
     int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
     ssize_t n;
@@ -33,7 +33,7 @@ static void plain_shutdown(struct transport *transport) {
     shutdown(transport->fd, SHUT_WR);
 }
 
-static void plain_close(struct transport *transport, bool abort) {
+void transport_close_plain(struct transport *transport, bool abort) {
     if (abort)
         setsockopt(transport->fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1, .l_linger = 0},
                    sizeof(struct linger));
@@ -41,7 +41,8 @@ static void plain_close(struct transport *transport, bool abort) {
 }
 
 void transport_init_plain(struct transport *transport, int fd) {
-    static const struct transport_ops ops = {plain_recv, plain_sendv, plain_flush, plain_shutdown, plain_close};
+    static const struct transport_ops ops = {plain_recv, transport_sendv_plain, plain_flush, plain_shutdown,
+                                             transport_close_plain};
     *transport = (struct transport){.ops = &ops, .fd = fd};
 }
 

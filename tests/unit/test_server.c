@@ -1,6 +1,6 @@
-/* A real server on loopback, its loop on a thread of its own, against a client of raw sockets. What the handler does is
- * chosen by the path; what happens to requests is told by an eventfd, so that the tests wait for events, not for time.
- */
+/* A real server on loopback, its loop on a thread of its own, against a client of raw sockets, and once more against
+ * the same client over TLS. What the handler does is chosen by the path; what happens to requests is told by an
+ * eventfd, so that the tests wait for events, not for time. */
 #include "common/http/server.h"
 
 #include <arpa/inet.h>
@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -21,12 +22,21 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <openssl/err.h>
 
 #include "common/base/loop.h"
 #include "common/base/metrics.h"
 #include "common/http/internal.h"
+#include "common/http/tls.h"
+#include "tests/unit/tls_fixture.h"
 
 enum { WAIT_MS = 10000, BIG = 3 * 1024 * 1024, PARKED_MAX = 8 };
+
+/* Of the round over TLS; NULL in the plain one. */
+static struct tls_context *tls;
+static SSL_CTX *client_ctx;
+
+static const char *congestion; /* for servers to come, or NULL */
 
 struct fixture {
     struct loop *loop;
@@ -216,7 +226,14 @@ static struct fixture *start_with(const struct http_limits *limits, const char *
         f->big->data[i] = (uint8_t)(i * 2654435761u >> 24);
     f->loop = loop_create();
     f->server = http_server_create(f->loop, limits, on_request, f);
-    assert_int_equal(http_server_listen(f->server, address, false, &f->port), 0);
+    if (congestion)
+        http_server_set_congestion(f->server, congestion);
+    if (tls) {
+        http_server_set_tls(f->server, tls);
+        assert_int_equal(http_server_listen_tls(f->server, address, false, &f->port), 0);
+    } else {
+        assert_int_equal(http_server_listen(f->server, address, false, &f->port), 0);
+    }
     assert_int_equal(pthread_create(&f->thread, NULL, run_loop, f->loop), 0);
     return f;
 }
@@ -247,6 +264,7 @@ static void wait_closed(struct fixture *f) {
 
 struct client {
     int fd;
+    SSL *ssl;
     size_t len;
     char data[BIG + 65536];
 };
@@ -258,7 +276,8 @@ struct response {
     size_t body_len;
 };
 
-static struct client *dial(const struct fixture *f, int receive_buffer) {
+/* Only TCP's connection; TLS follows with the first word. */
+static struct client *dial_silently(const struct fixture *f, int receive_buffer) {
     struct client *c = malloc(sizeof *c);
     assert_non_null(c);
     c->len = 0;
@@ -273,22 +292,52 @@ static struct client *dial(const struct fixture *f, int receive_buffer) {
                              .sin_port = htons(f->port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(connect(c->fd, (struct sockaddr *)&to, sizeof to), 0);
+    c->ssl = tls ? SSL_new(client_ctx) : NULL;
+    if (c->ssl) {
+        SSL_set_fd(c->ssl, c->fd);
+        SSL_set_connect_state(c->ssl);
+    }
+    return c;
+}
+
+static struct client *dial(const struct fixture *f, int receive_buffer) {
+    struct client *c = dial_silently(f, receive_buffer);
+    if (c->ssl)
+        assert_int_equal(SSL_do_handshake(c->ssl), 1);
     return c;
 }
 
 static void hang_up(struct client *c) {
+    SSL_free(c->ssl);
     close(c->fd);
     free(c);
 }
 
-static void say(struct client *c, const char *text) {
-    assert_int_equal(send(c->fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+static void end_output(struct client *c) {
+    if (c->ssl)
+        SSL_shutdown(c->ssl);
+    shutdown(c->fd, SHUT_WR);
 }
 
-/* 1, or 0 at the end of the stream, or -1 when it was reset. */
+static void say(struct client *c, const char *text) {
+    if (c->ssl)
+        assert_int_equal(SSL_write(c->ssl, text, (int)strlen(text)), (int)strlen(text));
+    else
+        assert_int_equal(send(c->fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+static ssize_t hear_tls(struct client *c, void *data, size_t len) {
+    ERR_clear_error();
+    int n = SSL_read(c->ssl, data, (int)len), error = SSL_get_error(c->ssl, n);
+    errno = error == SSL_ERROR_WANT_READ ? EAGAIN : ECONNRESET;
+    return n > 0 ? n : error == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+}
+
+/* 1, or 0 at the end of the stream, or -1 when it was reset (or, with TLS, not ended by close_notify). */
 static int hear(struct client *c) {
     assert_true(c->len < sizeof c->data - 1);
-    ssize_t n = recv(c->fd, c->data + c->len, sizeof c->data - 1 - c->len, 0);
+    size_t room = sizeof c->data - 1 - c->len;
+    ssize_t n = c->ssl ? hear_tls(c, c->data + c->len, room) : recv(c->fd, c->data + c->len, room, 0);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         fail_msg("nothing heard in time; have: %.*s", c->len > 300 ? 300 : (int)c->len, c->data);
     if (n < 0)
@@ -746,7 +795,7 @@ static void half_closed_client_is_answered(void **state) {
     struct fixture *f = start();
     struct client *c = dial(f, 0);
     say(c, "GET /big HTTP/1.1\r\n" HOST "\r\n");
-    shutdown(c->fd, SHUT_WR);
+    end_output(c);
     struct response r;
     hear_response(c, &r, false);
     assert_memory_equal(r.body, f->big->data, BIG);
@@ -959,6 +1008,34 @@ static void idle_connection_is_closed(void **state) {
     stop(f);
 }
 
+static void expect_refusal(struct fixture *f) {
+    struct client *c = dial_silently(f, 0);
+    struct response r;
+    if (tls) { /* not worth a handshake */
+        assert_int_equal(SSL_do_handshake(c->ssl), -1);
+    } else {
+        say(c, "GET /hello HTTP/1.1\r\n" HOST "\r\n");
+        hear_response(c, &r, false);
+        assert_int_equal(r.status, 503);
+        assert_non_null(strstr(r.head, "\r\nRetry-After: "));
+        drop(c, r.body_len);
+        expect_end(c);
+    }
+    hang_up(c);
+}
+
+/* 0: closed without a word. */
+static int try_hello(struct fixture *f) {
+    struct client *c = dial_silently(f, 0);
+    struct response r = {0};
+    if (!tls || SSL_do_handshake(c->ssl) == 1) {
+        say(c, "GET /hello HTTP/1.1\r\n" HOST "\r\n");
+        hear_response(c, &r, false);
+    }
+    hang_up(c);
+    return r.status;
+}
+
 static void too_many(uint32_t in_all, uint32_t per_address) {
     struct http_limits limits = http_limits_default;
     limits.connections_max = in_all;
@@ -969,27 +1046,15 @@ static void too_many(uint32_t in_all, uint32_t per_address) {
     say(b, "GET /hello HTTP/1.1\r\n" HOST "\r\n");
     expect_status(a, 200);
     expect_status(b, 200);
-    struct client *c = dial(f, 0);
-    struct response r;
-    say(c, "GET /hello HTTP/1.1\r\n" HOST "\r\n");
-    hear_response(c, &r, false);
-    assert_int_equal(r.status, 503);
-    assert_non_null(strstr(r.head, "\r\nRetry-After: "));
-    drop(c, r.body_len);
-    expect_end(c);
-    hang_up(c);
+    expect_refusal(f);
     say(a, "GET /hello HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n"); /* makes room */
     expect_status(a, 200);
     expect_end(a);
     hang_up(a);
     int status;
-    do { /* the place is free once the server has seen the end */
-        c = dial(f, 0);
-        say(c, "GET /hello HTTP/1.1\r\n" HOST "\r\n");
-        hear_response(c, &r, false);
-        status = r.status;
-        hang_up(c);
-    } while (status == 503);
+    do /* the place is free once the server has seen the end */
+        status = try_hello(f);
+    while (status == 503 || status == 0);
     assert_int_equal(status, 200);
     hang_up(b);
     stop(f);
@@ -1015,7 +1080,7 @@ static void out_of_descriptors_waits_for_some(void **state) {
     tight = (struct rlimit){(rlim_t)lowest + 1, before.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
     int64_t refused = atomic_load(&http_metrics[HTTP_METRIC_REFUSED_DESCRIPTORS].value);
-    struct client *c = dial(f, 0);
+    struct client *c = dial_silently(f, 0);
     while (atomic_load(&http_metrics[HTTP_METRIC_REFUSED_DESCRIPTORS].value) == refused)
         sched_yield();
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
@@ -1142,6 +1207,26 @@ static void accepted_sockets_have_tcp_options(void **state) {
     stop(f);
 }
 
+static void congestion_control_where_the_kernel_has_it(void **state) {
+    (void)state;
+    static const char *const names[] = {"nonexistent", "reno"};
+    for (int i = 0; i < 2; i++) {
+        char name[HTTP_CONGESTION_LEN] = "";
+        socklen_t len = sizeof name;
+        congestion = names[i];
+        struct fixture *f = start();
+        struct client *c = dial(f, 0);
+        congestion = NULL;
+        say(c, "GET /hello HTTP/1.1\r\n" HOST "\r\n");
+        expect_status(c, 200);
+        assert_int_equal(getsockopt(find_accepted(c), IPPROTO_TCP, TCP_CONGESTION, name, &len), 0);
+        if (i == 1)
+            assert_string_equal(name, "reno");
+        hang_up(c);
+        stop(f);
+    }
+}
+
 static void idle_connection_is_small(void **state) {
     (void)state;
     assert_true(sizeof(struct http_conn) <= 256); /* and its loop_io; no buffer while it is idle */
@@ -1151,7 +1236,8 @@ static void metrics_are_rendered(void **state) {
     (void)state;
     struct buf out;
     buf_init(&out, 1 << 20);
-    http_metrics_register();
+    if (!tls) /* once a process */
+        http_metrics_register();
     metrics_render(&out);
     assert_int_equal(buf_append(&out, "", 1), 0);
     const char *text = (const char *)buf_head(&out);
@@ -1160,6 +1246,31 @@ static void metrics_are_rendered(void **state) {
     assert_null(strstr(text, "weir_http_requests_total{code=\"2xx\"} 0\n"));
     assert_null(strstr(text, "weir_http_refused_total{reason=\"address\"} 0\n"));
     buf_finish(&out);
+}
+
+static int start_tls(void **state) {
+    (void)state;
+    char dir[] = "/tmp/weir-test-XXXXXX";
+    struct fixture_pair pair;
+    struct tls_error error;
+    assert_non_null(mkdtemp(dir));
+    fixture_make_pair(dir, "server", "DNS:test", 1, 0, "test", &pair);
+    struct tls_tickets *tickets = tls_tickets_create();
+    tls = tls_context_create(&(struct tls_pair){pair.cert, pair.key}, 1, tickets, false, &error);
+    assert_non_null(tls);
+    tls_tickets_unref(tickets);
+    fixture_remove_pair(&pair);
+    rmdir(dir);
+    client_ctx = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_alpn_protos(client_ctx, (const unsigned char *)"\x08http/1.1", 9);
+    return 0;
+}
+
+static int stop_tls(void **state) {
+    (void)state;
+    tls_context_unref(tls);
+    SSL_CTX_free(client_ctx);
+    return 0;
 }
 
 int main(void) {
@@ -1203,8 +1314,11 @@ int main(void) {
         cmocka_unit_test(listen_errors),
         cmocka_unit_test(reuseport_shares_an_address),
         cmocka_unit_test(accepted_sockets_have_tcp_options),
+        cmocka_unit_test(congestion_control_where_the_kernel_has_it),
         cmocka_unit_test(idle_connection_is_small),
         cmocka_unit_test(metrics_are_rendered),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    signal(SIGPIPE, SIG_IGN); /* of the client's OpenSSL */
+    int failed = cmocka_run_group_tests_name("over TCP", tests, NULL, NULL);
+    return failed + cmocka_run_group_tests_name("over TLS", tests, start_tls, stop_tls);
 }

@@ -1,0 +1,33 @@
+/* TLS as a transport. Plaintext is gathered into full records, records into one send() per 128 KB; only ciphertext that
+ * the socket doesn't take is kept, at most one such send of it. When the kernel encrypts (kTLS), plaintext goes to the
+ * socket as on plain TCP. */
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/http/transport.h"
+
+struct tls_context;
+
+enum {
+    TLS_RECORD_BYTES = 16384,           /* of plaintext, at most */
+    TLS_RECORD_ROOM = 17 * 1024,        /* a record's plaintext, encrypted, in whatever fragments the peer wants */
+    TLS_SEND_BYTES = 128 * 1024,        /* of plaintext, encrypted ahead of the socket */
+    TLS_SEND_PARTIAL_BYTES = 64 * 1024, /* the same after a send of which the socket took only a part */
+    TLS_HELD_MAX = TLS_SEND_BYTES / TLS_RECORD_BYTES * TLS_RECORD_ROOM,
+};
+
+/* Where the connections of one loop encrypt, one after the other; empty between calls. */
+struct tls_scratch {
+    size_t len;
+    uint8_t records[TLS_HELD_MAX];
+    uint8_t plain[TLS_RECORD_BYTES];
+};
+
+/* Takes over a non-blocking TCP socket, and a reference of its own to the context. `scratch` outlives the transport. */
+void transport_init_tls(struct transport *transport, int fd, struct tls_context *context, struct tls_scratch *scratch);
+/* Why the handshake failed, or NULL; also NULL for a plain transport. Static text. */
+const char *transport_tls_failure(const struct transport *transport);
+
+/* Registers the metrics of all TLS connections of the process. Once, before threads start. */
+void transport_tls_metrics_register(void);
