@@ -218,9 +218,25 @@ static void read_single(struct reader *r, const struct setting *setting) {
     skip(r);
 }
 
+/* A file's name as seen from the configuration's folder; to be freed. */
+static char *locate(const struct reader *r, const char *file) {
+    const char *slash = *file && *file != '/' ? strrchr(r->name, '/') : NULL;
+    char *path = NULL;
+    if (asprintf(&path, "%.*s%s", slash ? (int)(slash - r->name + 1) : 0, r->name, file) < 0)
+        abort();
+    return path;
+}
+
+static int add_item(struct reader *r, const struct setting *setting, const char *text) {
+    char *path = setting->type == SETTING_FILES ? locate(r, text) : NULL;
+    int rc = value_add(r->conf, setting, path ? path : text, event_line(r));
+    free(path);
+    return rc;
+}
+
 static void read_item(struct reader *r, const struct setting *setting) {
     const char *text = usable_text(r, setting);
-    int rc = text ? value_add(r->conf, setting, text) : -EINVAL;
+    int rc = text ? add_item(r, setting, text) : -EINVAL;
     if (rc == -EINVAL)
         complain_value(r, setting);
     else if (rc == -EEXIST)
@@ -231,6 +247,10 @@ static void read_item(struct reader *r, const struct setting *setting) {
 }
 
 static void read_list(struct reader *r, const struct setting *setting) {
+    if (setting->type == SETTING_FILES && r->event.type == YAML_SCALAR_EVENT) {
+        read_item(r, setting);
+        return;
+    }
     if (r->event.type != YAML_SEQUENCE_START_EVENT) {
         complain_value(r, setting);
         skip(r);
@@ -343,7 +363,7 @@ static void read_value(struct reader *r, const char *path, const struct setting 
     bool exact = strcmp(setting->path, path) == 0;
     if (!exact || setting->type == SETTING_ROLE)
         read_subsection(r, path, exact ? setting : NULL);
-    else if (setting->type == SETTING_ADDRESSES || setting->type == SETTING_KEYS)
+    else if (value_is_list(setting))
         read_list(r, setting);
     else
         read_single(r, setting);
@@ -414,13 +434,36 @@ static void check_roles(struct reader *r) {
         complain(r, ingest, "ingest listens nowhere, \"rtmp: {listen: [\"[::]:1935\"]}\" in it would be right");
     if (conf->ingest_on && !conf->origin_on)
         complain(r, ingest, "ingest has no origin to feed, \"origin: {}\" in the same file would be right");
-    if (conf->relay_on && !conf->http.listen.count)
+    if (conf->relay_on && !conf->http.listen.count && !conf->http.tls.listen.count)
         complain(r, relay, "relay listens nowhere, \"http: {listen: [\"[::]:8080\"]}\" would be right");
     if (conf->relay_on && !conf->origin_on)
         complain(r, relay, "relay has no origin to serve from, \"origin: {}\" in the same file would be right");
     if (!conf->relay_on && conf->http.listen.count)
         complain(r, line_of(r, "http.listen"),
                  "http.listen is given but nobody serves viewers, \"relay: {}\" would be right");
+    if (!conf->relay_on && conf->http.tls.listen.count)
+        complain(r, line_of(r, "http.tls.listen"),
+                 "http.tls.listen is given but nobody serves viewers, \"relay: {}\" would be right");
+}
+
+static void check_tls(struct reader *r) {
+    const struct conf_list *listen = &r->conf->http.tls.listen, *cert = &r->conf->http.tls.cert,
+                           *key = &r->conf->http.tls.key;
+    if (listen->count && !cert->count && !key->count)
+        complain(r, line_of(r, "http.tls.listen"),
+                 "http.tls.listen has no certificate, \"cert: FILE\" and \"key: FILE\" beside it would be right");
+    else if (cert->count != key->count)
+        complain(
+            r, line_of_either(r, "http.tls.key", "http.tls.cert"),
+            "http.tls.cert names %zu and http.tls.key %zu, a key for each certificate, in their order, would be right",
+            cert->count, key->count);
+    else if (cert->count && !listen->count)
+        complain(r, line_of(r, "http.tls.cert"),
+                 "http.tls.cert is given but nobody listens, \"listen: [\"[::]:8443\"]\" beside it would be right");
+    for (size_t i = 0; i < cert->count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(cert->items[i], cert->items[j]) == 0)
+                complain(r, cert->lines[i], "http.tls.cert has an item twice, once would be right");
 }
 
 static void check_times(struct reader *r) {
@@ -493,6 +536,7 @@ struct conf *conf_parse(const char *name, const char *text, size_t len, struct b
         read_all(&r, text, len);
     if (!r.error_count) {
         check_roles(&r);
+        check_tls(&r);
         check_times(&r);
     }
     if (r.error_count) {

@@ -9,6 +9,7 @@ enum { CONF_LIST_MAX = 64 };
 struct conf_list {
     size_t count;
     char *items[CONF_LIST_MAX];
+    uint32_t lines[CONF_LIST_MAX]; /* where each stands in the file; 0: it is a default */
 };
 
 struct conf {
@@ -16,6 +17,12 @@ struct conf {
     struct {
         struct conf_list listen;
         uint32_t connections_max, connections_per_address, workers; /* workers 0: one a core */
+        char *congestion;                                           /* NULL: the kernel's default */
+        struct {
+            struct conf_list listen, cert, key; /* as many of the last two; files, by names that open from anywhere
+                                                   that the configuration's own name does */
+            enum { CONF_KTLS_AUTO, CONF_KTLS_OFF } ktls;
+        } tls;
     } http;
     struct {
         char *listen;

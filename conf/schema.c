@@ -9,6 +9,7 @@
 #define AT(member) .offset = offsetof(struct conf, member), .size = sizeof((struct conf *)0)->member
 
 static const char *const muxed_choices[] = {"auto", "always", "never", NULL};
+static const char *const ktls_choices[] = {"auto", "off", NULL};
 static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_choices[] = {"logfmt", "json", NULL};
 
@@ -27,6 +28,18 @@ const struct setting schema_settings[] = {
      .fallback = "1000", .unit = "connections a worker", .text = "The same from one address (IPv6: from one /64)."},
     {"http.workers", SETTING_INT, AT(http.workers), .min = 0, .max = 64, .fallback = "0",
      .unit = "threads", .text = "Threads that serve viewers; 0: one a core."},
+    {"http.congestion", SETTING_NAME, AT(http.congestion),
+     .text = "TCP's congestion control towards viewers, such as `bbr`, where the kernel has it and allows it "
+             "(`net.ipv4.tcp_allowed_congestion_control`); none, or else: the kernel's default."},
+    {"http.tls.listen", SETTING_ADDRESSES, AT(http.tls.listen),
+     .text = "Where viewers are served over TLS, with HTTP/2 or HTTP/1.1 as they wish."},
+    {"http.tls.cert", SETTING_FILES, AT(http.tls.cert),
+     .text = "Certificates in PEM, each with its chain behind it. Viewers get the one for the name they ask for, else the "
+             "first. All are read again on SIGHUP, and when one of the files has changed."},
+    {"http.tls.key", SETTING_FILES, AT(http.tls.key),
+     .text = "Their private keys in PEM, without passphrase, in the same order."},
+    {"http.tls.ktls", SETTING_ENUM, AT(http.tls.ktls), .choices = ktls_choices, .fallback = "auto",
+     .text = "Encryption by the kernel. `auto`: where it can (module `tls`)."},
 
     {"admin.listen", SETTING_ADDRESS, AT(admin.listen), .fileless = "127.0.0.1:8081",
      .text = "Metrics, health and the list of streams, for operators only: there is no log-in. Keep it on loopback or a "
@@ -148,6 +161,10 @@ void schema_describe(const struct setting *setting, struct buf *out) {
         break;
     case SETTING_ADDRESSES:
         buf_append_str(out, "a list of IP addresses and ports such as [\"[::]:8080\"]");
+        break;
+    case SETTING_FILES:
+        buf_append_str(out,
+                       "the name of a file, absolute or relative to the folder of this one, or a list of such names");
         break;
     case SETTING_KEYS:
         buf_printf(out,

@@ -13,6 +13,7 @@ enum setting_type {
     SETTING_NAME,      /* char *: letters, digits, '.', '_', '-' */
     SETTING_ADDRESS,   /* char *: IP address and port */
     SETTING_ADDRESSES, /* struct conf_list of them */
+    SETTING_FILES,     /* struct conf_list of file names; one may stand alone, without brackets */
     SETTING_KEYS,      /* struct conf_list of publish keys (common/auth/publish_key.h) */
 };
 
@@ -28,7 +29,7 @@ struct setting {
     const char *text;
 };
 
-enum { SETTING_NAME_MAX = 63, SETTING_KEY_MAX = 128, SCHEMA_MAX = 64 };
+enum { SETTING_NAME_MAX = 63, SETTING_KEY_MAX = 128, SETTING_FILE_MAX = 1024, SCHEMA_MAX = 64 };
 
 extern const struct setting schema_settings[];
 extern const size_t schema_count;

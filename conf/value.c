@@ -92,6 +92,13 @@ static bool key_acceptable(const char *text) {
     return len > 0 && len <= SETTING_KEY_MAX && (!colon || stream_pattern_acceptable(text, (size_t)(colon - text)));
 }
 
+static bool file_acceptable(const char *text) {
+    for (const char *c = text; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127)
+            return false;
+    return *text && strlen(text) <= SETTING_FILE_MAX;
+}
+
 /* --- setting --- */
 
 static bool set_number(struct conf *conf, const struct setting *setting, const char *text) {
@@ -141,28 +148,36 @@ bool value_set(struct conf *conf, const struct setting *setting, const char *tex
     }
 }
 
-int value_add(struct conf *conf, const struct setting *setting, const char *text) {
+static bool item_acceptable(const struct setting *setting, const char *text) {
+    return setting->type == SETTING_KEYS    ? key_acceptable(text)
+           : setting->type == SETTING_FILES ? file_acceptable(text)
+                                            : address_acceptable(text);
+}
+
+int value_add(struct conf *conf, const struct setting *setting, const char *text, uint32_t line) {
     struct conf_list *list = member(conf, setting);
-    if (!(setting->type == SETTING_KEYS ? key_acceptable(text) : address_acceptable(text)))
+    bool may_repeat = setting->type == SETTING_FILES; /* two certificates may have one key */
+    if (!item_acceptable(setting, text))
         return -EINVAL;
-    for (size_t i = 0; i < list->count; i++)
+    for (size_t i = 0; i < list->count && !may_repeat; i++)
         if (strcmp(list->items[i], text) == 0)
             return -EEXIST;
     if (list->count == CONF_LIST_MAX)
         return -ENOSPC;
+    list->lines[list->count] = line;
     list->items[list->count++] = copy(text);
     return 0;
 }
 
-static bool is_list(const struct setting *setting) {
-    return setting->type == SETTING_ADDRESSES || setting->type == SETTING_KEYS;
+bool value_is_list(const struct setting *setting) {
+    return setting->type == SETTING_ADDRESSES || setting->type == SETTING_KEYS || setting->type == SETTING_FILES;
 }
 
 void value_set_default(struct conf *conf, const struct setting *setting, bool fileless) {
     const char *text = fileless && setting->fileless ? setting->fileless : setting->fallback;
     if (!text)
         return;
-    bool ok = is_list(setting) ? !value_add(conf, setting, text) : value_set(conf, setting, text);
+    bool ok = value_is_list(setting) ? !value_add(conf, setting, text, 0) : value_set(conf, setting, text);
     if (!ok)
         abort(); /* the table contradicts itself */
 }
@@ -171,7 +186,7 @@ void value_clear(struct conf *conf, const struct setting *setting) {
     if (setting->type == SETTING_NAME || setting->type == SETTING_ADDRESS) {
         free(*(char **)member(conf, setting));
         *(char **)member(conf, setting) = NULL;
-    } else if (is_list(setting)) {
+    } else if (value_is_list(setting)) {
         struct conf_list *list = member(conf, setting);
         while (list->count > 0)
             free(list->items[--list->count]);

@@ -440,6 +440,60 @@ static void roles_that_lack_something_are_refused(void **state) {
     assert_refused_with("origin: {}\nhttp: {listen: ['[::]:80']}\n",
                         "f:2: http.listen is given but nobody serves viewers");
     conf_destroy(parse_good(ROLES));
+    assert_refused_with("origin: {}\nhttp:\n  tls: {listen: ['[::]:443'], cert: c, key: k}\n",
+                        "f:3: http.tls.listen is given but nobody serves viewers");
+    conf_destroy(parse_good("origin: {}\nrelay: {}\nhttp: {tls: {listen: ['[::]:443'], cert: c, key: k}}\n"));
+}
+
+#define RELAY "origin: {}\nrelay: {}\n"
+
+static void files_alone_or_in_a_list(void **state) {
+    (void)state;
+    struct conf *conf = parse_good(RELAY "http:\n  tls:\n    listen: ['[::]:443']\n    cert: a b.crt\n    key: [k]\n");
+    assert_int_equal(conf->http.tls.cert.count, 1);
+    assert_string_equal(conf->http.tls.cert.items[0], "a b.crt");
+    assert_int_equal(conf->http.tls.cert.lines[0], 6);
+    assert_string_equal(conf->http.tls.key.items[0], "k");
+    assert_int_equal(conf->http.tls.ktls, CONF_KTLS_AUTO);
+    conf_destroy(conf);
+    conf = parse_good(RELAY "http:\n  tls:\n    listen: ['[::]:443']\n    cert:\n    - a\n    - /b\n    key: [k, k]\n"
+                            "    ktls: off\n");
+    assert_int_equal(conf->http.tls.cert.count, 2);
+    assert_int_equal(conf->http.tls.cert.lines[1], 8);
+    assert_int_equal(conf->http.tls.key.count, 2); /* two certificates may have one key */
+    assert_int_equal(conf->http.tls.ktls, CONF_KTLS_OFF);
+    conf_destroy(conf);
+}
+
+static void files_are_beside_the_configuration(void **state) {
+    (void)state;
+    static const char text[] = RELAY "http: {tls: {listen: ['[::]:443'], cert: [a, /b, c/d], key: [k, ../k, k]}}\n";
+    static const char *const expected[] = {"/etc/weir/a", "/b", "/etc/weir/c/d"};
+    buf_finish(&errors);
+    buf_init(&errors, 64 << 10);
+    struct conf *conf = conf_parse("/etc/weir/weir.yaml", text, strlen(text), &errors);
+    assert_non_null(conf);
+    for (int i = 0; i < 3; i++)
+        assert_string_equal(conf->http.tls.cert.items[i], expected[i]);
+    assert_string_equal(conf->http.tls.key.items[1], "/etc/weir/../k");
+    conf_destroy(conf);
+}
+
+static void certificates_and_keys_that_do_not_match_are_refused(void **state) {
+    (void)state;
+    assert_refused_with(RELAY "http: {tls: {listen: ['[::]:443']}}\n", "f:3: http.tls.listen has no certificate");
+    assert_refused_with(RELAY "http:\n  tls:\n    listen: ['[::]:443']\n    cert: [a, b]\n    key: k\n",
+                        "f:7: http.tls.cert names 2 and http.tls.key 1, a key for each");
+    assert_refused_with(RELAY "http:\n  tls:\n    listen: ['[::]:443']\n    cert: [a]\n",
+                        "f:6: http.tls.cert names 1 and http.tls.key 0");
+    assert_refused_with(RELAY "http: {listen: ['[::]:80'], tls: {cert: a, key: b}}\n",
+                        "f:3: http.tls.cert is given but nobody listens");
+    assert_refused_with(RELAY "http:\n  tls:\n    listen: ['[::]:443']\n    cert: [a,\n      a]\n    key: [k, k]\n",
+                        "f:7: http.tls.cert has an item twice");
+    assert_refused_with(RELAY "http: {listen: ['[::]:80'], tls: {cert: ''}}\n",
+                        "f:3: http.tls.cert is \"\", the name of");
+    assert_refused_with(RELAY "http: {listen: ['[::]:80'], tls: {cert: {a: b}}}\n", "f:3: http.tls.cert is a section");
+    assert_refused_with(RELAY "http: {listen: ['[::]:80'], tls: {cert: [\"a\\n\"]}}\n", "f:3: http.tls.cert is ");
 }
 
 static void times_that_do_not_fit_together_are_refused(void **state) {
@@ -499,6 +553,9 @@ int main(void) {
         cmocka_unit_test(odd_bytes_and_long_text_are_shown_tame),
         cmocka_unit_test(file_without_a_role_is_refused),
         cmocka_unit_test(roles_that_lack_something_are_refused),
+        cmocka_unit_test(files_alone_or_in_a_list),
+        cmocka_unit_test(files_are_beside_the_configuration),
+        cmocka_unit_test(certificates_and_keys_that_do_not_match_are_refused),
         cmocka_unit_test(times_that_do_not_fit_together_are_refused),
         cmocka_unit_test(missing_file_is_an_error_not_a_default),
     };
