@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "admin.h"
+#include "certificates.h"
 #include "common/base/buf.h"
 #include "common/base/log.h"
 #include "common/base/loop.h"
@@ -38,6 +39,7 @@ struct node {
     struct origin *origin;
     struct ingest *ingest;
     struct rtmp_server *rtmp;
+    struct certificates *certificates; /* NULL: no TLS */
     struct worker *workers[WORKERS_MAX];
     uint32_t worker_count;
     struct admin *admin;
@@ -97,20 +99,32 @@ static uint32_t workers_wanted(const struct conf *conf) {
 }
 
 /* All workers listen on the same addresses; port 0 is chosen by the first. */
-static bool worker_listen_all(struct node *node, struct worker *worker, uint16_t ports[CONF_LIST_MAX], bool first) {
-    for (size_t i = 0; i < node->conf->http.listen.count; i++) {
-        const char *address = node->conf->http.listen.items[i];
+static bool worker_listen_all(struct worker *worker, const struct conf_list *addresses, uint16_t ports[CONF_LIST_MAX],
+                              bool tls, bool first) {
+    const char *kind = tls ? "https" : "http";
+    for (size_t i = 0; i < addresses->count; i++) {
+        const char *address = addresses->items[i];
         char chosen[160];
         const char *colon = strrchr(address, ':');
         if (!first && colon)
             snprintf(chosen, sizeof chosen, "%.*s:%u", (int)(colon - address), address, ports[i]);
         else
             snprintf(chosen, sizeof chosen, "%s", address);
-        int rc = worker_listen(worker, chosen, &ports[i]);
-        if (rc ? !listened("http", address, rc, 0) : first && !listened("http", address, 0, ports[i]))
+        int rc = tls ? worker_listen_tls(worker, chosen, &ports[i]) : worker_listen(worker, chosen, &ports[i]);
+        if (rc ? !listened(kind, address, rc, 0) : first && !listened(kind, address, 0, ports[i]))
             return false;
     }
     return true;
+}
+
+static int give_certificates(void *ctx, struct tls_context *context) {
+    struct node *node = ctx;
+    int result = 0;
+    for (uint32_t i = 0; i < node->worker_count; i++) {
+        int rc = worker_set_tls(node->workers[i], context);
+        result = rc ? rc : result;
+    }
+    return result;
 }
 
 static bool start_relay(struct node *node) {
@@ -121,16 +135,22 @@ static bool start_relay(struct node *node) {
                                        .window_us = (int64_t)conf->origin.window_s * 1000000};
     settings.http.connections_max = conf->http.connections_max;
     settings.http.connections_per_address = conf->http.connections_per_address;
-    uint16_t ports[CONF_LIST_MAX] = {0};
+    settings.congestion = conf->http.congestion;
+    uint16_t ports[CONF_LIST_MAX] = {0}, tls_ports[CONF_LIST_MAX] = {0};
     uint32_t count = workers_wanted(conf);
     for (uint32_t i = 0; i < count; i++) {
         struct worker *worker = worker_create(node->hub, &settings);
         if (!worker)
             return false;
         node->workers[node->worker_count++] = worker;
-        if (!worker_listen_all(node, worker, ports, i == 0))
+        if (node->certificates)
+            worker_set_tls(worker, certificates_context(node->certificates));
+        if (!worker_listen_all(worker, &conf->http.listen, ports, false, i == 0) ||
+            !worker_listen_all(worker, &conf->http.tls.listen, tls_ports, true, i == 0))
             return false;
     }
+    if (node->certificates)
+        certificates_watch(node->certificates, node->loop, give_certificates, node);
     for (uint32_t i = 0; i < count; i++)
         if (worker_start(node->workers[i]))
             return false;
@@ -192,17 +212,25 @@ static void on_stop_signal(void *ctx) {
     loop_timer_set(node->stop_timer, DRAIN_US);
 }
 
+static void on_reload_signal(void *ctx) {
+    struct node *node = ctx;
+    log_info("reload", "note", LOG_STR(node->certificates ? "certificates" : "nothing to read again: no TLS"));
+    if (node->certificates)
+        certificates_reload(node->certificates);
+}
+
 static void on_watchdog(void *ctx) {
     struct node *node = ctx;
     sd_notify(0, "WATCHDOG=1");
     loop_timer_set(node->watchdog_timer, (int64_t)(node->watchdog_us / 2));
 }
 
-static int run(const struct conf *conf) {
-    struct node node = {.conf = conf, .loop = loop_create()};
+static int run(const struct conf *conf, struct certificates *certificates) {
+    struct node node = {.conf = conf, .loop = loop_create(), .certificates = certificates};
     signal(SIGPIPE, SIG_IGN);
     struct loop_signal *term = loop_signal_create(node.loop, SIGTERM, on_stop_signal, &node);
     struct loop_signal *interrupt = loop_signal_create(node.loop, SIGINT, on_stop_signal, &node);
+    struct loop_signal *reload = loop_signal_create(node.loop, SIGHUP, on_reload_signal, &node);
     node.stop_timer = loop_timer_create(node.loop, on_stop_timer, &node);
     node.watchdog_timer = loop_timer_create(node.loop, on_watchdog, &node);
     bool ok = start_roles(&node);
@@ -217,6 +245,8 @@ static int run(const struct conf *conf) {
     stop_roles(&node);
     loop_timer_destroy(node.stop_timer);
     loop_timer_destroy(node.watchdog_timer);
+    certificates_destroy(certificates);
+    loop_signal_destroy(reload);
     loop_signal_destroy(term);
     loop_signal_destroy(interrupt);
     loop_destroy(node.loop);
@@ -235,10 +265,16 @@ static const char usage[] = "usage: weir [-c FILE] [-t]\n"
                             "  --version  print the version\n"
                             "  --help     print this\n";
 
-static struct conf *read_conf(const char *path) {
+/* The configuration, and the files that it names: NULL when anything is wrong with either. */
+static struct conf *read_conf(const char *path, struct certificates **ret_certificates) {
     struct buf errors;
     buf_init(&errors, ERRORS_MAX);
     struct conf *conf = path ? conf_load(path, &errors) : conf_create_default();
+    *ret_certificates = NULL;
+    if (conf && conf->http.tls.listen.count && !(*ret_certificates = certificates_create(conf, path, &errors))) {
+        conf_destroy(conf);
+        conf = NULL;
+    }
     if (!conf)
         fprintf(stderr, "%.*s", (int)buf_len(&errors), buf_head(&errors) ? (const char *)buf_head(&errors) : "");
     buf_finish(&errors);
@@ -260,9 +296,12 @@ static void print_metrics(void) {
         "Served as Prometheus text at `/metrics` of the operator's listener.\n\n| metric | type | meaning "
         "|\n|---|---|---|\n");
     metrics_each(print_metric, &before);
-    printf("| `weir_stream_bytes` | gauge | Bytes of media held for the stream, by `stream`. |\n"
-           "| `weir_streams` | gauge | Streams, by `state`. |\n| `weir_store_bytes` | gauge | Bytes of media held in "
-           "all. |\n");
+    printf(
+        "| `weir_stream_bytes` | gauge | Bytes of media held for the stream, by `stream`. |\n"
+        "| `weir_streams` | gauge | Streams, by `state`. |\n| `weir_store_bytes` | gauge | Bytes of media held in "
+        "all. |\n"
+        "| `weir_tls_certificate_expiry_seconds` | gauge | When the certificate expires, as Unix time, by `name` and "
+        "`file`. |\n");
 }
 
 static void register_metrics(void) {
@@ -299,7 +338,8 @@ int main(int argc, char **argv) {
         fputs(usage, stderr);
         return 2;
     }
-    struct conf *conf = read_conf(path);
+    struct certificates *certificates;
+    struct conf *conf = read_conf(path, &certificates);
     if (!conf)
         return 1;
     int rc = 0;
@@ -307,7 +347,9 @@ int main(int argc, char **argv) {
         log_configure((enum log_level)conf->log.level, (enum log_format)conf->log.format);
         log_identify(conf->node, conf->region);
         log_open();
-        rc = run(conf);
+        rc = run(conf, certificates);
+    } else {
+        certificates_destroy(certificates);
     }
     conf_destroy(conf);
     return rc;

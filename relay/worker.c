@@ -5,13 +5,15 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/mailbox.h"
+#include "common/http/tls.h"
 #include "common/media/hub.h"
 #include "relay/render.h"
 #include "relay/viewer.h"
 
-enum { COMMANDS_MAX = 16 };
+enum { COMMANDS_MAX = 16, TLS_LINES_PER_S = 5 };
 
 struct worker {
     struct loop *loop;
@@ -22,12 +24,31 @@ struct worker {
     struct mailbox *commands;
     pthread_t thread;
     bool started;
+    struct log_limit tls_lines;
 };
+
+static char drain; /* the command; any other is a TLS context, with a reference */
 
 static void on_command(void *ctx, void *message) {
     struct worker *worker = ctx;
-    (void)message; /* there is only one: drain */
-    http_server_drain(worker->http);
+    if (message == &drain) {
+        http_server_drain(worker->http);
+        return;
+    }
+    http_server_set_tls(worker->http, message);
+    tls_context_unref(message);
+}
+
+static void on_command_dropped(void *message) {
+    if (message != &drain)
+        tls_context_unref(message);
+}
+
+static void on_tls_failure(void *ctx, const char *peer, const char *reason) {
+    struct worker *worker = ctx;
+    uint32_t suppressed;
+    if (log_enabled(LOG_LEVEL_DEBUG) && log_limit_pass(&worker->tls_lines, TLS_LINES_PER_S, &suppressed))
+        log_debug("tls_failed", "peer", LOG_STR(peer), "why", LOG_STR(reason), "suppressed", LOG_INT(suppressed));
 }
 
 static void on_answer(void *ctx, const char *stream, bool known) {
@@ -42,7 +63,7 @@ struct worker *worker_create(struct hub *hub, const struct worker_settings *sett
     struct store_settings store = {.window_us = settings->window_us, .cache_free = render_cache_free};
     worker->loop = loop_create();
     worker->replica = store_create(&store);
-    worker->commands = mailbox_create(worker->loop, COMMANDS_MAX, on_command, NULL, worker);
+    worker->commands = mailbox_create(worker->loop, COMMANDS_MAX, on_command, on_command_dropped, worker);
     worker->client = hub_client_create(hub, worker->loop, worker->replica, on_answer, worker);
     if (!worker->client) {
         worker_destroy(worker);
@@ -51,11 +72,29 @@ struct worker *worker_create(struct hub *hub, const struct worker_settings *sett
     worker->viewers =
         viewers_create(worker->loop, worker->replica, worker->client, settings->muxed, settings->max_lag_us);
     worker->http = http_server_create(worker->loop, &settings->http, viewers_handle, worker->viewers);
+    http_server_on_tls_failure(worker->http, on_tls_failure, worker);
+    if (settings->congestion)
+        http_server_set_congestion(worker->http, settings->congestion);
     return worker;
 }
 
 int worker_listen(struct worker *worker, const char *address, uint16_t *ret_port) {
     return http_server_listen(worker->http, address, true, ret_port);
+}
+
+int worker_listen_tls(struct worker *worker, const char *address, uint16_t *ret_port) {
+    return http_server_listen_tls(worker->http, address, true, ret_port);
+}
+
+int worker_set_tls(struct worker *worker, struct tls_context *context) {
+    if (!worker->started) {
+        http_server_set_tls(worker->http, context);
+        return 0;
+    }
+    int rc = mailbox_post(worker->commands, tls_context_ref(context));
+    if (rc)
+        tls_context_unref(context);
+    return rc;
 }
 
 static void *run(void *ctx) {
@@ -75,7 +114,6 @@ int worker_start(struct worker *worker) {
 }
 
 void worker_drain(struct worker *worker) {
-    static char drain;
     mailbox_post(worker->commands, &drain);
 }
 

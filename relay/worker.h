@@ -7,10 +7,12 @@
 #include "common/media/playlist.h"
 
 struct hub;
+struct tls_context;
 struct worker;
 
 struct worker_settings {
     struct http_limits http;
+    const char *congestion; /* of TCP; NULL: the kernel's default */
     enum playlist_muxed muxed;
     int64_t max_lag_us; /* of continuous viewers */
     int64_t window_us;  /* as the hub's */
@@ -20,6 +22,11 @@ struct worker_settings {
 struct worker *worker_create(struct hub *hub, const struct worker_settings *settings);
 /* Before worker_start. 0 or negative errno. */
 int worker_listen(struct worker *worker, const char *address, uint16_t *ret_port);
+/* The same for TLS, after worker_set_tls. */
+int worker_listen_tls(struct worker *worker, const char *address, uint16_t *ret_port);
+/* For the worker's TLS connections to come; a reference is taken. On the hub's thread. 0, or -ENOBUFS: not now, the
+ * worker is behind. */
+int worker_set_tls(struct worker *worker, struct tls_context *context);
 int worker_start(struct worker *worker);
 /* Any thread: no new connections; the worker's idle ones close. */
 void worker_drain(struct worker *worker);
