@@ -612,6 +612,36 @@ static void big_body_intact(void **state) {
     stop(f);
 }
 
+/* One of these refusals finds the socket full by the responses before it: it must come nonetheless, and then the end.
+ */
+static void last_words_to_a_slow_reader(void **state) {
+    (void)state;
+    static const char request[] = "GET /big HTTP/1.1\r\n" HOST "Range: bytes=0-15999\r\n\r\n";
+    struct fixture *f = start();
+    struct client *other = dial(f, 0);
+    for (int n = 1; n < 24; n++) {
+        struct client *c = dial(f, 4096);
+        char text[24 * sizeof request + 32] = "";
+        int base = atomic_load(&f->handled), before, after = -1;
+        for (int i = 0; i < n; i++)
+            strcat(text, request);
+        say(c, strcat(text, "GET / HTTP/1.1\n\n"));
+        do { /* until no more are handled, since c doesn't read */
+            before = after;
+            say(other, "GET /hello HTTP/1.1\r\n" HOST "\r\n");
+            expect_status(other, 200);
+            after = atomic_load(&f->handled) - ++base;
+        } while (after != before);
+        for (int i = 0; i < n; i++)
+            expect_status(c, 206);
+        expect_status(c, 400);
+        expect_end(c);
+        hang_up(c);
+    }
+    hang_up(other);
+    stop(f);
+}
+
 static void chunked_source_waits_and_resumes(void **state) {
     (void)state;
     struct fixture *f = start();
@@ -1286,6 +1316,7 @@ int main(void) {
         cmocka_unit_test(ranges),
         cmocka_unit_test(not_modified),
         cmocka_unit_test(big_body_intact),
+        cmocka_unit_test(last_words_to_a_slow_reader),
         cmocka_unit_test(chunked_source_waits_and_resumes),
         cmocka_unit_test(framed_slices_go_out_in_their_own_chunks),
         cmocka_unit_test(framed_slices_are_bare_without_chunks),

@@ -22,6 +22,7 @@
 #include "common/base/buf.h"
 #include "common/base/loop.h"
 #include "common/base/metrics.h"
+#include "common/http/internal.h"
 #include "common/http/server.h"
 #include "common/http/tls_transport.h"
 #include "tests/unit/tls_fixture.h"
@@ -747,6 +748,48 @@ static void end_without_goodbye_is_an_end(void **state) {
     tls_context_unref(context);
 }
 
+/* --- with a connection --- */
+
+static struct loop *held_loop;
+
+static ssize_t held_recv(struct transport *transport, void *data, size_t len) {
+    (void)transport, (void)data, (void)len;
+    return -EAGAIN;
+}
+
+static int held_flush(struct transport *transport) {
+    transport->held = 0;
+    loop_stop(held_loop);
+    return 0;
+}
+
+/* Nothing but a writable edge comes, and no protocol has anything to say. */
+static void held_bytes_go_out_in_any_state(void **state) {
+    (void)state;
+    static const struct transport_ops ops = {.recv = held_recv, .flush = held_flush, .close = transport_close_plain};
+    static const enum conn_state states[] = {CONN_IDLE, CONN_RECEIVING, CONN_LINGER, CONN_SENDING};
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        int fds[2];
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+        held_loop = loop_create();
+        struct http_server *server = http_server_create(held_loop, &http_limits_default, NULL, NULL);
+        struct http_conn *conn = http_conn_create(server, fds[0], &(struct sockaddr_in6){0}, NULL, NULL);
+        server->refused_count++;
+        conn->transport.ops = &ops;
+        conn->transport.held = 1;
+        http_conn_set_state(conn, states[i]);
+        conn->since_us = 0;
+        loop_io_activate(conn->io, LOOP_WRITE);
+        loop_run(held_loop);
+        assert_int_equal(conn->transport.held, 0);
+        assert_int_equal(conn->state, states[i]);
+        assert_int_equal(conn->since_us != 0, states[i] == CONN_SENDING); /* it hasn't stalled */
+        http_server_destroy(server);
+        loop_destroy(held_loop);
+        close(fds[1]);
+    }
+}
+
 /* --- with a server --- */
 
 struct node {
@@ -981,6 +1024,7 @@ int main(void) {
         cmocka_unit_test(goodbye_in_both_directions),
         cmocka_unit_test(goodbye_follows_what_is_held),
         cmocka_unit_test(end_without_goodbye_is_an_end),
+        cmocka_unit_test(held_bytes_go_out_in_any_state),
         cmocka_unit_test(client_that_stalls_is_closed),
         cmocka_unit_test(failure_is_told_with_peer_and_reason),
         cmocka_unit_test(http2_begins_with_the_servers_settings),
