@@ -140,7 +140,7 @@ ALL_ROLES = {
 class Node:
     """A running weir with a configuration of its own and ports that the system chose.
 
-    `http`, `admin` and `rtmp` are "address:port". `config` is laid over ALL_ROLES; JSON is YAML too, so that is
+    `http`, `https`, `admin` and `rtmp` are "address:port". `config` is laid over ALL_ROLES; JSON is YAML too, so that is
     how it is written down.
     """
 
@@ -148,6 +148,7 @@ class Node:
     config: dict = field(default_factory=dict)
     env: dict = field(default_factory=dict)
     http: str = ""
+    https: str = ""
     admin: str = ""
     rtmp: str = ""
 
@@ -204,6 +205,9 @@ class Node:
 
     def url(self, path):
         return f"http://{self.http}{path}"
+
+    def tls_url(self, path):
+        return f"https://{self.https}{path}"
 
     # --- HTTP
 

@@ -14,11 +14,11 @@ ANSWER_DEADLINE_S = 20
 
 
 class Viewer:
-    """One page. `size` is that of its window: "320x640"."""
+    """One page. `size` is that of its window: "320x640". `insecure`: whoever has signed the certificate."""
 
-    def __init__(self, url, size="800x600"):
+    def __init__(self, url, size="800x600", insecure=False):
         self.process = subprocess.Popen(
-            ["node", str(SCRIPT), "--drive", "--size", size, url],
+            ["node", str(SCRIPT), "--drive", "--size", size, *["--insecure"] * insecure, url],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
         self._answers = queue.Queue()

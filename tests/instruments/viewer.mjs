@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // A viewer: opens a page in headless Chromium and reports what its <video> shows (viewer_probe.js).
 //
-//   viewer.mjs [--seconds 60] [--warm 8] [--size 800x600] [--screenshot FILE] http://127.0.0.1:8080/live/show/
+//   viewer.mjs [--seconds 60] [--warm 8] [--size 800x600] [--screenshot FILE] [--insecure] http://127.0.0.1:8080/live/show/
 //
 // prints one JSON report after --seconds. With --drive it obeys JSON commands instead, one a line on stdin, and answers each
 // with a line {"ok": value} or {"error": text}; tests/e2e/viewer.py is the other end:
@@ -40,13 +40,15 @@ const { values: options, positionals: [url] } = parseArgs({
     size: { type: 'string', default: '800x600' },
     screenshot: { type: 'string' },
     drive: { type: 'boolean', default: false },
+    insecure: { type: 'boolean', default: false }, // any certificate will do
   },
 });
 if (!url) {
-  console.error('usage: viewer.mjs [--seconds S] [--warm S] [--size WxH] [--screenshot FILE] [--drive] URL');
+  console.error('usage: viewer.mjs [--seconds S] [--warm S] [--size WxH] [--screenshot FILE] [--insecure] [--drive] URL');
   process.exit(2);
 }
 
+if (options.insecure) BROWSER_FLAGS.push('--ignore-certificate-errors');
 const [width, height] = options.size.split('x').map(Number);
 const browser = await chromium.launch({ executablePath: BROWSER, headless: true, args: BROWSER_FLAGS });
 const context = await browser.newContext({ viewport: { width, height } });
