@@ -145,15 +145,25 @@ static void add_framing(struct http_text *text, int status, enum http_framing fr
     }
 }
 
+static void add_field(struct http_text *text, const struct http_header *header) {
+    size_t name = strlen(header->name), value = strlen(header->value);
+    if (name + value + 4 > text->size - text->len) {
+        text->bad = true;
+        return;
+    }
+    char *p = text->p + text->len;
+    memcpy(p, header->name, name);
+    memcpy(p + name, ": ", 2);
+    memcpy(p + name + 2, header->value, value);
+    memcpy(p + name + 2 + value, "\r\n", 2);
+    text->len += name + value + 4;
+}
+
 static void write_head(struct http_text *text, struct http_request *req, const struct http_response *response,
                        enum http_framing framing) {
     http_text_add_status(text, req->conn->server, response->status);
-    for (size_t i = 0; i < response->header_count; i++) {
-        http_text_add(text, response->headers[i].name);
-        http_text_add(text, ": ");
-        http_text_add(text, response->headers[i].value);
-        http_text_add(text, "\r\n");
-    }
+    for (size_t i = 0; i < response->header_count; i++)
+        add_field(text, &response->headers[i]);
     add_framing(text, response->status, framing, response->length);
     if (req->conn->close)
         http_text_add(text, "Connection: close\r\n");

@@ -20,9 +20,15 @@ void http_text_add(struct http_text *text, const char *s) {
 }
 
 void http_text_add_number(struct http_text *text, int64_t n) {
-    char digits[24];
-    snprintf(digits, sizeof digits, "%lld", (long long)n);
-    http_text_add(text, digits);
+    char digits[24], *p = digits + sizeof digits;
+    uint64_t rest = n < 0 ? -(uint64_t)n : (uint64_t)n;
+    *--p = '\0';
+    do
+        *--p = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (n < 0)
+        *--p = '-';
+    http_text_add(text, p);
 }
 
 void http_text_add_status(struct http_text *text, struct http_server *server, int status) {
@@ -35,12 +41,13 @@ void http_text_add_status(struct http_text *text, struct http_server *server, in
     http_text_add(text, "\r\n");
 }
 
-/* A value with a line break in it would split the response. */
-static bool value_ok(const char *value) {
-    for (const unsigned char *c = (const unsigned char *)value; *c; c++)
+/* The length of a value, or SIZE_MAX: one with a line break in it would split the response. */
+static size_t value_len(const char *value) {
+    const unsigned char *c = (const unsigned char *)value;
+    for (; *c; c++)
         if ((*c < 0x20 && *c != '\t') || *c == 0x7f)
-            return false;
-    return true;
+            return SIZE_MAX;
+    return (size_t)(c - (const unsigned char *)value);
 }
 
 /* Whether the headers fit into a head and hold no control characters. */
@@ -48,9 +55,10 @@ static bool headers_ok(const struct http_response *response) {
     size_t bytes = OWN_HEADERS_BYTES;
     for (size_t i = 0; i < response->header_count; i++) {
         const struct http_header *header = &response->headers[i];
-        bytes += strlen(header->name) + strlen(header->value) + strlen(": \r\n");
-        if (!value_ok(header->value))
+        size_t len = value_len(header->value);
+        if (len > HTTP_RESPONSE_HEAD_MAX)
             return false;
+        bytes += strlen(header->name) + len + strlen(": \r\n");
     }
     return bytes <= HTTP_RESPONSE_HEAD_MAX;
 }
@@ -169,10 +177,10 @@ static void respond_unsatisfiable(struct http_request *req, const struct http_re
     http_respond_error(req, 416, NULL, kept, count);
 }
 
-static bool not_modified(const struct http_request *req, const char *etag) {
+static bool not_modified(const struct http_request *req, const struct http_header *headers, size_t count) {
     const char *condition = http_request_header(req, "if-none-match");
-    return condition && etag && (req->method == HTTP_GET || req->method == HTTP_HEAD) &&
-           http_etag_matches(condition, etag);
+    const char *etag = condition ? find_header(headers, count, "etag") : NULL;
+    return etag && (req->method == HTTP_GET || req->method == HTTP_HEAD) && http_etag_matches(condition, etag);
 }
 
 /* If-Range holds a range back unless it names exactly this, strongly (RFC 9110 §13.1.5); dates we never send. */
@@ -223,7 +231,7 @@ void http_respond_slices(struct http_request *req, int status, const struct http
     assert(header_count <= HEADERS_MAX);
     for (size_t i = 0; i < slice_count; i++)
         response.length += (int64_t)slices[i].len;
-    if (status == 200 && not_modified(req, find_header(headers, header_count, "etag"))) {
+    if (status == 200 && not_modified(req, headers, header_count)) {
         respond_not_modified(req, headers, header_count);
         return;
     }
