@@ -192,35 +192,67 @@ static void answer_playlist(struct viewer *viewer, struct stream *stream) {
 
 /* --- media --- */
 
+/* `value` in that base, without a NUL; returns the end. */
+static char *put_number(char *out, uint64_t value, unsigned base) {
+    char digits[24], *p = digits + sizeof digits;
+    do
+        *--p = "0123456789abcdef"[value % base];
+    while (value /= base);
+    size_t len = (size_t)(digits + sizeof digits - p);
+    memcpy(out, p, len);
+    return out + len;
+}
+
+/* "KIND-NUMBER-MASK", in quotes. Written by hand: it is made for every request of media. */
+static void media_etag(char *out, const struct target *target, uint32_t mask) {
+    *out++ = '"';
+    out = put_number(out, target->kind, 10);
+    *out++ = '-';
+    out = put_number(out, target->number, 10);
+    *out++ = '-';
+    out = put_number(out, mask, 16);
+    *out++ = '"';
+    *out = '\0';
+}
+
 /* `open`: the tracks that the media is of. */
 static void media_type(struct headers *headers, const struct record_open *open, uint32_t mask) {
     bool video = open->tracks[variant_lead(open, mask)].kind == TRACK_VIDEO;
+    headers_cors(headers);
     headers_add(headers, "Content-Type", video ? "video/mp4" : "audio/mp4");
 }
 
 static void media_headers(struct headers *headers, const struct record_open *open, const struct target *target,
                           uint32_t mask) {
-    headers_cors(headers);
     media_type(headers, open, mask);
-    headers_cache(headers, 3600, true); /* a number never stands for anything else again */
-    snprintf(headers->etag, sizeof headers->etag, "\"%d-%" PRIu64 "-%x\"", target->kind, target->number, mask);
+    /* A number never stands for anything else again. */
+    headers_add(headers, "Cache-Control", "max-age=3600, immutable");
+    media_etag(headers->etag, target, mask);
     headers_add(headers, "ETag", headers->etag);
 }
 
 struct gather {
-    struct slice *items;
+    struct slice *items; /* `few`, or more on the heap */
     size_t count, cap;
+    struct slice few[64];
 };
+
+static void gather_grow(struct gather *gather) {
+    struct slice *items = malloc(2 * gather->cap * sizeof *items);
+    if (!items)
+        abort();
+    memcpy(items, gather->items, gather->count * sizeof *items);
+    if (gather->items != gather->few)
+        free(gather->items);
+    gather->items = items;
+    gather->cap *= 2;
+}
 
 static void gather_chunks(struct gather *gather, const struct segment *segment, uint32_t track, uint32_t from,
                           uint32_t count) {
     for (uint32_t i = from; i < from + count && i < segment->chunks[track].count; i++) {
-        if (gather->count == gather->cap) {
-            gather->cap = gather->cap ? gather->cap * 2 : 64;
-            gather->items = realloc(gather->items, gather->cap * sizeof *gather->items);
-            if (!gather->items)
-                abort();
-        }
+        if (gather->count == gather->cap)
+            gather_grow(gather);
         gather->items[gather->count++] = segment->chunks[track].items[i]->chunk.body;
     }
 }
@@ -239,13 +271,17 @@ static void answer_parts(struct viewer *viewer, struct stream *stream, const str
         fail(viewer->req, 404, "no such variant", target_s(stream));
         return;
     }
-    struct gather gather = {0};
+    struct gather gather;
+    gather.items = gather.few;
+    gather.count = 0;
+    gather.cap = sizeof gather.few / sizeof *gather.few;
     for (uint32_t p = from; p < to; p++)
         gather_part(&gather, segment, &segment->parts[p], mask);
     struct headers headers;
     media_headers(&headers, open, &viewer->target, mask);
     http_respond_slices(viewer->req, 200, headers.items, headers.count, gather.items, gather.count, true);
-    free(gather.items);
+    if (gather.items != gather.few)
+        free(gather.items);
 }
 
 static void answer_segment(struct viewer *viewer, struct stream *stream) {
@@ -277,18 +313,18 @@ static void answer_init(struct viewer *viewer, struct stream *stream) {
     }
     struct headers headers;
     uint32_t mask = variant_parse(&stream->open->open, viewer->target.variant, strlen(viewer->target.variant));
-    media_headers(&headers, &stream->open->open, &viewer->target, mask ? mask : ~0u);
+    media_type(&headers, &stream->open->open, mask ? mask : ~0u);
     /* Unlike segments an init's number may come again after all state was lost, with another broadcast. */
-    snprintf(headers.cache_control, sizeof headers.cache_control, "max-age=%u", 6 * target_s(stream));
+    headers_cache(&headers, 6 * target_s(stream), false);
     snprintf(headers.etag, sizeof headers.etag, "\"i-%" PRIu64 "-%" PRIu64 "-%x\"", stream->epoch,
              viewer->target.number, mask);
+    headers_add(&headers, "ETag", headers.etag);
     http_respond_slices(viewer->req, 200, headers.items, headers.count, &slice, 1, true);
 }
 
 /* False: there is nothing to begin with. */
 static bool answer_live(struct viewer *viewer, struct stream *stream, uint32_t mask) {
     struct headers headers;
-    headers_cors(&headers);
     media_type(&headers, &stream->open->open, mask);
     headers_add(&headers, "Cache-Control", "no-store");
     headers_add(&headers, "Accept-Ranges", "none");
@@ -548,7 +584,7 @@ void viewers_handle(void *ctx, struct http_request *req) {
         return;
     }
     metric_request(target.kind);
-    struct viewer *viewer = calloc(1, sizeof *viewer);
+    struct viewer *viewer = malloc(sizeof *viewer);
     if (!viewer)
         abort();
     *viewer = (struct viewer){.viewers = viewers, .req = req, .target = target, .query = query};
