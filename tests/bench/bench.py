@@ -17,7 +17,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from peer import free_port, harness
+from peer import free_port, harness, memory_bytes  # noqa: F401
 
 SERVER_CPU, CLIENT_CPU = (sorted(os.sched_getaffinity(0)) * 2)[:2]
 WEIR_LOAD = harness.WEIR_BIN.parent / "tools/load/weir-load"
@@ -96,7 +96,7 @@ class SteadyPublisher:
         clip = folder / (name.replace("/", "-") + ".flv")
         make_clip(clip, frame_bytes, fps)
         self.process = subprocess.Popen([harness.INSTRUMENTS / "rtmp_load", "--clip", clip, node.push_url(f"{name}-")],
-                                        stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.process.stdout.readline()
 
     def drop(self):
