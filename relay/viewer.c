@@ -125,6 +125,7 @@ static void answer_preflight(struct http_request *req) {
     headers_add(&headers, "Access-Control-Allow-Headers",
                 "Range, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status, Authorization");
     headers_add(&headers, "Access-Control-Max-Age", "86400");
+    headers_cache(&headers, 86400, false);
     http_respond_slices(req, 204, headers.items, headers.count, NULL, 0, false);
 }
 
@@ -161,6 +162,7 @@ static void answer_redirect(struct http_request *req) {
     headers_cors(&headers);
     snprintf(location, sizeof location, "%s/", strrchr(path, '/') + 1); /* relative: right behind any prefix */
     headers_add(&headers, "Location", location);
+    headers_cache(&headers, 3600, false);
     http_respond_slices(req, 301, headers.items, headers.count, NULL, 0, false);
 }
 

@@ -7,7 +7,10 @@
 
 #include "common/http/internal.h"
 
-enum { OWN_HEADERS_BYTES = 512 }; /* room in a head for the status line and what the server adds */
+enum {
+    OWN_HEADERS_BYTES = 512, /* room in a head for the status line and what the server adds */
+    HEADERS_MAX = 32,        /* of a response with slices; more is a bug of the caller */
+};
 
 void http_text_add(struct http_text *text, const char *s) {
     size_t len = strlen(s);
@@ -63,6 +66,13 @@ static bool headers_ok(const struct http_response *response) {
     return bytes <= HTTP_RESPONSE_HEAD_MAX;
 }
 
+static const char *find_header(const struct http_header *headers, size_t count, const char *name) {
+    for (size_t i = 0; i < count; i++)
+        if (strcasecmp(headers[i].name, name) == 0)
+            return headers[i].value;
+    return NULL;
+}
+
 void http_count_response(int status) {
     http_count(HTTP_METRIC_REQUESTS_2XX + (status >= 300) + (status >= 400) + (status >= 500), 1);
 }
@@ -70,9 +80,18 @@ void http_count_response(int status) {
 void http_respond(struct http_request *req, const struct http_response *response) {
     struct http_response failure = {.status = 500,
                                     .source = {.finish = response->source.finish, .ctx = response->source.ctx}};
-    assert(!req->responded);
+    assert(!req->responded && response->header_count <= HEADERS_MAX + 2);
     if (!headers_ok(response))
         response = &failure;
+    struct http_header all[HEADERS_MAX + 3];
+    struct http_response stored = *response;
+    if (!find_header(response->headers, response->header_count, "cache-control")) { /* nobody is to guess */
+        for (size_t i = 0; i < response->header_count; i++)
+            all[i] = response->headers[i];
+        all[stored.header_count++] = (struct http_header){"Cache-Control", "no-store"};
+        stored.headers = all;
+        response = &stored;
+    }
     bool has_body = req->method != HTTP_HEAD && response->status != 204 && response->status != 304;
     http_count_response(response->status);
     req->responded = true;
@@ -137,15 +156,6 @@ static struct http_source slices_source(const struct slice *slices, size_t count
         list->slices[list->count++] = s;
     }
     return (struct http_source){.next = next_slices, .finish = finish_slices, .ctx = list};
-}
-
-enum { HEADERS_MAX = 32 }; /* of a response with slices; more is a bug of the caller */
-
-static const char *find_header(const struct http_header *headers, size_t count, const char *name) {
-    for (size_t i = 0; i < count; i++)
-        if (strcasecmp(headers[i].name, name) == 0)
-            return headers[i].value;
-    return NULL;
 }
 
 static bool describes_body(const char *name) {
@@ -270,7 +280,7 @@ size_t http_refusal_write(struct http_server *server, int status, char *out, siz
     http_text_add_status(&text, server, status);
     if (status == 503)
         http_text_add(&text, "Retry-After: 5\r\n");
-    http_text_add(&text, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: ");
+    http_text_add(&text, "Cache-Control: no-store\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ");
     http_text_add_number(&text, (int64_t)len);
     http_text_add(&text, "\r\nConnection: close\r\n\r\n");
     http_text_add(&text, body);

@@ -117,7 +117,8 @@ struct http_header {
 };
 struct http_response {
     int status;
-    const struct http_header *headers; /* copied; Content-Length, Connection, Date are the server's own */
+    /* Copied. Content-Length, Connection, Date are the server's own, and Cache-Control: no-store unless one is given. */
+    const struct http_header *headers;
     size_t header_count;
     int64_t length; /* bytes of the body, or -1 when not known (chunked, or close for HTTP/1.0) */
     struct http_source source; /* all NULL: no body */

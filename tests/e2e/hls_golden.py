@@ -161,6 +161,7 @@ def make_probes():
         "unknown_variant": answer(404, 2), "unknown_stream": answer(404, 1),
         "range_whole": answer(200, 3600, media), "range_open": answer(206, 3600, media),
         "range": answer(206, 3600, media[10:20], content_range="bytes 10-19/50"),
+        "options": answer(204, 86400), "redirect": answer(301, 3600, location="live/"),
         "silence": answer(503, 8, took=6.1, x_target_duration="2"),
         "ended_msn": answer(200, 1, make_playlist("v0a0", 115, True).encode()),
         "ended_skip": answer(200, 1, make_playlist("v0a0", 115, True).encode()),

@@ -258,6 +258,7 @@ class Prober:
         self.unknown()
         self.media()
         self.ask("options", method="OPTIONS")
+        self.ask("redirect", self.base)
         return self.probes
 
     def directives(self):

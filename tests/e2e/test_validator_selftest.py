@@ -267,7 +267,7 @@ PROBE_FAILS = {
     "blocking_answers_cached": ("blocked", {"headers": {"cache-control": "max-age=1"}}),
     "plain_answers_cached_briefly": ("plain", {"headers": {"cache-control": "max-age=6"}}),
     "missing_media_cached_briefly": ("unknown_part", {"headers": {"cache-control": "max-age=60"}}),
-    "lifetimes_said": ("unknown_init", {"headers": {}}),
+    "lifetimes_said": ("options", {"headers": {}}),
     "age_exposed_and_not_invented": ("plain", {"headers": {"age": "0"}}),
     "ranges_answered": ("range", {"body": b"1234567890"}),
 }

@@ -113,9 +113,10 @@ static void answer(struct http_request *req, const char *text) {
 static void answer_hello(struct http_request *req, struct fixture *f) {
     struct http_header headers[] = {{"ETag", "\"v1\""},
                                     {"Content-Type", "text/plain"},
-                                    {"Access-Control-Allow-Origin", "*"}};
+                                    {"Access-Control-Allow-Origin", "*"},
+                                    {"Cache-Control", "max-age=7"}};
     struct slice slices[2] = {{f->hello, 0, 5}, {f->hello, 5, f->hello->len - 5}};
-    http_respond_slices(req, 200, headers, 3, slices, 2, true);
+    http_respond_slices(req, 200, headers, 4, slices, 2, true);
 }
 
 static void answer_source(struct http_request *req, struct fixture *f, int64_t length,
@@ -369,6 +370,8 @@ static void hear_head(struct client *c, struct response *r) {
     memcpy(r->head, c->data, len);
     r->head[len] = '\0';
     assert_int_equal(sscanf(r->head, "HTTP/1.1 %d", &r->status), 1);
+    if (r->status >= 200 && !strstr(r->head, "\r\nCache-Control: ")) /* every answer says its lifetime */
+        fail_msg("no lifetime: %s", r->head);
     drop(c, len);
 }
 
@@ -852,6 +855,34 @@ static void continue_before_body(void **state) {
     stop(f);
 }
 
+static void expect_lifetime(struct client *c, const char *request, int status, const char *lifetime) {
+    struct response r;
+    char line[64];
+    say(c, request);
+    hear_response(c, &r, false);
+    assert_int_equal(r.status, status);
+    snprintf(line, sizeof line, "\r\nCache-Control: %s\r\n", lifetime);
+    const char *first = strstr(r.head, "\r\nCache-Control:");
+    if (!strstr(r.head, line) || strstr(first + 1, "\r\nCache-Control:"))
+        fail_msg("not %s, once: %s", lifetime, r.head);
+    drop(c, r.body_len);
+}
+
+static void lifetimes(void **state) {
+    (void)state;
+    struct fixture *f = start();
+    struct client *c = dial(f, 0);
+    expect_lifetime(c, "GET /hello HTTP/1.1\r\n" HOST "\r\n", 200, "max-age=7");
+    expect_lifetime(c, "GET /hello HTTP/1.1\r\n" HOST "Range: bytes=3-6\r\n\r\n", 206, "max-age=7");
+    expect_lifetime(c, "GET /hello HTTP/1.1\r\n" HOST "If-None-Match: \"v1\"\r\n\r\n", 304, "max-age=7");
+    expect_lifetime(c, "GET /hello HTTP/1.1\r\n" HOST "Range: bytes=12-\r\n\r\n", 416, "no-store");
+    expect_lifetime(c, "GET /missing HTTP/1.1\r\n" HOST "\r\n", 404, "no-store");
+    expect_lifetime(c, "GET /split HTTP/1.1\r\n" HOST "\r\n", 500, "no-store");
+    expect_lifetime(c, "GET /x y HTTP/1.1\r\n" HOST "\r\n", 400, "no-store");
+    hang_up(c);
+    stop(f);
+}
+
 static void refusals_close(void **state) {
     (void)state;
     struct http_limits limits = http_limits_default;
@@ -1327,6 +1358,7 @@ int main(void) {
         cmocka_unit_test(connection_close_asked_for),
         cmocka_unit_test(half_closed_client_is_answered),
         cmocka_unit_test(continue_before_body),
+        cmocka_unit_test(lifetimes),
         cmocka_unit_test(refusals_close),
         cmocka_unit_test(refused_client_may_go_on_sending),
         cmocka_unit_test(pipelined_before_a_bad_one_are_answered),
