@@ -24,8 +24,6 @@ enum {
     FIRST_PART_WAIT_US = 8000000, /* how long a stream that has just started may take to have a part */
     WAIT_TARGETS = 3,             /* a held request is answered 503 after so many target durations (LL-078) */
     AHEAD_SEGMENTS = 2,           /* _HLS_msn may be so far ahead (LL-075) */
-    WAITERS_MAX = 20000,          /* held requests of one worker */
-    LIVE_READERS_MAX = 20000,     /* continuous viewers of one worker; HTTP/2 has several a connection */
 };
 
 /* A stream that this worker follows, or has asked the hub for. */
@@ -42,7 +40,7 @@ struct viewers {
     enum playlist_muxed muxed;
     struct map *follows;
     struct loop_timer *sweep_timer;
-    uint32_t waiting; /* parked and held requests */
+    uint32_t waiting, waiting_max; /* parked and held requests */
     struct live *live;
 };
 
@@ -377,7 +375,7 @@ static void on_waited(struct waiter *waiter, struct stream *stream, bool timed_o
 
 static void hold(struct viewer *viewer, struct stream *stream, enum wait_for what, uint64_t number, uint32_t index) {
     struct viewers *viewers = viewer->viewers;
-    if (viewers->waiting >= WAITERS_MAX) {
+    if (viewers->waiting >= viewers->waiting_max) {
         fail(viewer->req, 503, "too many requests are waiting", 1);
         return;
     }
@@ -499,7 +497,7 @@ static void handle_stream(struct viewers *viewers, struct viewer *viewer) {
         serve(viewer, stream);
         return;
     }
-    if (viewers->waiting >= WAITERS_MAX) {
+    if (viewers->waiting >= viewers->waiting_max) {
         fail(viewer->req, 503, "too many requests are waiting", 1);
         return;
     }
@@ -622,13 +620,17 @@ static void on_sweep(void *ctx) {
 }
 
 struct viewers *viewers_create(struct loop *loop, struct store *replica, struct hub_client *client,
-                               enum playlist_muxed muxed, int64_t max_lag_us) {
+                               const struct viewers_settings *settings) {
     struct viewers *viewers = calloc(1, sizeof *viewers);
     if (!viewers)
         abort();
-    *viewers =
-        (struct viewers){.loop = loop, .replica = replica, .client = client, .muxed = muxed, .follows = map_create()};
-    viewers->live = live_create(max_lag_us, LIVE_READERS_MAX);
+    *viewers = (struct viewers){.loop = loop,
+                                .replica = replica,
+                                .client = client,
+                                .muxed = settings->muxed,
+                                .waiting_max = settings->waiting_max,
+                                .follows = map_create(),
+                                .live = live_create(settings->max_lag_us, settings->live_readers_max)};
     viewers->sweep_timer = loop_timer_create(loop, on_sweep, viewers);
     loop_timer_set(viewers->sweep_timer, SWEEP_INTERVAL_US);
     return viewers;

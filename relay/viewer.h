@@ -2,6 +2,7 @@
  * the worker doesn't follow yet wait for the hub's answer; blocking reloads and hinted parts wait in the replica. */
 #pragma once
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "common/media/playlist.h"
 
@@ -10,9 +11,14 @@ struct hub_client;
 struct loop;
 struct viewers;
 
-/* `max_lag_us`: see relay/live.h. */
-struct viewers *viewers_create(struct loop *loop, struct store *replica, struct hub_client *client, enum playlist_muxed muxed,
-                               int64_t max_lag_us);
+struct viewers_settings {
+    enum playlist_muxed muxed;
+    uint32_t waiting_max;      /* requests that wait at a time; one more is answered 503 */
+    uint32_t live_readers_max; /* continuous viewers; likewise (HTTP/2 has several a connection) */
+    int64_t max_lag_us;        /* a continuous viewer further behind is moved on */
+};
+struct viewers *viewers_create(struct loop *loop, struct store *replica, struct hub_client *client,
+                               const struct viewers_settings *settings);
 /* The HTTP server is gone by then, and with it all requests. NULL is allowed. */
 void viewers_destroy(struct viewers *viewers);
 /* http_handler_fn. */

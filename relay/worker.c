@@ -13,7 +13,7 @@
 #include "relay/render.h"
 #include "relay/viewer.h"
 
-enum { COMMANDS_MAX = 16, TLS_LINES_PER_S = 5 };
+enum { COMMANDS_MAX = 16, TLS_LINES_PER_S = 5, REQUESTS_WAITING_MAX = 20000, LIVE_READERS_MAX = 20000 };
 
 struct worker {
     struct loop *loop;
@@ -69,8 +69,11 @@ struct worker *worker_create(struct hub *hub, const struct worker_settings *sett
         worker_destroy(worker);
         return NULL;
     }
-    worker->viewers =
-        viewers_create(worker->loop, worker->replica, worker->client, settings->muxed, settings->max_lag_us);
+    const struct viewers_settings viewers = {.muxed = settings->muxed,
+                                             .waiting_max = REQUESTS_WAITING_MAX,
+                                             .live_readers_max = LIVE_READERS_MAX,
+                                             .max_lag_us = settings->max_lag_us};
+    worker->viewers = viewers_create(worker->loop, worker->replica, worker->client, &viewers);
     worker->http = http_server_create(worker->loop, &settings->http, viewers_handle, worker->viewers);
     http_server_on_tls_failure(worker->http, on_tls_failure, worker);
     if (settings->congestion)
