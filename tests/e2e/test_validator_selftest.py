@@ -400,6 +400,19 @@ def test_check_of_renditions_can_fail(name, recordings):
     assert verdict(fn, m, rs) == "fail"
 
 
+GROUP = swap("#EXT-X-STREAM", '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="a0",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="a0.m3u8"\n'
+             "#EXT-X-STREAM")
+
+
+@pytest.mark.parametrize("name", ["bandwidth_covers_the_peak", "average_bandwidth_true", "codecs_match_the_init"])
+def test_an_audio_group_counts_as_part_of_its_variants(name, recordings):
+    """The picture's variant says what it is without its group: too little."""
+    fn, text = by_name(CROSS)[name], GROUP(golden.make_multivariant().decode())
+    assert verdict(fn, parse(text), recordings) == "pass"
+    grouped = text.replace(",FRAME", ',AUDIO="a",FRAME').replace("mp4a.40.2", "mp4a.40.5", 1)
+    assert verdict(fn, parse(grouped), recordings) == "fail"
+
+
 def test_faultless_stream_passes(recordings):
     report = hls_validator.judge(recordings, [golden.make_multivariant()], golden.make_probes())
     assert not failing(report), report
