@@ -12,6 +12,7 @@
 
 #include "admin.h"
 #include "certificates.h"
+#include "common/base/address.h"
 #include "common/base/buf.h"
 #include "common/base/log.h"
 #include "common/base/loop.h"
@@ -34,6 +35,7 @@ enum {
 
 struct node {
     const struct conf *conf;
+    struct address_range trusted_proxies[CONF_LIST_MAX];
     struct loop *loop;
     struct hub *hub;
     struct origin *origin;
@@ -136,6 +138,12 @@ static bool start_relay(struct node *node) {
     settings.http.connections_max = conf->http.connections_max;
     settings.http.connections_per_address = conf->http.connections_per_address;
     settings.congestion = conf->http.congestion;
+    for (size_t i = 0; i < conf->http.trusted_proxies.count; i++)
+        if (address_range_parse(conf->http.trusted_proxies.items[i], &node->trusted_proxies[i]))
+            return false;
+    settings.trusted_proxies = node->trusted_proxies;
+    settings.trusted_proxy_count = conf->http.trusted_proxies.count;
+    settings.proxy_protocol = conf->http.proxy_protocol == CONF_PROXY_PROTOCOL_ON;
     uint16_t ports[CONF_LIST_MAX] = {0}, tls_ports[CONF_LIST_MAX] = {0};
     uint32_t count = workers_wanted(conf);
     for (uint32_t i = 0; i < count; i++) {

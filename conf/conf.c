@@ -466,6 +466,15 @@ static void check_tls(struct reader *r) {
                 complain(r, cert->lines[i], "http.tls.cert has an item twice, once would be right");
 }
 
+static void check_proxies(struct reader *r) {
+    const struct conf *conf = r->conf;
+    if (conf->http.proxy_protocol == CONF_PROXY_PROTOCOL_ON && !conf->http.trusted_proxies.count)
+        complain(r, line_of_either(r, "http.proxy_protocol", "http.trusted_proxies"),
+                 "http.proxy_protocol is on, so whose word is taken must be said: http.trusted_proxies with the "
+                 "addresses of "
+                 "the proxies would be right");
+}
+
 static void check_times(struct reader *r) {
     const struct conf *conf = r->conf;
     uint32_t segment_ms = conf->live.segment_ms, part_ms = conf->live.part_ms;
@@ -537,6 +546,7 @@ struct conf *conf_parse(const char *name, const char *text, size_t len, struct b
     if (!r.error_count) {
         check_roles(&r);
         check_tls(&r);
+        check_proxies(&r);
         check_times(&r);
     }
     if (r.error_count) {

@@ -17,6 +17,8 @@ struct conf {
     struct {
         struct conf_list listen;
         uint32_t connections_max, connections_per_address, workers; /* workers 0: one a core */
+        struct conf_list trusted_proxies;
+        enum { CONF_PROXY_PROTOCOL_OFF, CONF_PROXY_PROTOCOL_ON } proxy_protocol;
         char *congestion;                                           /* NULL: the kernel's default */
         struct {
             struct conf_list listen, cert, key; /* as many of the last two; files, by names that open from anywhere

@@ -9,6 +9,7 @@
 #define AT(member) .offset = offsetof(struct conf, member), .size = sizeof((struct conf *)0)->member
 
 static const char *const muxed_choices[] = {"auto", "always", "never", NULL};
+static const char *const switch_choices[] = {"off", "on", NULL};
 static const char *const ktls_choices[] = {"auto", "off", NULL};
 static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_choices[] = {"logfmt", "json", NULL};
@@ -31,6 +32,12 @@ const struct setting schema_settings[] = {
     {"http.congestion", SETTING_NAME, AT(http.congestion),
      .text = "TCP's congestion control towards viewers, such as `bbr`, where the kernel has it and allows it "
              "(`net.ipv4.tcp_allowed_congestion_control`); none, or else: the kernel's default."},
+    {"http.trusted_proxies", SETTING_RANGES, AT(http.trusted_proxies),
+     .text = "Proxies whose word about their clients is taken: X-Forwarded-For, and the PROXY protocol if that is on. Not "
+             "limited by `http.connections_per_address` themselves."},
+    {"http.proxy_protocol", SETTING_ENUM, AT(http.proxy_protocol), .choices = switch_choices, .fallback = "off",
+     .text = "`on`: each connection from a trusted proxy begins with the PROXY protocol's header (version 1 or 2), before "
+             "TLS. Clients that it names are limited by `http.connections_per_address`."},
     {"http.tls.listen", SETTING_ADDRESSES, AT(http.tls.listen),
      .text = "Where viewers are served over TLS, with HTTP/2 or HTTP/1.1 as they wish."},
     {"http.tls.cert", SETTING_FILES, AT(http.tls.cert),
@@ -161,6 +168,9 @@ void schema_describe(const struct setting *setting, struct buf *out) {
         break;
     case SETTING_ADDRESSES:
         buf_append_str(out, "a list of IP addresses and ports such as [\"[::]:8080\"]");
+        break;
+    case SETTING_RANGES:
+        buf_append_str(out, "a list of IP addresses and blocks of them such as [\"192.0.2.0/24\", \"2001:db8::/32\"]");
         break;
     case SETTING_FILES:
         buf_append_str(out,

@@ -13,6 +13,7 @@ enum setting_type {
     SETTING_NAME,      /* char *: letters, digits, '.', '_', '-' */
     SETTING_ADDRESS,   /* char *: IP address and port */
     SETTING_ADDRESSES, /* struct conf_list of them */
+    SETTING_RANGES,    /* struct conf_list of blocks of addresses (common/base/address.h) */
     SETTING_FILES,     /* struct conf_list of file names; one may stand alone, without brackets */
     SETTING_KEYS,      /* struct conf_list of publish keys (common/auth/publish_key.h) */
 };

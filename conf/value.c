@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/address.h"
 #include "conf/conf.h"
 #include "conf/schema.h"
 
@@ -148,10 +149,16 @@ bool value_set(struct conf *conf, const struct setting *setting, const char *tex
     }
 }
 
+static bool range_acceptable(const char *text) {
+    struct address_range range;
+    return address_range_parse(text, &range) == 0;
+}
+
 static bool item_acceptable(const struct setting *setting, const char *text) {
-    return setting->type == SETTING_KEYS    ? key_acceptable(text)
-           : setting->type == SETTING_FILES ? file_acceptable(text)
-                                            : address_acceptable(text);
+    return setting->type == SETTING_KEYS     ? key_acceptable(text)
+           : setting->type == SETTING_FILES  ? file_acceptable(text)
+           : setting->type == SETTING_RANGES ? range_acceptable(text)
+                                             : address_acceptable(text);
 }
 
 int value_add(struct conf *conf, const struct setting *setting, const char *text, uint32_t line) {
@@ -170,7 +177,8 @@ int value_add(struct conf *conf, const struct setting *setting, const char *text
 }
 
 bool value_is_list(const struct setting *setting) {
-    return setting->type == SETTING_ADDRESSES || setting->type == SETTING_KEYS || setting->type == SETTING_FILES;
+    return setting->type == SETTING_ADDRESSES || setting->type == SETTING_KEYS || setting->type == SETTING_FILES ||
+           setting->type == SETTING_RANGES;
 }
 
 void value_set_default(struct conf *conf, const struct setting *setting, bool fileless) {

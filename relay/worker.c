@@ -76,6 +76,7 @@ struct worker *worker_create(struct hub *hub, const struct worker_settings *sett
     worker->viewers = viewers_create(worker->loop, worker->replica, worker->client, &viewers);
     worker->http = http_server_create(worker->loop, &settings->http, viewers_handle, worker->viewers);
     http_server_on_tls_failure(worker->http, on_tls_failure, worker);
+    http_server_trust(worker->http, settings->trusted_proxies, settings->trusted_proxy_count, settings->proxy_protocol);
     if (settings->congestion)
         http_server_set_congestion(worker->http, settings->congestion);
     return worker;

@@ -13,6 +13,9 @@ struct worker;
 struct worker_settings {
     struct http_limits http;
     const char *congestion; /* of TCP; NULL: the kernel's default */
+    const struct address_range *trusted_proxies; /* must outlive the worker */
+    size_t trusted_proxy_count;
+    bool proxy_protocol;
     enum playlist_muxed muxed;
     int64_t max_lag_us; /* of continuous viewers */
     int64_t window_us;  /* as the hub's */

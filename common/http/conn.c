@@ -11,9 +11,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "common/base/loop.h"
 #include "common/http/internal.h"
+#include "common/http/proxy.h"
 
 void http_conn_set_state(struct http_conn *conn, enum conn_state state) {
     list_remove(&conn->link);
@@ -101,8 +103,35 @@ static void tell_failure(const struct http_conn *conn) {
     server->on_tls_failure(server->tls_failure_ctx, peer, reason);
 }
 
+/* What a proxy says of its client comes first, before TLS, and is taken out of the socket by itself. */
+static enum conn_step step_proxy(struct http_conn *conn) {
+    uint8_t data[HTTP_PROXY_HEADER_MAX];
+    ssize_t n = recv(conn->transport.fd, data, sizeof data, MSG_PEEK | MSG_DONTWAIT);
+    if (n == 0 || (n < 0 && errno != EAGAIN))
+        return CONN_CLOSE;
+    int size = n > 0 ? http_proxy_parse(data, (size_t)n, &conn->peer) : 0;
+    if (size == 0 && n < (ssize_t)sizeof data) {
+        conn->readable = false;
+        return CONN_STOP;
+    }
+    if (size <= 0 || recv(conn->transport.fd, data, (size_t)size, MSG_DONTWAIT) != size) {
+        http_count(HTTP_METRIC_REFUSED_PROXY, 1);
+        return CONN_CLOSE;
+    }
+    conn->awaits_proxy = false;
+    conn->trusted = http_server_trusts(conn->server, &conn->peer);
+    if (http_server_move(conn))
+        return CONN_AGAIN;
+    if (conn->transport.alpn == TRANSPORT_ALPN_PENDING)
+        return CONN_CLOSE;
+    http_conn_refuse(conn, 503);
+    return CONN_AGAIN;
+}
+
 /* The handshake, if there is one, and the first bytes, if they matter. */
 static enum conn_step step_choose(struct http_conn *conn) {
+    if (conn->awaits_proxy)
+        return conn->readable ? step_proxy(conn) : CONN_STOP;
     if (conn->readable && conn->transport.alpn == TRANSPORT_ALPN_PENDING && !http_server_may_handshake(conn->server)) {
         loop_io_activate(conn->io, LOOP_READ);
         return CONN_STOP;
@@ -120,21 +149,50 @@ static enum conn_step step_choose(struct http_conn *conn) {
 
 void http_conn_refuse(struct http_conn *conn, int status) {
     const struct http_protocol *protocol = conn->protocol ? conn->protocol : &http_protocol_h1;
-    protocol->refuse(conn, status);
+    char words[HTTP_WORDS_MAX];
+    size_t len = protocol->refuse(conn, status, words);
     protocol->finish(conn);
-    http_conn_linger(conn);
+    http_conn_linger(conn, words, len);
 }
 
 /* --- ends --- */
 
-void http_conn_linger(struct http_conn *conn) {
-    conn->transport.ops->shutdown(&conn->transport);
+/* False: they can't be. Once they are out there is no more output. */
+static bool send_words(struct http_conn *conn) {
+    struct iovec iov = {conn->words, conn->words_len};
+    ssize_t sent = conn->words_len ? conn->transport.ops->sendv(&conn->transport, &iov, 1) : 0;
+    if (sent < 0 && sent != -EAGAIN)
+        return false;
+    if (sent > 0) {
+        http_count(HTTP_METRIC_BYTES_SENT, sent);
+        conn->words_len -= (uint32_t)sent;
+        memmove(conn->words, conn->words + sent, conn->words_len);
+    }
+    conn->writable = false;
+    if (!conn->words_len) {
+        free(conn->words);
+        conn->words = NULL;
+        conn->transport.ops->shutdown(&conn->transport);
+    }
+    return true;
+}
+
+void http_conn_linger(struct http_conn *conn, const char *text, size_t len) {
+    conn->words = malloc(len + 1);
+    if (!conn->words)
+        abort();
+    if (len)
+        memcpy(conn->words, text, len);
+    conn->words_len = (uint32_t)len;
+    send_words(conn);
     conn->readable = true;
     http_conn_set_state(conn, CONN_LINGER);
 }
 
 static enum conn_step step_linger(struct http_conn *conn) {
     struct http_server *server = conn->server;
+    if (conn->words && conn->writable && !send_words(conn))
+        return CONN_CLOSE;
     while (conn->readable && conn->lingered < HTTP_LINGER_BYTES) {
         server->in_pos = server->in_end = 0;
         int more = http_conn_read(conn);
@@ -198,6 +256,8 @@ struct http_conn *http_conn_create(struct http_server *server, int fd, const str
     conn->address = address;
     conn->peer = *peer;
     list_init(&conn->link);
+    conn->trusted = address && server->trusted_count && http_server_trusts(server, peer);
+    conn->awaits_proxy = conn->trusted && server->proxy_protocol;
     if (tls)
         transport_init_tls(&conn->transport, fd, tls, server->tls_scratch);
     else
@@ -215,5 +275,6 @@ void http_conn_destroy(struct http_conn *conn) {
     if (conn->protocol)
         conn->protocol->finish(conn);
     free(conn->tail);
+    free(conn->words);
     free(conn);
 }

@@ -206,13 +206,8 @@ static void end_request(struct http_conn *conn) {
     http_request_destroy(req);
 }
 
-static void h1_refuse(struct http_conn *conn, int status) {
-    char text[1024];
-    size_t len = http_refusal_write(conn->server, status, text, sizeof text);
-    struct iovec iov = {text, len};
-    ssize_t sent = conn->transport.ops->sendv(&conn->transport, &iov, 1);
-    if (sent > 0)
-        http_count(HTTP_METRIC_BYTES_SENT, sent);
+static size_t h1_refuse(struct http_conn *conn, int status, char *out) {
+    return http_refusal_write(conn->server, status, out, HTTP_WORDS_MAX);
 }
 
 static enum conn_step step_receive(struct http_conn *conn) {
@@ -275,7 +270,7 @@ static enum conn_step step_done(struct http_conn *conn) {
         transport_set_unsent_max(&conn->transport, HTTP_UNSENT_MAX);
     end_request(conn);
     if (conn->close || conn->server->draining || rest)
-        http_conn_linger(conn);
+        http_conn_linger(conn, NULL, 0);
     else
         http_conn_set_state(conn, CONN_IDLE);
     return CONN_AGAIN;

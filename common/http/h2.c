@@ -698,7 +698,7 @@ static enum conn_step h2_run(struct http_conn *conn) {
         return CONN_CLOSE;
     if (!nghttp2_session_want_read(session->ng) && !nghttp2_session_want_write(session->ng) && !session->out) {
         h2_finish(conn);
-        http_conn_linger(conn);
+        http_conn_linger(conn, NULL, 0);
         return CONN_AGAIN;
     }
     if (conn->readable) {
@@ -720,12 +720,14 @@ static void h2_drain(struct http_conn *conn) {
     move_on(conn);
 }
 
-static void h2_refuse(struct http_conn *conn, int status) {
+static size_t h2_refuse(struct http_conn *conn, int status, char *out) {
+    (void)out;
     if (!conn->h2)
-        return;
+        return 0;
     http_count_response(status);
     nghttp2_session_terminate_session(conn->h2->ng, status == 408 ? NGHTTP2_NO_ERROR : NGHTTP2_ENHANCE_YOUR_CALM);
     pump(conn);
+    return 0;
 }
 
 const struct http_protocol http_protocol_h2 = {.run = h2_run,

@@ -10,6 +10,7 @@
 #pragma once
 #include <netinet/in.h>
 
+#include "common/base/address.h"
 #include "common/base/buf.h"
 #include "common/base/list.h"
 #include "common/base/metrics.h"
@@ -25,6 +26,7 @@ enum {
     HTTP_RESPONSE_HEAD_MAX = 8192,
     HTTP_TURN_BYTES = 256 * 1024,   /* of output, per connection and turn of the loop */
     HTTP_TURN_REQUESTS = 64,        /* likewise */
+    HTTP_WORDS_MAX = 1024,          /* of a refusal */
     HTTP_LINGER_BYTES = 256 * 1024, /* of input after our last word, read so that it isn't lost to an RST */
     HTTP_LINGER_MS = 2000,
     HTTP_URGENCY_CLIENTS = 255,
@@ -66,8 +68,9 @@ struct http_protocol {
     void (*resume)(struct http_request *req);
     /* Says that no more requests are taken, while those under way go on. NULL: at the end of each response. */
     void (*drain)(struct http_conn *conn);
-    /* Says goodbye before a deadline, or a limit, closes the connection: nothing more is sent after it. */
-    void (*refuse)(struct http_conn *conn, int status);
+    /* Says goodbye before a deadline, or a limit, closes the connection; what it has not sent, to be sent last, goes into
+     * `out` (HTTP_WORDS_MAX). Returns its length. */
+    size_t (*refuse)(struct http_conn *conn, int status, char *out);
     /* Ends all requests and frees what the protocol keeps. */
     void (*finish)(struct http_conn *conn);
 };
@@ -86,12 +89,16 @@ struct http_conn {
     struct http_address *address; /* NULL: refused, and not counted */
     uint8_t *tail;                /* input that is not used yet, between turns */
     uint32_t tail_len;
+    uint8_t *words;           /* last ones, that the socket had no room for; while lingering */
+    uint32_t words_len;
     uint32_t lingered;        /* bytes dropped while lingering */
     uint16_t handled;         /* requests in this turn */
     bool readable, writable;  /* since the last edge, until EAGAIN or its like */
     bool running;             /* http_conn_run is on the stack */
     bool close;               /* h1: after this response */
     bool broken;              /* to be aborted, not closed */
+    bool trusted;             /* the peer is a proxy that we believe */
+    bool awaits_proxy;        /* its header comes before anything else */
     struct sockaddr_in6 peer; /* IPv4 as a mapped address */
 };
 
@@ -135,6 +142,9 @@ struct http_server {
     uint32_t count, refused_count;
     bool draining;
     struct map *addresses;
+    const struct address_range *trusted;
+    size_t trusted_count;
+    bool proxy_protocol;
     struct loop_timer *sweep;
     struct loop_timer *deferred; /* armed while connections in CONN_DONE await their turn */
     struct tls_context *tls;     /* for new connections; NULL: none */
@@ -168,6 +178,8 @@ enum http_metric {
     HTTP_METRIC_REFUSED_CONNECTIONS,
     HTTP_METRIC_REFUSED_ADDRESS,
     HTTP_METRIC_REFUSED_DESCRIPTORS,
+    HTTP_METRIC_REFUSED_PROXY,
+    HTTP_METRIC_EVICTED,
     HTTP_METRIC_TIMEOUT_HEADER,
     HTTP_METRIC_TIMEOUT_IDLE,
     HTTP_METRIC_TIMEOUT_STALL,
@@ -182,6 +194,9 @@ static inline void http_count(enum http_metric metric, int64_t n) {
 /* --- server.c --- */
 /* Gives back a connection's place under the limits. */
 void http_server_release(struct http_server *server, struct http_address *address);
+/* The connection's peer turns out to be another: counts it there. False: that address has too many. */
+bool http_server_move(struct http_conn *conn);
+bool http_server_trusts(const struct http_server *server, const struct sockaddr_in6 *peer);
 /* Has http_conn_run called for all connections in CONN_DONE, in the next turn. */
 void http_server_defer(struct http_server *server);
 const char *http_server_date(struct http_server *server);
@@ -199,8 +214,8 @@ void http_conn_set_state(struct http_conn *conn, enum conn_state state);
 void http_conn_run(struct http_conn *conn);
 /* Answers 408 or 503, if the protocol can, and lingers. */
 void http_conn_refuse(struct http_conn *conn, int status);
-/* No more output; what comes in is dropped. */
-void http_conn_linger(struct http_conn *conn);
+/* No more output than `text`, which may be empty; what comes in is dropped. */
+void http_conn_linger(struct http_conn *conn, const char *text, size_t len);
 
 /* Input of the connection whose turn it is. */
 static inline size_t http_conn_input_len(const struct http_conn *conn) {

@@ -8,6 +8,7 @@
 
 #include "common/base/loop.h"
 #include "common/http/internal.h"
+#include "common/http/proxy.h"
 
 static char *end_span(char *text, struct h1_span span) {
     text[span.off + span.len] = '\0';
@@ -138,10 +139,24 @@ void http_peer_format(const struct sockaddr_in6 *peer, char out[HTTP_PEER_LEN]) 
     snprintf(out, HTTP_PEER_LEN, v4 ? "%s:%u" : "[%s]:%u", address, ntohs(peer->sin6_port));
 }
 
+/* Whom a trusted proxy names; the last field counts, since proxies add at the end. */
+static struct sockaddr_in6 client_of(const struct http_request *req) {
+    struct sockaddr_in6 client = req->conn->peer, named;
+    const struct http_server *server = req->conn->server;
+    const char *value = NULL;
+    for (unsigned i = 0; req->conn->trusted && i < req->field_count; i++)
+        if (strcmp(req->fields[i].name, "x-forwarded-for") == 0)
+            value = req->fields[i].value;
+    return value && http_proxy_forwarded(value, server->trusted, server->trusted_count, &named) ? named : client;
+}
+
 const char *http_request_peer(const struct http_request *const_req) {
     struct http_request *req = (struct http_request *)const_req; /* written at first use: most are never asked */
-    if (!req->peer[0])
-        http_peer_format(&req->conn->peer, req->peer);
+    struct sockaddr_in6 client;
+    if (req->peer[0])
+        return req->peer;
+    client = client_of(req);
+    http_peer_format(&client, req->peer);
     return req->peer;
 }
 

@@ -39,7 +39,7 @@ const struct http_limits http_limits_default = {
     .stall_timeout_ms = 15000,
 };
 
-#define REFUSED  "Connections refused, by the limit that was reached"
+#define REFUSED  "Connections refused, by the limit that was reached; `proxy`: no PROXY header from a proxy"
 #define TIMEOUT  "Connections ended by a deadline: the request's head, idling, or a stalled response"
 #define REQUESTS "Responses, by class of status"
 struct metric http_metrics[HTTP_METRICS] = {
@@ -57,6 +57,10 @@ struct metric http_metrics[HTTP_METRICS] = {
     [HTTP_METRIC_REFUSED_ADDRESS] = {"weir_http_refused_total", "reason=\"address\"", REFUSED, METRIC_COUNTER, 0},
     [HTTP_METRIC_REFUSED_DESCRIPTORS] = {"weir_http_refused_total", "reason=\"descriptors\"", REFUSED, METRIC_COUNTER,
                                          0},
+    [HTTP_METRIC_REFUSED_PROXY] = {"weir_http_refused_total", "reason=\"proxy\"", REFUSED, METRIC_COUNTER, 0},
+    [HTTP_METRIC_EVICTED] = {"weir_http_evicted_total", NULL,
+                             "Idle connections closed for new ones, at the limit of connections or descriptors",
+                             METRIC_COUNTER, 0},
     [HTTP_METRIC_TIMEOUT_HEADER] = {"weir_http_timeouts_total", "reason=\"header\"", TIMEOUT, METRIC_COUNTER, 0},
     [HTTP_METRIC_TIMEOUT_IDLE] = {"weir_http_timeouts_total", "reason=\"idle\"", TIMEOUT, METRIC_COUNTER, 0},
     [HTTP_METRIC_TIMEOUT_STALL] = {"weir_http_timeouts_total", "reason=\"stall\"", TIMEOUT, METRIC_COUNTER, 0},
@@ -85,16 +89,29 @@ struct http_address {
 
 /* --- limits --- */
 
-/* A place under the limits, or NULL. */
-static struct http_address *claim_place(struct http_server *server, const struct sockaddr_in6 *peer) {
+bool http_server_trusts(const struct http_server *server, const struct sockaddr_in6 *peer) {
+    for (size_t i = 0; i < server->trusted_count; i++)
+        if (address_in_range((const struct sockaddr *)peer, &server->trusted[i]))
+            return true;
+    return false;
+}
+
+/* Closes the connection that has been idle for longest. False: none is idle. */
+static bool evict_idle(struct http_server *server) {
+    struct list *idle = &server->conns[CONN_IDLE];
+    if (list_empty(idle))
+        return false;
+    http_count(HTTP_METRIC_EVICTED, 1);
+    http_conn_destroy(list_entry(idle->next, struct http_conn, link));
+    return true;
+}
+
+/* Counts a connection of this address, or NULL: there are too many. Proxies are many clients. */
+static struct http_address *claim_address(struct http_server *server, const struct sockaddr_in6 *peer) {
     char key[ADDRESS_KEY_LEN];
-    if (server->count >= server->limits.connections_max) {
-        http_count(HTTP_METRIC_REFUSED_CONNECTIONS, 1);
-        return NULL;
-    }
     address_key((const struct sockaddr *)peer, key);
     struct http_address *address = map_get(server->addresses, key);
-    if (address && address->count >= server->limits.connections_per_address) {
+    if (address && address->count >= server->limits.connections_per_address && !http_server_trusts(server, peer)) {
         http_count(HTTP_METRIC_REFUSED_ADDRESS, 1);
         return NULL;
     }
@@ -106,10 +123,38 @@ static struct http_address *claim_place(struct http_server *server, const struct
         map_set(server->addresses, key, address);
     }
     address->count++;
+    return address;
+}
+
+static void release_address(struct http_server *server, struct http_address *address) {
+    if (--address->count == 0) {
+        map_remove(server->addresses, address->key);
+        free(address);
+    }
+}
+
+/* A place under the limits, or NULL. */
+static struct http_address *claim_place(struct http_server *server, const struct sockaddr_in6 *peer) {
+    if (server->count >= server->limits.connections_max && !evict_idle(server)) {
+        http_count(HTTP_METRIC_REFUSED_CONNECTIONS, 1);
+        return NULL;
+    }
+    struct http_address *address = claim_address(server, peer);
+    if (!address)
+        return NULL;
     server->count++;
     http_count(HTTP_METRIC_CONNECTIONS, 1);
     http_count(HTTP_METRIC_CONNECTIONS_TOTAL, 1);
     return address;
+}
+
+bool http_server_move(struct http_conn *conn) {
+    struct http_address *address = claim_address(conn->server, &conn->peer);
+    if (!address)
+        return false;
+    release_address(conn->server, conn->address);
+    conn->address = address;
+    return true;
 }
 
 void http_server_release(struct http_server *server, struct http_address *address) {
@@ -119,10 +164,7 @@ void http_server_release(struct http_server *server, struct http_address *addres
     }
     server->count--;
     http_count(HTTP_METRIC_CONNECTIONS, -1);
-    if (--address->count == 0) {
-        map_remove(server->addresses, address->key);
-        free(address);
-    }
+    release_address(server, address);
 }
 
 /* --- listeners --- */
@@ -165,6 +207,8 @@ static void on_accept(void *ctx, int events) {
         if (fd >= 0) {
             welcome(listener, fd, &from);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            if (evict_idle(listener->server))
+                continue;
             http_count(HTTP_METRIC_REFUSED_DESCRIPTORS, 1);
             loop_io_destroy(listener->io); /* what waits in the backlog would call us in every turn */
             listener->io = NULL;
@@ -411,6 +455,13 @@ struct http_server *http_server_create(struct loop *loop, const struct http_limi
 
 void http_server_stream_bodies(struct http_server *server, http_streams_fn *fn) {
     server->streams = fn;
+}
+
+void http_server_trust(struct http_server *server, const struct address_range *ranges, size_t count,
+                       bool proxy_protocol) {
+    server->trusted = ranges;
+    server->trusted_count = count;
+    server->proxy_protocol = proxy_protocol;
 }
 
 uint32_t http_server_connections(const struct http_server *server) {

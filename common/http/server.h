@@ -23,7 +23,7 @@ struct tls_context;
 enum http_method { HTTP_GET = 1, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OPTIONS };
 
 struct http_limits {
-    uint32_t connections_max;        /* in all; one more is answered 503 with Retry-After and closed */
+    uint32_t connections_max;        /* in all; one more takes the place of the longest idle, or is answered 503 and closed */
     uint32_t connections_per_address; /* IPv6 by /64; likewise 503 */
     uint32_t line_bytes_max;         /* request line: 414 */
     uint32_t head_bytes_max;         /* whole head: 431 */
@@ -55,6 +55,11 @@ void http_server_on_tls_failure(struct http_server *server, http_tls_failure_fn 
 /* TCP's congestion control ("bbr") on listeners to come, where the kernel has it and lets us; else its default stays. */
 enum { HTTP_CONGESTION_LEN = 16 };
 void http_server_set_congestion(struct http_server *server, const char *name);
+/* Proxies whose word about their clients is taken: X-Forwarded-For on their requests (http_request_peer), and with
+ * `proxy_protocol` the header that each of their connections must begin with (proxy.h), before TLS. The limit per address holds
+ * for clients that are named by such a header, not for the proxies themselves. `ranges` must outlive the server. */
+struct address_range;
+void http_server_trust(struct http_server *server, const struct address_range *ranges, size_t count, bool proxy_protocol);
 /* No new connections; idle ones close, others after their response ("Connection: close"). */
 void http_server_drain(struct http_server *server);
 uint32_t http_server_connections(const struct http_server *server);
@@ -71,7 +76,8 @@ const char *http_request_path(const struct http_request *req);
 const char *http_request_query(const struct http_request *req);
 /* Field value by lower-case name (the first, if repeated), or NULL. */
 const char *http_request_header(const struct http_request *req, const char *name);
-const char *http_request_peer(const struct http_request *req); /* "192.0.2.7:5121" */
+/* The client, as far as trusted proxies tell: "192.0.2.7:5121"; port 0 where it came by X-Forwarded-For. */
+const char *http_request_peer(const struct http_request *req);
 struct loop *http_request_loop(const struct http_request *req);
 /* The whole request body, "" when none (small: at most limits.body_bytes_max, collected before the handler runs). */
 const uint8_t *http_request_body(const struct http_request *req, size_t *ret_len);
