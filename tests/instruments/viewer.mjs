@@ -13,6 +13,13 @@
 //   {"do": "media", "colorScheme": "dark"}           {"do": "select", "selector": "#quality", "value": "audio"}
 //   {"do": "requests"}                               {"do": "reload"}                {"do": "close"}
 //
+// Faults, to be had from the beginning by starting at about:blank:
+//
+//   {"do": "init", "script": "delete window.MediaSource"}   runs in every page before the page's own scripts
+//   {"do": "route", "url": "**/index.m3u8", "status": 503}  answers instead of the server, until {"do": "unroute", "url": …}; with
+//                   "headers", "base64" and "type" (of request, such as "media") as wanted; without "status" the connection fails
+//   {"do": "goto", "url": URL}
+//
 // A warmed-up browser opens a new page: the start of the browser isn't the page's.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -85,6 +92,13 @@ const commands = {
   resize: (size) => page.setViewportSize({ width: size.width, height: size.height }),
   media: ({ colorScheme }) => page.emulateMedia({ colorScheme }),
   requests: () => responses,
+  init: ({ script }) => page.addInitScript({ content: script }).then(() => null),
+  route: ({ url, type, status, headers, base64 = '' }) => page.route(url, (route) => {
+    if (type && route.request().resourceType() !== type) return route.fallback();
+    return status ? route.fulfill({ status, headers, body: Buffer.from(base64, 'base64') }) : route.abort('connectionrefused');
+  }).then(() => null),
+  unroute: (route) => page.unroute(route.url),
+  goto: (target) => page.goto(target.url, { waitUntil: 'commit' }).then(() => null),
   reload: () => page.reload({ waitUntil: 'commit' }).then(() => null),
 };
 
