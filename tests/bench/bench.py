@@ -20,7 +20,7 @@ from pathlib import Path
 from peer import free_port, harness, memory_bytes  # noqa: F401
 
 SERVER_CPU, CLIENT_CPU = (sorted(os.sched_getaffinity(0)) * 2)[:2]
-WEIR_LOAD = harness.WEIR_BIN.parent / "tools/load/weir-load"
+WEIR_LOAD = harness.INSTRUMENTS.parents[1] / "tools/load/weir-load"
 # What a browser's request looks like: its head is part of what a request costs.
 BROWSER = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",

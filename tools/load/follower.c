@@ -131,6 +131,13 @@ static struct playout *playout_of(void *ctx, uint32_t index) {
     return &all->items[index].playout;
 }
 
+static void measure(void *ctx) {
+    struct followers *all = ctx;
+    for (uint32_t i = 0; i < all->begun; i++)
+        playout_forget(&all->items[i].playout);
+    all->stats.skips = 0;
+}
+
 static void report(void *ctx, FILE *out, int64_t now_us) {
     struct followers *all = ctx;
     media_report(out, &all->stats, "chunks", all->begun, playout_of, all, now_us);
@@ -151,6 +158,7 @@ const struct viewer_kind viewer_live = {.option = "live",
                                         .create = create,
                                         .begin = begin,
                                         .up = up,
+                                        .measure = measure,
                                         .sweep = sweep,
                                         .report = report,
                                         .destroy = destroy};

@@ -382,6 +382,13 @@ static struct playout *playout_of(void *ctx, uint32_t index) {
     return &all->items[index].playout;
 }
 
+static void measure(void *ctx) {
+    struct players *all = ctx;
+    for (uint32_t i = 0; i < all->begun; i++)
+        playout_forget(&all->items[i].playout);
+    all->stats.skips = 0;
+}
+
 static void report(void *ctx, FILE *out, int64_t now_us) {
     struct players *all = ctx;
     media_report(out, &all->stats, all->low_latency ? "parts" : "segments", all->begun, playout_of, all, now_us);
@@ -403,6 +410,7 @@ const struct viewer_kind viewer_ll = {.option = "ll",
                                       .create = ll_create,
                                       .begin = begin,
                                       .up = up,
+                                      .measure = measure,
                                       .sweep = sweep,
                                       .report = report,
                                       .destroy = destroy};
@@ -411,6 +419,7 @@ const struct viewer_kind viewer_hls = {.option = "hls",
                                        .create = hls_create,
                                        .begin = begin,
                                        .up = up,
+                                       .measure = measure,
                                        .sweep = sweep,
                                        .report = report,
                                        .destroy = destroy};

@@ -73,6 +73,11 @@ void playout_jump(struct playout *playout, int64_t by_us) {
     playout->end_us += by_us;
 }
 
+void playout_forget(struct playout *playout) {
+    playout->stalls = 0;
+    playout->stalled_us = 0;
+}
+
 void playout_end(struct playout *playout, int64_t now_us) {
     if (playout->playing)
         count_stall(playout, now_us);

@@ -32,6 +32,8 @@ void playout_start(struct playout *playout, int64_t now_us, int64_t position_us)
 void playout_extend(struct playout *playout, int64_t now_us, int64_t end_us);
 /* The viewer's position jumps forward, over what isn't to come any more. */
 void playout_jump(struct playout *playout, int64_t by_us);
+/* Stalls are counted from now on. */
+void playout_forget(struct playout *playout);
 /* Counts a stall that lasts still. */
 void playout_end(struct playout *playout, int64_t now_us);
 
