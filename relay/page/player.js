@@ -187,7 +187,7 @@ function hlsEngine(source) {
 
   return {
     name: `hls.js ${Hls.version}`,
-    resume: () => hls.startLoad(),
+    resume: () => { if (details) hls.startLoad(); else restart(); }, // without a playlist there is nothing to go on with
     stop: () => hls.destroy(),
     details: () => details,
     entry: (position) => entryTo(position, details),
@@ -736,10 +736,10 @@ onClick('video', () => (video.muted && !unmuteOffered ? setMuted(false) : toggle
 $('volume').addEventListener('input', (event) => setVolume(event.target.value / 100));
 $('quality').addEventListener('change', (event) => chooseQuality(event.target.value));
 
-// Also by media keys and the browser's own controls. A pause that nobody wished (the element is emptied, or out of sight)
+// Also by media keys and the browser's own controls. A pause that nobody wished (the element is emptied, has failed, or is out of sight)
 // isn't one.
 video.addEventListener('pause', () => {
-  if (video.ended || fault || !engine || document.hidden || video.readyState === 0) return;
+  if (video.ended || video.error || fault || !engine || document.hidden || video.readyState === 0) return;
   wantPlay = false;
   following = false;
 });

@@ -69,7 +69,6 @@ def is_visible(page, selector):
 # --- the server
 
 
-@pytest.mark.xfail(strict=True, reason="player.js resumes hls.js, which has no playlist to resume, and stays loading")
 def test_a_busy_server_is_waited_for(page):
     page.route(INDEX, status=503, headers={"Retry-After": "1"})
     page.open().wait_state("busy")
@@ -122,7 +121,6 @@ def test_a_browser_that_cannot_is_told_so(page, lacking):
     assert not is_visible(page, "#big-play")
 
 
-@pytest.mark.xfail(strict=False, reason="player.js takes the pause that follows an element's error for the viewer's")
 def test_without_media_source_the_browser_plays_itself(page):
     """Chromium can, too. When that fails for a time, the element is given the address again."""
     page.stub(WITHOUT_MEDIA_SOURCE)
