@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <nghttp2/nghttp2.h>
 
@@ -456,6 +457,64 @@ static void reap(struct h2_session *session) {
         stream_destroy(list_entry(session->done.next, struct h2_stream, link));
 }
 
+/* --- memory --- */
+
+/* nghttp2 keeps a buffer of 16 KB for each session, of which DATA that isn't copied needs a few bytes. Fresh pages cost
+ * nothing until they are written to: with them an idle connection takes 12 KB less than from a heap that has been used.
+ */
+struct block {
+    _Alignas(16) size_t size; /* of what follows */
+    bool mapped;
+};
+
+enum { MAPPED_BYTES = 12 * 1024 };
+
+static void *mem_alloc(size_t size, void *ctx) {
+    struct block *block;
+    bool mapped = size >= MAPPED_BYTES;
+    (void)ctx;
+    if (mapped) {
+        block = mmap(NULL, sizeof *block + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (block == MAP_FAILED)
+            return NULL;
+    } else if (!(block = malloc(sizeof *block + size))) {
+        return NULL;
+    }
+    block->size = size;
+    block->mapped = mapped;
+    return block + 1;
+}
+
+static void mem_free(void *p, void *ctx) {
+    struct block *block = p ? (struct block *)p - 1 : NULL;
+    (void)ctx;
+    if (block && block->mapped)
+        munmap(block, sizeof *block + block->size);
+    else
+        free(block);
+}
+
+static void *mem_calloc(size_t count, size_t size, void *ctx) {
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return NULL;
+    void *p = mem_alloc(bytes, ctx);
+    if (p && bytes < MAPPED_BYTES)
+        memset(p, 0, bytes);
+    return p;
+}
+
+static void *mem_realloc(void *p, size_t size, void *ctx) {
+    void *moved = mem_alloc(size, ctx);
+    size_t before = p ? ((struct block *)p - 1)->size : 0;
+    if (!moved)
+        return NULL;
+    if (before)
+        memcpy(moved, p, before < size ? before : size);
+    mem_free(p, ctx);
+    return moved;
+}
+
 /* --- the session --- */
 
 static nghttp2_option *make_options(void) {
@@ -491,7 +550,8 @@ static void start(struct http_conn *conn) {
     struct h2_session *session = calloc(1, sizeof *session);
     nghttp2_option *option = make_options();
     nghttp2_session_callbacks *callbacks = make_callbacks();
-    if (!session || nghttp2_session_server_new2(&session->ng, callbacks, session, option))
+    nghttp2_mem mem = {NULL, mem_alloc, mem_free, mem_calloc, mem_realloc};
+    if (!session || nghttp2_session_server_new3(&session->ng, callbacks, session, option, &mem))
         abort();
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
