@@ -114,7 +114,8 @@ static void pump(struct http_conn *conn) {
         http_conn_set_state(conn, CONN_DONE);
         break;
     case HTTP_OUT_WAIT:
-        http_conn_set_state(conn, CONN_HANDLED);
+        if (conn->state != CONN_HANDLED) /* its list has no order: nobody's place need be touched */
+            http_conn_set_state(conn, CONN_HANDLED);
         break;
     case HTTP_OUT_BLOCKED:
         conn->writable = false;

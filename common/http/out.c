@@ -23,20 +23,21 @@ struct http_out {
     bool lent;          /* the queue's blobs are the source's: while it is being sent for the first time */
     bool dry;           /* the source has said, in this pump, that it has no more for now */
     unsigned first, count;
-    struct iovec items[ITEMS_MAX];
-    struct blob *blobs[ITEMS_MAX]; /* what the item points into, or NULL */
+    struct item {
+        struct iovec data;
+        struct blob *blob; /* what it points into, or NULL */
+    } items[ITEMS_MAX];
     char chunk_line[24];
     char head[];
 };
 
 static void push(struct http_out *out, const void *data, size_t len, struct blob *blob) {
-    unsigned i = out->first + out->count++;
-    out->items[i] = (struct iovec){.iov_base = (void *)data, .iov_len = len};
-    out->blobs[i] = blob;
+    struct iovec bytes = {.iov_base = (void *)data, .iov_len = len};
+    out->items[out->first + out->count++] = (struct item){bytes, blob};
 }
 
 static void pop(struct http_out *out) {
-    struct blob *blob = out->blobs[out->first++];
+    struct blob *blob = out->items[out->first++].blob;
     if (!out->lent)
         blob_unref(blob);
     if (--out->count == 0) {
@@ -142,7 +143,7 @@ static int pull_chunk(struct http_out *out) {
     if (len == 0)
         out->count--; /* nothing came; the line is the last item */
     else
-        out->items[out->first + line].iov_len = (size_t)len;
+        out->items[out->first + line].data.iov_len = (size_t)len;
     if (bytes > 0 && out->ended)
         push(out, "\r\n0\r\n\r\n", 7, NULL);
     else if (bytes > 0)
@@ -181,7 +182,7 @@ static ssize_t send_some(struct http_out *out, struct transport *transport, size
     int count = 0;
     size_t offered = 0;
     for (unsigned i = 0; i < out->count && offered < budget; i++) {
-        items[count] = out->items[out->first + i];
+        items[count] = out->items[out->first + i].data;
         if (items[count].iov_len > budget - offered)
             items[count].iov_len = budget - offered;
         offered += items[count++].iov_len;
@@ -192,7 +193,7 @@ static ssize_t send_some(struct http_out *out, struct transport *transport, size
 
 static void advance(struct http_out *out, size_t sent) {
     while (sent > 0) {
-        struct iovec *item = &out->items[out->first];
+        struct iovec *item = &out->items[out->first].data;
         if (sent < item->iov_len) {
             item->iov_base = (char *)item->iov_base + sent;
             item->iov_len -= sent;
@@ -206,8 +207,8 @@ static void advance(struct http_out *out, size_t sent) {
 /* What is left of a lent batch is kept. */
 static void take_references(struct http_out *out) {
     for (unsigned i = out->first; i < out->first + out->count; i++)
-        if (out->blobs[i])
-            blob_ref(out->blobs[i]);
+        if (out->items[i].blob)
+            blob_ref(out->items[i].blob);
     out->lent = false;
 }
 
