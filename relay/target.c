@@ -76,3 +76,20 @@ struct target target_parse(const char *path) {
         target.kind = TARGET_PAGE_SLASH;
     return target;
 }
+
+uint8_t target_urgency(const struct target *target) {
+    enum { PLAYLIST = 1, INIT = 2, OTHER = 3, SOUND = 3, RUNG = 4, BEST = 5 };
+    switch (target->kind) {
+    case TARGET_MULTIVARIANT:
+    case TARGET_MEDIA:
+        return PLAYLIST;
+    case TARGET_INIT:
+        return INIT;
+    case TARGET_SEGMENT:
+    case TARGET_PART:
+    case TARGET_LIVE:
+        return target->variant[0] == 'a' ? SOUND : target->variant[1] == '0' ? BEST : RUNG;
+    default:
+        return OTHER;
+    }
+}

@@ -27,3 +27,6 @@ struct target {
 };
 
 struct target target_parse(const char *path);
+/* How urgent it is among what a viewer asks for at a time (RFC 9218): playlists before media, whatever they wait for; of media, what a
+ * viewer with little bandwidth plays before what takes most. */
+uint8_t target_urgency(const struct target *target);

@@ -584,6 +584,7 @@ void viewers_handle(void *ctx, struct http_request *req) {
         return;
     }
     metric_request(target.kind);
+    http_request_set_urgency(req, target_urgency(&target));
     struct viewer *viewer = malloc(sizeof *viewer);
     if (!viewer)
         abort();

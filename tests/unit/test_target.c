@@ -52,10 +52,25 @@ static void anything_else_is_nothing(void **state) {
         assert_int_equal(target_parse(paths[i]).kind, TARGET_NONE);
 }
 
+static uint8_t urgency(const char *path) {
+    struct target target = target_parse(path);
+    return target_urgency(&target);
+}
+
+static void playlists_come_before_media_and_low_rungs_before_high_ones(void **state) {
+    (void)state;
+    assert_true(urgency("/live/show/index.m3u8") < urgency("/live/show/v0a0/init-1.mp4"));
+    assert_int_equal(urgency("/live/show/index.m3u8"), urgency("/live/show/v0a0.m3u8"));
+    assert_true(urgency("/live/show/v0a0/init-1.mp4") < urgency("/live/show/a0/p1.m4s"));
+    assert_true(urgency("/live/show/a0/p1.m4s") < urgency("/live/show/v1a0/1.m4s"));
+    assert_true(urgency("/live/show/v1a0/1.m4s") < urgency("/live/show/v0a0/live.mp4"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_of_path_is_known),
         cmocka_unit_test(anything_else_is_nothing),
+        cmocka_unit_test(playlists_come_before_media_and_low_rungs_before_high_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
