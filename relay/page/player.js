@@ -113,19 +113,20 @@ function entryTo(position, details) {
 //   - It can get stuck at a segment's end while it loads parts: when sound ends a few milliseconds before the picture, so does the
 //     buffer before the segment, the segment that is there is chosen again, and then nothing is loaded until playback has starved.
 //     Here what follows a segment that is there is the next one.
+const beginningAtKeyFrame = (Controller) => class extends Controller {
+  setStartPosition(details, sliding) { // the picture's details, for a track of sound, too
+    super.setStartPosition(details, sliding);
+    const entry = this.startPosition === -1 && details.live ? entryTo(this.hls.liveSyncPosition, details) : NaN;
+    if (entry >= sliding) this.startPosition = this.nextLoadPosition = entry;
+  }
+};
+
 function partStreamController() {
-  const Controller = Hls.DefaultConfig.streamController;
-  return class extends Controller {
+  return class extends beginningAtKeyFrame(Hls.DefaultConfig.streamController) {
     getNextFragment(position, details) {
       const frag = super.getNextFragment(position, details);
       const complete = frag && this.loadingParts && frag.end - position < 0.1 && this.fragmentTracker.getState(frag) === 'OK';
       return complete ? super.getNextFragment(frag.end + 0.001, details) : frag;
-    }
-
-    setStartPosition(details, sliding) {
-      super.setStartPosition(details, sliding);
-      const entry = this.startPosition === -1 && details.live ? entryTo(this.hls.liveSyncPosition, details) : NaN;
-      if (entry >= sliding) this.startPosition = this.nextLoadPosition = entry;
     }
 
     // An index of partList; -1 for the whole segment.
@@ -142,7 +143,8 @@ function partStreamController() {
 
 function hlsEngine(source) {
   const { Events, ErrorTypes, ErrorDetails } = Hls;
-  const hls = new Hls({ ...HLS_CONFIG, streamController: partStreamController(), startLevel: typeof choice === 'number' ? choice : -1 });
+  const hls = new Hls({ ...HLS_CONFIG, streamController: partStreamController(),
+    audioStreamController: beginningAtKeyFrame(Hls.DefaultConfig.audioStreamController), startLevel: typeof choice === 'number' ? choice : -1 });
   let details = null;
   let mediaErrorAt = -Infinity;
 
@@ -165,6 +167,7 @@ function hlsEngine(source) {
   hls.on(Events.LEVEL_SWITCHED, showQualities);
   hls.on(Events.ERROR, (_, data) => {
     if (!data.fatal && data.details === ErrorDetails.LEVEL_LOAD_TIMEOUT) return; // held, see the policy
+    if (data.details === ErrorDetails.BUFFER_SEEK_OVER_HOLE && !hasPlayed) return; // sound and picture begin a few ms apart
     counters.errors++;
     counters.lastError = data.details;
     if (!data.fatal) return;

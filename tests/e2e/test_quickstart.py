@@ -163,7 +163,7 @@ def test_install_lays_out_everything(tmp_path, prefix):
     usr, etc = installed(tmp_path, prefix)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(
         str(path.relative_to(tmp_path)) for path in (
-            usr / "bin/weir", usr / "lib/systemd/system/weir.service", usr / "lib/sysusers.d/weir.conf",
+            usr / "bin/weir", usr / "bin/weir-load", usr / "lib/systemd/system/weir.service", usr / "lib/sysusers.d/weir.conf",
             usr / "share/doc/weir/settings.md", usr / "share/doc/weir/weir.yaml", etc / "weir/weir.yaml"))
     assert (etc / "weir/weir.yaml").read_text() == (harness.ROOT / "conf/weir.yaml").read_text()
     checked = subprocess.run([usr / "bin/weir", "-t", "-c", etc / "weir/weir.yaml"], capture_output=True, text=True, timeout=20)
@@ -183,7 +183,7 @@ def test_systemd_accepts_the_installed_unit(tmp_path, prefix):
     install(tmp_path)
     usr, etc = installed(tmp_path, prefix)
     for line in (usr / "lib/systemd/system/weir.service").read_text().splitlines():
-        if line.startswith("Exec"):
+        if line.startswith("ExecStart"):
             assert (tmp_path / line.split("=")[1].split()[0].lstrip("/")).exists(), line
             assert (tmp_path / line.split(" -c ")[1].lstrip("/")).exists(), line
     unit = usr / "lib/systemd/system/weir.service"
