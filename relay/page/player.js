@@ -70,7 +70,9 @@ const HLS_CONFIG = {
   startFragPrefetch: true,
   abrEwmaDefaultEstimate: 4e6,
   maxBufferLength: 10,
-  backBufferLength: 20,
+  // What was played is left to the browser, which makes room when it has to. When hls.js 1.7.4 trims it, at each segment, it looks at
+  // the same time whether what is being appended has been lost, finds that it has, and loads it again over the picture shown.
+  backBufferLength: Infinity,
   liveDurationInfinity: true,
   liveSyncOnStallIncrease: 0, // what a stall costs is decided in `pace`
   maxBufferHole: 0.2,
