@@ -1,5 +1,6 @@
-/* What viewers ask for, on one worker: the page, playlists, init segments, segments, parts, and all of it as one response. Requests for a stream that
- * the worker doesn't follow yet wait for the hub's answer; blocking reloads and hinted parts wait in the replica. */
+/* What viewers ask for, on one worker: the page, playlists, init segments, segments, parts, and all of it as one response.
+ * Requests for a stream that the worker doesn't follow yet wait for the hub's answer; blocking reloads and hinted parts wait
+ * in the replica. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
