@@ -97,7 +97,7 @@ static int begin_blob(struct mux *mux, const uint8_t *data, size_t len) {
     mux->body_bytes = prft + rd32(data) + MDAT_HEADER_BYTES + mux->payload_bytes;
     mux->prefix_bytes = (size_t)snprintf(prefix, sizeof prefix, "%zx\r\n", mux->body_bytes);
     size_t end = mux->prefix_bytes + mux->body_bytes;
-    mux->blob = blob_create(end + 2);
+    mux->blob = blob_create_held(end + 2);
     memcpy(mux->blob->data, prefix, mux->prefix_bytes);
     memcpy(mux->blob->data + end, "\r\n", 2);
     if (prft)

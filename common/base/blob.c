@@ -2,18 +2,38 @@
  * before the memory goes back. */
 #include "common/base/blob.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "common/base/heap.h"
+
+static struct heap *held; /* the process's, never destroyed */
+
+static void create_held(void) {
+    held = heap_create();
+}
+
+static struct blob *init(struct blob *blob, size_t len, bool is_held) {
+    if (!blob)
+        abort();
+    atomic_init(&blob->refs, 1);
+    blob->held = is_held;
+    blob->len = len;
+    return blob;
+}
 
 struct blob *blob_create(size_t len) {
     if (len > SIZE_MAX - sizeof(struct blob))
         abort();
-    struct blob *blob = malloc(sizeof(*blob) + len);
-    if (!blob)
-        abort();
-    atomic_init(&blob->refs, 1);
-    blob->len = len;
-    return blob;
+    return init(malloc(sizeof(struct blob) + len), len, false);
+}
+
+struct blob *blob_create_held(size_t len) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, create_held);
+    struct blob *blob = len < HEAP_ALLOC_MAX ? heap_alloc(held, sizeof *blob + len) : NULL;
+    return blob ? init(blob, len, true) : blob_create(len);
 }
 
 struct blob *blob_create_copy(const void *data, size_t len) {
@@ -32,5 +52,8 @@ struct blob *blob_ref(struct blob *blob) {
 void blob_unref(struct blob *blob) {
     if (!blob || atomic_fetch_sub_explicit(&blob->refs, 1, memory_order_acq_rel) != 1)
         return;
-    free(blob);
+    if (blob->held)
+        heap_free(held, blob);
+    else
+        free(blob);
 }

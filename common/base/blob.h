@@ -3,11 +3,13 @@
  * reference frees it, on that thread. */
 #pragma once
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct blob {
     atomic_uint refs;
+    bool held;      /* see blob_create_held */
     size_t len;     /* bytes */
     uint8_t data[]; /* writable only by the creator, before the first hand-over */
 };
@@ -20,6 +22,8 @@ struct slice {
 
 /* New blob of `len` uninitialised bytes with one reference. Aborts when memory is exhausted; bound `len` first. */
 struct blob *blob_create(size_t len);
+/* The same for what is held for long and in great amounts: chunks. Its memory is apart from everything else (heap.h). */
+struct blob *blob_create_held(size_t len);
 /* New blob that holds a copy of `data`. */
 struct blob *blob_create_copy(const void *data, size_t len);
 /* Another reference to the same blob; returns its argument. */
