@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LANE_FRAMES_MIN = 8 }; /* doubled until it is LANE_FRAMES_MAX */
+
 static struct lane_frame *at(const struct lane *lane, uint32_t i) {
-    return (struct lane_frame *)&lane->frames[(lane->first + i) % LANE_FRAMES_MAX];
+    return &lane->frames[(lane->first + i) % lane->cap];
 }
 
 static void pop(struct lane *lane, uint32_t count) {
@@ -12,8 +14,23 @@ static void pop(struct lane *lane, uint32_t count) {
         free(at(lane, i)->data);
         at(lane, i)->data = NULL;
     }
-    lane->first = (lane->first + count) % LANE_FRAMES_MAX;
+    if (count)
+        lane->first = (lane->first + count) % lane->cap;
     lane->count -= count;
+}
+
+/* Most lanes hold a few frames, or none. */
+static void grow(struct lane *lane) {
+    uint32_t cap = lane->cap ? 2 * lane->cap : LANE_FRAMES_MIN;
+    struct lane_frame *frames = calloc(cap, sizeof *frames);
+    if (!frames)
+        abort();
+    for (uint32_t i = 0; i < lane->count; i++)
+        frames[i] = *at(lane, i);
+    free(lane->frames);
+    lane->frames = frames;
+    lane->first = 0;
+    lane->cap = cap;
 }
 
 bool lane_push(struct lane *lane, const struct timeline_time *time, bool independent, int64_t capture_us,
@@ -21,6 +38,8 @@ bool lane_push(struct lane *lane, const struct timeline_time *time, bool indepen
     bool room = lane->count < LANE_FRAMES_MAX;
     if (!room)
         pop(lane, 1);
+    else if (lane->count == lane->cap)
+        grow(lane);
     struct lane_frame *frame = at(lane, lane->count++);
     *frame = (struct lane_frame){.time = *time, .independent = independent, .capture_us = capture_us, .len = len};
     frame->data = malloc(len ? len : 1);
@@ -98,6 +117,9 @@ void lane_drop(struct lane *lane, int64_t end_us) {
 
 void lane_reset(struct lane *lane) {
     pop(lane, lane->count);
+    free(lane->frames);
+    lane->frames = NULL;
+    lane->first = lane->cap = 0;
     mux_destroy(lane->mux);
     lane->mux = NULL;
     lane->chunk_number = lane->part_chunks = lane->part_frames = lane->refused = 0;

@@ -24,8 +24,8 @@ struct lane {
     uint8_t config[LANE_CONFIG_MAX]; /* avcC or AudioSpecificConfig; as it came */
     size_t config_len;               /* 0: none */
     struct mux *mux;
-    struct lane_frame frames[LANE_FRAMES_MAX];
-    uint32_t first, count; /* ring */
+    struct lane_frame *frames; /* ring */
+    uint32_t first, count, cap;
     /* of the segment and part under way */
     uint32_t chunk_number, part_chunks, part_frames;
     uint64_t part_duration_ts;

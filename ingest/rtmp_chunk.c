@@ -15,7 +15,7 @@
 enum {
     EXTENDED = 0xFFFFFF, /* timestamp field that announces four more bytes */
     BODY_MIN = 4096,
-    BODY_KEEP = 64 << 10, /* a larger body is given back after its message */
+    BODY_KEEP = 16 << 10, /* a larger body is given back after its message */
 };
 
 /* A header as it stands in the bytes. */
