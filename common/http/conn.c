@@ -206,6 +206,30 @@ static enum conn_step step_linger(struct http_conn *conn) {
     return conn->lingered < HTTP_LINGER_BYTES ? CONN_STOP : CONN_CLOSE;
 }
 
+/* --- what the kernel holds --- */
+
+static void set_unsent_max(struct http_conn *conn, uint32_t bytes) {
+    if (bytes == conn->unsent_max)
+        return;
+    conn->unsent_max = bytes;
+    transport_set_unsent_max(&conn->transport, (int)bytes);
+}
+
+void http_conn_set_live(struct http_conn *conn, bool live) {
+    set_unsent_max(conn, live ? HTTP_UNSENT_LIVE : HTTP_UNSENT_MIN);
+}
+
+/* The socket is writable: half of what it held is out. */
+static void fit_unsent_max(struct http_conn *conn) {
+    int64_t took_us = loop_now_us(conn->server->loop) - conn->since_us;
+    if (conn->state != CONN_SENDING || conn->unsent_max == HTTP_UNSENT_LIVE)
+        return;
+    if (took_us < HTTP_UNSENT_FAST_US && conn->unsent_max < HTTP_UNSENT_MAX)
+        set_unsent_max(conn, 2 * conn->unsent_max);
+    else if (took_us > HTTP_UNSENT_SLOW_US)
+        set_unsent_max(conn, HTTP_UNSENT_MIN);
+}
+
 /* --- turns --- */
 
 static enum conn_step step(struct http_conn *conn) {
@@ -242,6 +266,8 @@ static void on_io(void *ctx, int events) {
     struct http_conn *conn = ctx;
     conn->readable |= (events & LOOP_READ) || conn->transport.alpn == TRANSPORT_ALPN_PENDING;
     conn->writable |= (events & LOOP_WRITE) != 0;
+    if (events & LOOP_WRITE)
+        fit_unsent_max(conn);
     http_conn_run(conn);
 }
 
@@ -255,6 +281,7 @@ struct http_conn *http_conn_create(struct http_server *server, int fd, const str
     conn->server = server;
     conn->address = address;
     conn->peer = *peer;
+    conn->unsent_max = HTTP_UNSENT_MIN; /* the listener's */
     list_init(&conn->link);
     conn->trusted = address && server->trusted_count && http_server_trusts(server, peer);
     conn->awaits_proxy = conn->trusted && server->proxy_protocol;

@@ -190,7 +190,7 @@ static void h1_respond(struct http_request *req, const struct http_response *res
         http_out_create(head, text.len, &response->source, has_body ? framing : HTTP_FRAMING_NONE, response->length);
     req->live = has_body && response->source.flags & HTTP_SOURCE_LIVE;
     if (req->live)
-        transport_set_unsent_max(&conn->transport, HTTP_UNSENT_LIVE_MAX);
+        http_conn_set_live(conn, true);
     pump(conn);
 }
 
@@ -268,7 +268,7 @@ static enum conn_step step_done(struct http_conn *conn) {
     const struct http_request *req = conn->req;
     bool rest = req->streams && !req->received && (req->chunked || req->body_remaining > 0);
     if (conn->req->live)
-        transport_set_unsent_max(&conn->transport, HTTP_UNSENT_MAX);
+        http_conn_set_live(conn, false);
     end_request(conn);
     if (conn->close || conn->server->draining || rest)
         http_conn_linger(conn, NULL, 0);

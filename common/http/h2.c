@@ -21,7 +21,7 @@
 enum {
     STREAMS_MAX = 100,        /* open at a time */
     DATA_FRAME_BYTES = 16375, /* with its head one TLS record of 16384 bytes */
-    SLICES_MAX = 64,          /* of a stream: pulled and not sent */
+    SLICES_MAX = 32,          /* of a stream: pulled and not sent */
     OUT_PIECES = 128,
     OUT_COPIED_BYTES = 8192,
     OUT_BYTES = 128 * 1024,      /* nghttp2 is asked for more when so much is gone */
@@ -157,13 +157,12 @@ static ssize_t on_send(nghttp2_session *ng, const uint8_t *data, size_t len, int
 
 /* --- bodies --- */
 
-/* Has the kernel hold little while there is a live source. */
 static void count_live(struct h2_session *session, int change) {
     bool before = session->live;
     session->live += (uint32_t)change;
     bool ends = !session->conn->h2; /* and with it the connection, or at least all output */
     if (before != (session->live > 0) && !ends)
-        transport_set_unsent_max(&session->conn->transport, before ? HTTP_UNSENT_MAX : HTTP_UNSENT_LIVE_MAX);
+        http_conn_set_live(session->conn, !before);
 }
 
 static void body_free(struct h2_stream *stream) {
@@ -671,29 +670,29 @@ static void move_on(struct http_conn *conn) {
 
 enum { NV_MAX = 40 };
 
+static void add_nv_len(nghttp2_nv *nv, size_t *count, const char *name, size_t name_len, const char *value) {
+    nv[(*count)++] = (nghttp2_nv){(uint8_t *)name, (uint8_t *)value, name_len, strlen(value), NGHTTP2_NV_FLAG_NONE};
+}
+
 static void add_nv(nghttp2_nv *nv, size_t *count, const char *name, const char *value) {
-    nv[(*count)++] = (nghttp2_nv){(uint8_t *)name, (uint8_t *)value, strlen(name), strlen(value), NGHTTP2_NV_FLAG_NONE};
+    add_nv_len(nv, count, name, strlen(name), value);
 }
 
 static void submit(struct h2_stream *stream, const struct http_response *response, bool has_body) {
-    char status[8], length[24];
+    char status[HTTP_NUMBER_LEN], length[HTTP_NUMBER_LEN];
     nghttp2_nv nv[NV_MAX];
     char names[HTTP_RESPONSE_HEAD_MAX], *name = names;
     size_t count = 0;
-    snprintf(status, sizeof status, "%d", response->status);
-    add_nv(nv, &count, ":status", status);
+    add_nv(nv, &count, ":status", http_number_text(response->status, status));
     add_nv(nv, &count, "date", http_server_date(stream->session->conn->server));
     for (size_t i = 0; i < response->header_count && count < NV_MAX - 1; i++) {
-        const char *from = response->headers[i].name;
-        add_nv(nv, &count, name, response->headers[i].value);
-        for (; *from; from++) /* RFC 9113 §8.2: in lower case */
+        char *lower = name; /* RFC 9113 §8.2 */
+        for (const char *from = response->headers[i].name; *from; from++)
             *name++ = (char)(*from >= 'A' && *from <= 'Z' ? *from + 32 : *from);
-        nv[count - 1].namelen = (size_t)(name - (char *)nv[count - 1].name);
-        *name++ = '\0';
+        add_nv_len(nv, &count, lower, (size_t)(name - lower), response->headers[i].value);
     }
     if (response->length >= 0 && response->status != 204 && response->status != 304) {
-        snprintf(length, sizeof length, "%lld", (long long)response->length);
-        add_nv(nv, &count, "content-length", length);
+        add_nv(nv, &count, "content-length", http_number_text(response->length, length));
     }
     if (stream->req->urgency != HTTP_URGENCY_CLIENTS) {
         nghttp2_extpri priority = {.urgency = stream->req->urgency, .inc = 0};

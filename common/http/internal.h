@@ -24,17 +24,23 @@
 enum {
     HTTP_SCRATCH_BYTES = 65536, /* input of the connection whose turn it is */
     HTTP_RESPONSE_HEAD_MAX = 8192,
-    HTTP_TURN_BYTES = 256 * 1024,   /* of output, per connection and turn of the loop */
+    HTTP_TURN_BYTES = 1024 * 1024,  /* of output, per connection and turn of the loop */
     HTTP_TURN_REQUESTS = 64,        /* likewise */
     HTTP_WORDS_MAX = 1024,          /* of a refusal */
     HTTP_LINGER_BYTES = 256 * 1024, /* of input after our last word, read so that it isn't lost to an RST */
     HTTP_LINGER_MS = 2000,
     HTTP_URGENCY_CLIENTS = 255,
-    HTTP_UNSENT_MAX = 128 * 1024, /* what a reader that has stopped can pin in the kernel, beyond what is in flight */
-    HTTP_UNSENT_LIVE_MAX = 16 * 1024, /* likewise while it reads a source of HTTP_SOURCE_LIVE */
+    /* What the kernel may hold that is not in flight: some 20 ms of what the peer takes, since all that is asked for later waits
+     * behind it, and a reader that stops pins it. */
+    HTTP_UNSENT_MIN = 128 * 1024,
+    HTTP_UNSENT_MAX = 512 * 1024,
+    HTTP_UNSENT_FAST_US = 10000, /* half of it was taken sooner: it may be twice as much */
+    HTTP_UNSENT_SLOW_US = 80000, /* later: as little as at first */
+    HTTP_UNSENT_LIVE = 16 * 1024, /* while the peer reads a source of HTTP_SOURCE_LIVE */
     HTTP_REFUSED_MAX = 256, /* connections over the limit that are being told so at a time */
     HTTP_TURN_HANDSHAKES = 8, /* steps of TLS handshakes per turn of the loop: up to 1 ms of CPU each */
     HTTP_PEER_LEN = INET6_ADDRSTRLEN + 10,
+    HTTP_NUMBER_LEN = 24,
 };
 
 enum conn_state {
@@ -92,6 +98,7 @@ struct http_conn {
     uint8_t *words;           /* last ones, that the socket had no room for; while lingering */
     uint32_t words_len;
     uint32_t lingered;        /* bytes dropped while lingering */
+    uint32_t unsent_max;      /* HTTP_UNSENT_MIN to HTTP_UNSENT_MAX, or HTTP_UNSENT_LIVE */
     uint16_t handled;         /* requests in this turn */
     bool readable, writable;  /* since the last edge, until EAGAIN or its like */
     bool running;             /* http_conn_run is on the stack */
@@ -212,6 +219,8 @@ void http_conn_destroy(struct http_conn *conn);
 void http_conn_set_state(struct http_conn *conn, enum conn_state state);
 /* Does all that can be done for the connection now; it may be gone afterwards. Never from within a user's call. */
 void http_conn_run(struct http_conn *conn);
+/* Has the kernel hold little while the peer reads a live source. */
+void http_conn_set_live(struct http_conn *conn, bool live);
 /* Answers 408 or 503, if the protocol can, and lingers. */
 void http_conn_refuse(struct http_conn *conn, int status);
 /* No more output than `text`, which may be empty; what comes in is dropped. */
@@ -250,5 +259,7 @@ size_t http_refusal_write(struct http_server *server, int status, char *out, siz
 /* The head of an h1 response, up to its empty line. */
 void http_text_add(struct http_text *text, const char *s);
 void http_text_add_number(struct http_text *text, int64_t n);
+/* In decimal, at the end of `out`; returns where it begins. */
+char *http_number_text(int64_t n, char out[HTTP_NUMBER_LEN]);
 void http_text_add_status(struct http_text *text, struct http_server *server, int status);
 void http_count_response(int status);

@@ -8,27 +8,28 @@
 #include "common/http/transport.h"
 
 enum {
-    SLICES_MAX = 64,              /* pulled and not yet sent */
-    ITEMS_MAX = SLICES_MAX + 3,   /* and the head, the line before a chunk, the line after it */
-    BATCH_BYTES = 256 * 1024,     /* a source is not asked for more once it has given so much */
+    SLICES_MAX = 64, /* pulled and not yet sent */
+    MORE_ITEMS = 3,  /* the head, the line before a chunk, the line after it */
+    ITEMS_MAX = SLICES_MAX + MORE_ITEMS,
+    BATCH_BYTES = 1024 * 1024,    /* a source is not asked for more once it has given so much */
     LIVE_BATCH_BYTES = 32 * 1024, /* likewise one of HTTP_SOURCE_LIVE: what is pulled can't be left out any more */
 };
 
 struct http_out {
     struct http_source source;
     enum http_framing framing;
-    uint64_t remaining; /* bytes that the source still owes, of HTTP_FRAMING_LENGTH */
-    bool ended;         /* the source has given all */
-    bool framed;        /* the queue holds a batch; `chunk_line` is in use */
-    bool lent;          /* the queue's blobs are the source's: while it is being sent for the first time */
-    bool dry;           /* the source has said, in this pump, that it has no more for now */
+    uint64_t remaining;  /* bytes that the source still owes, of HTTP_FRAMING_LENGTH */
+    bool ended;          /* the source has given all */
+    bool framed;         /* the queue holds a batch; `chunk_line` is in use */
+    bool lent;           /* the queue's blobs are the source's: while it is being sent for the first time */
+    bool dry;            /* the source has said, in this pump, that it has no more for now */
+    unsigned slices_max; /* at most SLICES_MAX; what a source gives that says how many, since most are few */
     unsigned first, count;
+    char chunk_line[24];
     struct item {
         struct iovec data;
         struct blob *blob; /* what it points into, or NULL */
-    } items[ITEMS_MAX];
-    char chunk_line[24];
-    char head[];
+    } items[];             /* slices_max + MORE_ITEMS; behind them the head */
 };
 
 static void push(struct http_out *out, const void *data, size_t len, struct blob *blob) {
@@ -48,17 +49,18 @@ static void pop(struct http_out *out) {
 
 struct http_out *http_out_create(const char *head, size_t head_len, const struct http_source *source,
                                  enum http_framing framing, int64_t length) {
-    struct http_out *out = malloc(sizeof *out + head_len);
+    unsigned slices_max = source->slices && source->slices < SLICES_MAX ? source->slices : SLICES_MAX;
+    struct http_out *out = malloc(sizeof *out + (slices_max + MORE_ITEMS) * sizeof *out->items + head_len);
     if (!out)
         abort();
+    out->slices_max = slices_max;
     out->source = *source;
     out->framing = framing;
     out->remaining = length > 0 ? (uint64_t)length : 0;
     out->ended = framing == HTTP_FRAMING_NONE || !source->next || (framing == HTTP_FRAMING_LENGTH && length == 0);
     out->framed = out->lent = out->dry = false;
     out->first = out->count = 0;
-    memcpy(out->head, head, head_len);
-    push(out, out->head, head_len, NULL);
+    push(out, memcpy(&out->items[slices_max + MORE_ITEMS], head, head_len), head_len, NULL);
     return out;
 }
 
@@ -100,7 +102,7 @@ static int pull(struct http_out *out, size_t *ret_bytes) {
     struct slice slices[SLICES_MAX];
     size_t bytes = 0;
     bool live = out->source.flags & HTTP_SOURCE_LIVE;
-    int room = SLICES_MAX, n = 1;
+    int room = (int)out->slices_max, n = 1;
     out->lent = out->source.flags & HTTP_SOURCE_LENDS;
     while (room > 0 && bytes < (live ? LIVE_BATCH_BYTES : BATCH_BYTES) && n > 0) {
         n = out->source.next(out->source.ctx, slices, live ? 1 : room);

@@ -127,7 +127,7 @@ const char *http_request_query(const struct http_request *req) {
 
 const char *http_request_header(const struct http_request *req, const char *name) {
     for (unsigned i = 0; i < req->field_count; i++)
-        if (strcmp(req->fields[i].name, name) == 0)
+        if (req->fields[i].name[0] == name[0] && strcmp(req->fields[i].name, name) == 0)
             return req->fields[i].value;
     return NULL;
 }

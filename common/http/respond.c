@@ -22,8 +22,8 @@ void http_text_add(struct http_text *text, const char *s) {
     text->len += len;
 }
 
-void http_text_add_number(struct http_text *text, int64_t n) {
-    char digits[24], *p = digits + sizeof digits;
+char *http_number_text(int64_t n, char out[HTTP_NUMBER_LEN]) {
+    char *p = out + HTTP_NUMBER_LEN;
     uint64_t rest = n < 0 ? -(uint64_t)n : (uint64_t)n;
     *--p = '\0';
     do
@@ -31,7 +31,12 @@ void http_text_add_number(struct http_text *text, int64_t n) {
     while (rest /= 10);
     if (n < 0)
         *--p = '-';
-    http_text_add(text, p);
+    return p;
+}
+
+void http_text_add_number(struct http_text *text, int64_t n) {
+    char digits[HTTP_NUMBER_LEN];
+    http_text_add(text, http_number_text(n, digits));
 }
 
 void http_text_add_status(struct http_text *text, struct http_server *server, int status) {
@@ -67,8 +72,9 @@ static bool headers_ok(const struct http_response *response) {
 }
 
 static const char *find_header(const struct http_header *headers, size_t count, const char *name) {
+    size_t len = strlen(name);
     for (size_t i = 0; i < count; i++)
-        if (strcasecmp(headers[i].name, name) == 0)
+        if (strlen(headers[i].name) == len && strcasecmp(headers[i].name, name) == 0)
             return headers[i].value;
     return NULL;
 }
@@ -155,7 +161,8 @@ static struct http_source slices_source(const struct slice *slices, size_t count
         blob_ref(s.blob);
         list->slices[list->count++] = s;
     }
-    return (struct http_source){.next = next_slices, .finish = finish_slices, .ctx = list};
+    return (
+        struct http_source){.next = next_slices, .finish = finish_slices, .ctx = list, .slices = (unsigned)list->count};
 }
 
 static bool describes_body(const char *name) {

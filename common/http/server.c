@@ -250,7 +250,7 @@ static int parse_address(const char *text, struct sockaddr_storage *ret_address,
 
 /* Accepted sockets inherit the TCP options. */
 static int set_options(const struct http_server *server, int fd, int family, bool reuseport) {
-    int on = 1, off = 0, lowat = HTTP_UNSENT_MAX;
+    int on = 1, off = 0, lowat = HTTP_UNSENT_MIN;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
         (reuseport && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0) ||
         (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) < 0) ||

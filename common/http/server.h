@@ -115,7 +115,8 @@ struct http_source {
     int (*next)(void *ctx, struct slice *slices, int max);
     void (*finish)(void *ctx);
     void *ctx;
-    unsigned flags; /* HTTP_SOURCE_* */
+    unsigned flags;  /* HTTP_SOURCE_* */
+    unsigned slices; /* how many it gives, about; 0: unknown, or many. Memory is laid out for it */
 };
 
 struct http_header {

@@ -757,7 +757,7 @@ static void live_source_has_the_kernel_hold_little(void **state) {
     char text[32];
     say(c, "GET /framed HTTP/1.1\r\n" HOST "\r\n");
     hear_head(c, &r);
-    snprintf(text, sizeof text, "%d", HTTP_UNSENT_LIVE_MAX);
+    snprintf(text, sizeof text, "%d", HTTP_UNSENT_LIVE);
     say(other, "GET /unsent HTTP/1.1\r\n" HOST "\r\n");
     expect_body(other, NULL, 200, text);
     say(other, "GET /frame?3 HTTP/1.1\r\n" HOST "\r\n");
@@ -766,7 +766,7 @@ static void live_source_has_the_kernel_hold_little(void **state) {
     drop(c, 13);
     say(c, "GET /stream HTTP/1.1\r\n" HOST "\r\n"); /* the same connection, another kind of source */
     hear_head(c, &r);
-    snprintf(text, sizeof text, "%d", HTTP_UNSENT_MAX);
+    snprintf(text, sizeof text, "%d", HTTP_UNSENT_MIN);
     say(other, "GET /unsent HTTP/1.1\r\n" HOST "\r\n");
     expect_body(other, NULL, 200, text);
     hang_up(c);
@@ -1268,6 +1268,36 @@ static void accepted_sockets_have_tcp_options(void **state) {
     stop(f);
 }
 
+static int unsent_max(const struct client *c) {
+    int lowat = 0;
+    socklen_t len = sizeof lowat;
+    assert_int_equal(getsockopt(find_accepted(c), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, &len), 0);
+    return lowat;
+}
+
+static void kernel_holds_what_the_link_takes(void **state) {
+    (void)state;
+    struct fixture *f = start();
+    struct client *c = dial(f, 16384);
+    struct response r;
+    for (int i = 0; i < 100 && (i == 0 || unsent_max(c) < HTTP_UNSENT_MAX); i++) {
+        say(c, "GET /big HTTP/1.1\r\n" HOST "\r\n");
+        hear_head(c, &r);
+        hear_at_least(c, BIG);
+        drop(c, BIG);
+    }
+    assert_int_equal(unsent_max(c), HTTP_UNSENT_MAX);
+    say(c, "GET /big HTTP/1.1\r\n" HOST "\r\n");
+    hear_head(c, &r);
+    while (c->len < BIG) { /* 3 MB/s: half of the most takes some 80 ms */
+        hear_at_least(c, c->len + 32768 < BIG ? c->len + 32768 : BIG);
+        poll(NULL, 0, 10);
+    }
+    assert_in_range(unsent_max(c), HTTP_UNSENT_MIN, HTTP_UNSENT_MAX / 2);
+    hang_up(c);
+    stop(f);
+}
+
 static void congestion_control_where_the_kernel_has_it(void **state) {
     (void)state;
     static const char *const names[] = {"nonexistent", "reno"};
@@ -1377,6 +1407,7 @@ int main(void) {
         cmocka_unit_test(listen_errors),
         cmocka_unit_test(reuseport_shares_an_address),
         cmocka_unit_test(accepted_sockets_have_tcp_options),
+        cmocka_unit_test(kernel_holds_what_the_link_takes),
         cmocka_unit_test(congestion_control_where_the_kernel_has_it),
         cmocka_unit_test(idle_connection_is_small),
         cmocka_unit_test(metrics_are_rendered),
