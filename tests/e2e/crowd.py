@@ -1,8 +1,8 @@
-"""A crowd of clients that are broken or mean no good, against one node: `crowd.py HTTP RTMP STREAM SECONDS`, a process of its own.
+"""A crowd of clients that are broken or mean no good, against one node: `crowd.py HTTP HTTPS RTMP STREAM SECONDS`, a process of its own.
 
 CLIENTS threads take one misdeed after the other, from the address SOURCE, until the time is over. Every misdeed is one connection
 (or a bounded few), never waits longer than PATIENCE_S for an answer, and says what it minds about that: a smuggled request that
-was answered. At the end one line of JSON: {"done": {misdeed: times}, "minded": [text, …]}.
+was answered, a broken frame that was not refused. Those of HTTP come in clear text and over TLS. At the end one line of JSON: {"done": {misdeed: times}, "minded": [text, …]}.
 """
 
 import itertools
@@ -11,6 +11,7 @@ import os
 import random
 import re
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -22,13 +23,47 @@ PATIENCE_S = 1.0
 MISDEEDS_MAX = 20000
 
 
+def tls_context(protocol):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols([protocol])
+    return context
+
+
+def frame(kind, flags=0, stream=0, payload=b"", length=None):
+    """Of HTTP/2 (RFC 9113 §4.1)."""
+    return (len(payload) if length is None else length).to_bytes(3, "big") + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+END_STREAM, END_HEADERS = 1, 4
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+def field(name, value):
+    """A header field for HPACK, as literals without an index."""
+    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+def fields(path, *more):
+    return b"\x82\x87" + field(b":path", path) + field(b":authority", b"x") + b"".join(field(*pair) for pair in more)
+
+
 class Crowd:
-    def __init__(self, http, rtmp, stream):
-        self.http, self.rtmp, self.stream = http, rtmp, stream
+    def __init__(self, http, https, rtmp, stream):
+        self.http, self.https, self.rtmp, self.stream = http, https, rtmp, stream
+        self.contexts = {protocol: tls_context(protocol) for protocol in ("http/1.1", "h2")}
 
     def dial(self, address):
         host, port = address.rsplit(":", 1)
         return socket.create_connection((host, int(port)), PATIENCE_S, (SOURCE, 0))
+
+    def dial_http(self, protocol="http/1.1"):
+        """In clear text, or over TLS."""
+        if random.random() < 0.5:
+            return self.dial(self.http)
+        return self.contexts[protocol].wrap_socket(self.dial(self.https))
 
     # --- how a connection ends
 
@@ -52,7 +87,7 @@ class Crowd:
     # --- HTTP
 
     def say_http(self, data):
-        connection = self.dial(self.http)
+        connection = self.dial_http()
         connection.sendall(data)
         return self.hear_out(connection)
 
@@ -66,7 +101,7 @@ class Crowd:
         self.say_http(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + os.urandom(500))
 
     def http_half_a_head(self):
-        connection = self.dial(self.http)
+        connection = self.dial_http()
         connection.sendall(self.get("index.m3u8")[:random.randrange(1, 40)])
         if random.random() < 0.5:
             self.reset(connection)
@@ -75,13 +110,13 @@ class Crowd:
 
     def http_half_open(self):
         """Its end is never heard of; ours is, after a while."""
-        connection = self.dial(self.http)
+        connection = self.dial_http()
         if random.random() < 0.5:
             connection.shutdown(socket.SHUT_WR)
         self.hear_out(connection)
 
     def http_slow_head(self):
-        connection = self.dial(self.http)
+        connection = self.dial_http()
         for byte in self.get("index.m3u8")[:30]:
             connection.sendall(bytes([byte]))
             time.sleep(PATIENCE_S / 20)
@@ -115,13 +150,13 @@ class Crowd:
             return f"{first!r} was answered {statuses}"
 
     def http_reset_in_the_answer(self):
-        connection = self.dial(self.http)
+        connection = self.dial_http()
         connection.sendall((self.get("v0a0.m3u8") + b"\r\n") * 20 + self.get("") + b"\r\n")
         connection.recv(100)
         self.reset(connection)
 
     def http_never_reads(self):
-        connection = self.dial(self.http)
+        connection = self.dial_http()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         try:
             connection.sendall((self.get("v0a0.m3u8") + b"\r\n") * 3000)
@@ -131,11 +166,141 @@ class Crowd:
 
     def http_held_and_gone(self):
         hint = re.search(rb'PRELOAD-HINT:.*URI="([^"]+)"', self.say_http(self.get("v0a0.m3u8") + b"Connection: close\r\n\r\n"))
-        connections = [self.dial(self.http) for _ in range(5 if hint else 0)]
+        connections = [self.dial_http() for _ in range(5 if hint else 0)]
         for connection in connections:
             connection.sendall((self.get(hint[1].decode()) + b"\r\n") * 3)
         for connection in connections:
             self.reset(connection)
+
+    # --- TLS
+
+    def hello(self):
+        read, written = ssl.MemoryBIO(), ssl.MemoryBIO()
+        try:
+            self.contexts["h2"].wrap_bio(read, written).do_handshake()
+        except ssl.SSLWantReadError:
+            return written.read()
+
+    def say_https(self, data, end):
+        connection = self.dial(self.https)
+        connection.sendall(data)
+        end(connection)
+
+    def tls_half_a_hello(self):
+        self.say_https(self.hello()[:random.randrange(1, 200)], random.choice([self.reset, self.hear_out, socket.socket.close]))
+
+    def tls_slow_hello(self):
+        connection = self.dial(self.https)
+        for byte in self.hello()[:20]:
+            connection.sendall(bytes([byte]))
+            time.sleep(PATIENCE_S / 20)
+        self.reset(connection)
+
+    def tls_garbage(self):
+        hello = random.choice([b"", self.hello()])
+        self.say_https(hello + os.urandom(random.randrange(1, 30000)), self.hear_out)
+
+    def tls_many_hellos(self):
+        self.say_https(self.hello() * 50, self.hear_out)
+
+    def tls_broken_hello(self):
+        hello = bytearray(self.hello())
+        for _ in range(5):
+            hello[random.randrange(5, len(hello))] = random.randrange(256)
+        self.say_https(bytes(hello), self.hear_out)
+
+    def tls_broken_record(self):
+        """After a handshake that was good."""
+        connection = self.contexts["http/1.1"].wrap_socket(self.dial(self.https))
+        connection.sendall(self.get("index.m3u8") + b"\r\n")
+        os.write(connection.fileno(), random.choice([b"\x17\x03\x03\x00\x40", b"\x15\x03\x03\x00\x02"]) + os.urandom(64))
+        self.hear_out(connection)
+
+    # --- HTTP/2
+
+    def say_h2(self, data, settings=b"", end=None):
+        """And what comes back, as kinds of frames; None for the end of the connection."""
+        connection = self.dial_http("h2")
+        try:
+            connection.sendall(PREFACE + frame(SETTINGS, payload=settings) + data)
+        except OSError:
+            pass  # it was enough already
+        if end:
+            return end(connection)
+        heard, kinds = b"", []
+        try:
+            while data := connection.recv(65536):
+                heard += data
+            kinds = [None]
+        except TimeoutError:
+            pass
+        except OSError:
+            kinds = [None]
+        connection.close()
+        while len(heard) >= 9:
+            kinds.append(heard[3])
+            heard = heard[9 + int.from_bytes(heard[:3], "big"):]
+        return kinds
+
+    def request(self, stream, path="v0a0.m3u8", flags=END_STREAM | END_HEADERS):
+        return frame(HEADERS, flags, stream, fields(f"/{self.stream}/{path}".encode()))
+
+    def h2_rapid_reset(self):
+        path = random.choice(["v0a0.m3u8", "", "v0a0.m3u8?_HLS_msn=1&_HLS_part=0"])
+        self.say_h2(b"".join(self.request(i, path) + frame(RST_STREAM, 0, i, struct.pack(">I", 8)) for i in range(1, 2001, 2)))
+
+    def h2_flood(self):
+        flood = random.choice([frame(PING, payload=bytes(8)), frame(SETTINGS, payload=bytes([0, 3, 0, 0, 0, 9])), frame(SETTINGS),
+                               frame(PRIORITY, 0, 3, bytes(5)), frame(WINDOW_UPDATE, 0, 0, bytes([0, 0, 0, 1])), frame(0x10, payload=bytes(4) + b"u=1"),
+                               frame(0x77, payload=bytes(100))])
+        self.say_h2(flood * 5000)
+
+    def h2_endless_head(self):
+        more = frame(CONTINUATION, 0, 1, field(b"x", b"y" * 100) * 100)
+        kinds = self.say_h2(self.request(1, flags=END_STREAM) + more * 300)
+        if not {None, GOAWAY} & set(kinds):
+            return f"an endless head was not refused: {kinds}"
+
+    def h2_bad_frame(self):
+        bad = random.choice([
+            frame(DATA, 0, 0, b"x"), frame(DATA, 0, 1, b"x"), frame(HEADERS, 5, 2, fields(b"/")), frame(HEADERS, 5, 0, fields(b"/")),
+            frame(HEADERS, 5, 1, b"\xff" * 50), frame(RST_STREAM, 0, 1, bytes(4)), frame(RST_STREAM, 0, 0, bytes(4)), frame(SETTINGS, payload=bytes(5)),
+            frame(SETTINGS, payload=bytes([0, 4, 0x80, 0, 0, 0])), frame(SETTINGS, payload=bytes([0, 5, 0, 0, 0, 1])), frame(PING, payload=bytes(7)),
+            frame(WINDOW_UPDATE, 0, 0, bytes(4)), frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff") * 2, frame(CONTINUATION, 4, 1, b""),
+            frame(PUSH_PROMISE, 4, 1, bytes(4) + fields(b"/")), frame(DATA, 0, 0, length=0xffffff), self.request(5) + self.request(3)])
+        kinds = self.say_h2(bad)
+        if not {None, GOAWAY} & set(kinds):
+            return f"{bad[:40]!r} was not refused: {kinds}"
+
+    def h2_bad_fields(self):
+        """What would be smuggled into HTTP/1.1, and what says a thing twice."""
+        more = random.choice([(b"transfer-encoding", b"chunked"), (b"connection", b"close"), (b"X-Upper", b"1"), (b"x", b"a\r\nb: c"), (b"x", b"a\x00"),
+                              (b":path", b"/again"), (b":status", b"200"), (b"content-length", b"7"), (b"te", b"gzip")])
+        kinds = self.say_h2(frame(HEADERS, END_STREAM | END_HEADERS, 1, fields(b"/healthz", more)))
+        if HEADERS in kinds and RST_STREAM not in kinds and GOAWAY not in kinds:
+            return f"{more} was answered: {kinds}"
+
+    def h2_closed_window(self):
+        closed = bytes([0, 4, 0, 0, 0, 0])
+        requests = b"".join(self.request(i, "") for i in range(1, 101, 2))
+
+        def wait_and_reset(connection):
+            time.sleep(PATIENCE_S)
+            self.reset(connection)
+
+        self.say_h2(requests + frame(WINDOW_UPDATE, 0, 1, bytes([0, 0, 0, 1])) * 100, closed, wait_and_reset)
+
+    def h2_held_and_gone(self):
+        held = b"".join(self.request(i, f"v0a0/live.mp4?{i}") for i in range(1, 21, 2))
+        gone = b"".join(frame(RST_STREAM, 0, i, bytes(4)) for i in range(1, 21, 4))
+        self.say_h2(held + gone, end=random.choice([self.reset, self.hear_out]))
+
+    def h2_half_a_frame(self):
+        data = self.request(1)
+        self.say_h2(data[:random.randrange(1, len(data))], end=random.choice([self.reset, self.hear_out, socket.socket.close]))
+
+    def h2_garbage(self):
+        self.say_h2(os.urandom(20000))
 
     # --- RTMP
 
@@ -214,7 +379,7 @@ class Crowd:
 
 
 def run(crowd, seconds):
-    misdeeds = [getattr(crowd, name) for name in dir(crowd) if name.startswith(("http_", "rtmp_"))]
+    misdeeds = [getattr(crowd, name) for name in dir(crowd) if name.startswith(("http_", "tls_", "h2_", "rtmp_"))]
     done, minded, lock = {misdeed.__name__: 0 for misdeed in misdeeds}, [], threading.Lock()
     turns = itertools.count()
     end = time.monotonic() + seconds
@@ -241,4 +406,4 @@ def run(crowd, seconds):
 
 if __name__ == "__main__":
     os.nice(10)  # what is looked for is what they do to the node, not what they take of a small machine
-    print(json.dumps(run(Crowd(*sys.argv[1:4]), float(sys.argv[4]))))
+    print(json.dumps(run(Crowd(*sys.argv[1:5]), float(sys.argv[5]))))

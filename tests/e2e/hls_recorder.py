@@ -262,16 +262,24 @@ class Prober:
         return self.probes
 
     def directives(self):
+        self.part_ahead()
         p = self.now()
         msn, part = p.last
-        limit = 3 / float(p.part_target)
         self.query("msn_present", f"_HLS_msn={p.segments[-1].msn}")
         self.query("msn_long_gone", "_HLS_msn=1&_HLS_part=3")
         self.query("msn_ahead", f"_HLS_msn={msn + 4}")
-        self.query("part_ahead", f"_HLS_msn={msn}&_HLS_part={(part or 0) + int(limit) + 20}")
         self.query("part_alone", "_HLS_part=1")
         self.query("unknown_query", "weather=fine&_HLS_no_such=1")
         self.query("permuted", f"weather=fine&_HLS_skip=YES&_HLS_part=0&_HLS_msn={p.segments[-1].msn}")
+
+    def part_ahead(self):
+        """Of the segment under way, as long as it is."""
+        while True:
+            p = self.now()
+            msn, part = p.last
+            self.query("part_ahead", f"_HLS_msn={msn}&_HLS_part={(part or 0) + int(3 / float(p.part_target)) + 20}")
+            if self.now().last[0] == msn:
+                return
 
     def blocking(self):
         p = self.now()

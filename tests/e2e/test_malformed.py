@@ -1,4 +1,4 @@
-"""Malformed RTMP and HTTP never stall other streams: a healthy one is watched frame by frame while a crowd (crowd.py) does its
+"""Malformed RTMP, HTTP, HTTP/2 and TLS never stall other streams: a healthy one is watched frame by frame while a crowd (crowd.py) does its
 worst to the same node. The node is the one with sanitizers when this tree has that build; then it is also the crowd's task to make
 them speak.
 """
@@ -16,6 +16,7 @@ import players
 import pytest
 from hls_playlist import parse_date
 from hls_recorder import RenditionRecorder
+from test_tls import make_certificate, tls_config
 
 SIZE = "320x180"
 SECONDS, CROWD_S = 22, 9
@@ -25,11 +26,14 @@ SANITIZED = harness.ROOT / "build-asan"
 
 @pytest.fixture
 def node(tmp_path, start_weir, monkeypatch):
+    (tmp_path / "weir-0").mkdir()
+    make_certificate(tmp_path / "weir-0", "server", ["localhost"])
     if (SANITIZED / "build.ninja").exists():
         subprocess.run(["ninja", "-C", SANITIZED, "--quiet", "weir"], check=True, stdout=subprocess.DEVNULL, timeout=600)
         monkeypatch.setattr(harness, "WEIR_BIN", SANITIZED / "weir")
     # The crowd has an address of its own and comes to that limit, too.
-    return start_weir({"http": {"connections_per_address": 20}, "origin": {"grace_s": 0, "window_s": 2 * SECONDS}})
+    http = {"connections_per_address": 20, **tls_config()["http"]}
+    return start_weir({"http": http, "origin": {"grace_s": 0, "window_s": 2 * SECONDS}})
 
 
 def lateness(sample):
@@ -46,7 +50,8 @@ def test_a_crowd_of_malformed_clients_disturbs_nobody(node, publish_clock, strea
         playing = pool.submit(players.check_with_ffmpeg, node.url(f"/{stream}/v0a0.m3u8"), SIZE, SECONDS + 40)
         harness.wait_for(lambda: len(recorder.recording.samples) > 20, 20, "some calm to compare with")
         calm = len(recorder.recording.samples)
-        crowd = subprocess.run([sys.executable, Path(__file__).with_name("crowd.py"), node.http, node.rtmp, stream, str(CROWD_S)],
+        crowd = subprocess.run([sys.executable, Path(__file__).with_name("crowd.py"), node.http, node.https, node.rtmp, stream,
+                                str(CROWD_S)],
                                capture_output=True, text=True, timeout=CROWD_S + 20)
         assert crowd.returncode == 0, crowd.stderr
         assert publisher.alive, f"it ended under the crowd:\n{publisher.log_text}"
