@@ -24,8 +24,8 @@ enum {
     SLICES_MAX = 32,          /* of a stream: pulled and not sent */
     OUT_PIECES = 128,
     OUT_COPIED_BYTES = 8192,
-    OUT_BYTES = 128 * 1024,      /* nghttp2 is asked for more when so much is gone */
-    OUT_LIVE_BYTES = 32 * 1024,  /* likewise while there is a source of HTTP_SOURCE_LIVE */
+    OUT_BYTES = 48 * 1024,      /* nghttp2 is asked for more when so much is gone: more would fill a long queue, cold */
+    OUT_LIVE_BYTES = 32 * 1024, /* likewise while there is a source of HTTP_SOURCE_LIVE */
     CONNECTION_WINDOW = 1 << 20, /* of uploads: one that is held stops no others */
     SETTINGS_IN_MAX = 32,        /* entries of one SETTINGS frame */
     ACKS_OUT_MAX = 200,          /* of PING and SETTINGS, waiting: beyond, it is a flood */
