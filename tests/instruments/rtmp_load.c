@@ -119,16 +119,17 @@ static size_t read_file(const char *path, uint8_t **ret_data) {
     return (size_t)len;
 }
 
-/* The clip lasts until the last video frame's time and one frame more, so that rounds follow each other evenly. */
+/* The clip lasts until the last video frame's time and the mean of a frame more, so that rounds follow each other
+ * evenly, whatever the rounding to milliseconds. */
 static uint32_t clip_duration_ms(const struct clip *clip) {
-    uint32_t last = 0, before = 0;
+    uint32_t first = 0, last = 0, frames = 0;
     for (size_t i = clip->loop_from; i < clip->count; i++) {
         if (clip->tags[i].type == RTMP_PACKET_TYPE_VIDEO) {
-            before = last;
+            first = frames++ ? first : clip->tags[i].ms;
             last = clip->tags[i].ms;
         }
     }
-    return last + (last - before);
+    return frames > 1 ? last + (last - first + (frames - 1) / 2) / (frames - 1) : 0;
 }
 
 static struct clip load_clip(const char *path) {
