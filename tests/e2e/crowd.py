@@ -267,7 +267,7 @@ class Crowd:
             frame(HEADERS, 5, 1, b"\xff" * 50), frame(RST_STREAM, 0, 1, bytes(4)), frame(RST_STREAM, 0, 0, bytes(4)), frame(SETTINGS, payload=bytes(5)),
             frame(SETTINGS, payload=bytes([0, 4, 0x80, 0, 0, 0])), frame(SETTINGS, payload=bytes([0, 5, 0, 0, 0, 1])), frame(PING, payload=bytes(7)),
             frame(WINDOW_UPDATE, 0, 0, bytes(4)), frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff") * 2, frame(CONTINUATION, 4, 1, b""),
-            frame(PUSH_PROMISE, 4, 1, bytes(4) + fields(b"/")), frame(DATA, 0, 0, length=0xffffff), self.request(5) + self.request(3)])
+            frame(PUSH_PROMISE, 4, 1, bytes(4) + fields(b"/")), frame(DATA, 0, 0, length=0xffffff)])
         kinds = self.say_h2(bad)
         if not {None, GOAWAY} & set(kinds):
             return f"{bad[:40]!r} was not refused: {kinds}"
