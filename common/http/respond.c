@@ -161,8 +161,9 @@ static struct http_source slices_source(const struct slice *slices, size_t count
         blob_ref(s.blob);
         list->slices[list->count++] = s;
     }
-    return (
-        struct http_source){.next = next_slices, .finish = finish_slices, .ctx = list, .slices = (unsigned)list->count};
+    struct http_source source = {.next = next_slices, .finish = finish_slices, .ctx = list};
+    source.slices = (unsigned)list->count;
+    return source;
 }
 
 static bool describes_body(const char *name) {
