@@ -138,6 +138,7 @@ static bool start_relay(struct node *node) {
     settings.http.connections_max = conf->http.connections_max;
     settings.http.connections_per_address = conf->http.connections_per_address;
     settings.congestion = conf->http.congestion;
+    settings.uring = conf->http.io_uring == CONF_URING_AUTO;
     for (size_t i = 0; i < conf->http.trusted_proxies.count; i++)
         if (address_range_parse(conf->http.trusted_proxies.items[i], &node->trusted_proxies[i]))
             return false;

@@ -20,6 +20,7 @@ struct conf {
         struct conf_list trusted_proxies;
         enum { CONF_PROXY_PROTOCOL_OFF, CONF_PROXY_PROTOCOL_ON } proxy_protocol;
         char *congestion;                                           /* NULL: the kernel's default */
+        enum { CONF_URING_AUTO, CONF_URING_OFF } io_uring;
         struct {
             struct conf_list listen, cert, key; /* as many of the last two; files, by names that open from anywhere
                                                    that the configuration's own name does */

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/log.h"
 #include "common/base/loop.h"
@@ -79,6 +80,9 @@ struct worker *worker_create(struct hub *hub, const struct worker_settings *sett
     http_server_trust(worker->http, settings->trusted_proxies, settings->trusted_proxy_count, settings->proxy_protocol);
     if (settings->congestion)
         http_server_set_congestion(worker->http, settings->congestion);
+    int rc = settings->uring ? http_server_use_uring(worker->http) : 0;
+    if (rc)
+        log_info("no_io_uring", "why", LOG_STR(strerror(-rc)));
     return worker;
 }
 

@@ -13,6 +13,7 @@ struct worker;
 struct worker_settings {
     struct http_limits http;
     const char *congestion; /* of TCP; NULL: the kernel's default */
+    bool uring; /* where the kernel has it for us */
     const struct address_range *trusted_proxies; /* must outlive the worker */
     size_t trusted_proxy_count;
     bool proxy_protocol;

@@ -32,6 +32,8 @@ struct loop {
     int wake_fd;
     bool running;
     atomic_bool stop;
+    loop_fn *turn_end; /* or NULL */
+    void *turn_end_ctx;
 };
 
 struct loop_io {
@@ -157,10 +159,17 @@ void loop_run(struct loop *loop) {
         loop->now_us = 0;
         if (event_base_loop(loop->base, EVLOOP_ONCE) < 0)
             die("loop: poll");
+        if (loop->turn_end)
+            loop->turn_end(loop->turn_end_ctx);
     }
     loop->running = false;
     atomic_store(&loop->stop, false);
     drain_wake(loop);
+}
+
+void loop_on_turn_end(struct loop *loop, loop_fn *fn, void *ctx) {
+    loop->turn_end = fn;
+    loop->turn_end_ctx = ctx;
 }
 
 void loop_stop(struct loop *loop) {

@@ -295,6 +295,7 @@ struct http_conn *http_conn_create(struct http_server *server, int fd, const str
 }
 
 void http_conn_destroy(struct http_conn *conn) {
+    assert(!conn->gathered);
     list_remove(&conn->link);
     loop_io_destroy(conn->io);
     conn->transport.ops->close(&conn->transport, conn->broken);

@@ -1,5 +1,6 @@
 /* HTTP/1.x on a connection: receive a head and its body, hand the request to the handler, send what it answers, begin
  * again. One function a state. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,7 +86,7 @@ static void hand_over(struct http_conn *conn) {
     conn->handled++;
     http_conn_set_state(conn, CONN_HANDLED);
     conn->server->handler(conn->server->ctx, conn->req);
-    if (conn->state == CONN_HANDLED)
+    if (conn->state == CONN_HANDLED && !conn->gathered)
         conn->readable = true; /* look for an end of stream that may have come with the request */
 }
 
@@ -105,9 +106,8 @@ static int give_body(struct http_request *req) {
 
 /* --- sending --- */
 
-static void pump(struct http_conn *conn) {
-    size_t sent;
-    enum http_out_result result = http_out_pump(conn->req->out, &conn->transport, HTTP_TURN_BYTES, &sent);
+/* What follows from how sending went. */
+static void settle(struct http_conn *conn, enum http_out_result result, size_t sent) {
     http_count(HTTP_METRIC_BYTES_SENT, (int64_t)sent);
     switch (result) {
     case HTTP_OUT_DONE:
@@ -132,6 +132,50 @@ static void pump(struct http_conn *conn) {
         http_conn_set_state(conn, CONN_DONE);
         break;
     }
+}
+
+static void pump(struct http_conn *conn) {
+    size_t sent;
+    enum http_out_result result = http_out_pump(conn->req->out, &conn->transport, HTTP_TURN_BYTES, &sent);
+    settle(conn, result, sent);
+}
+
+static void on_sent(void *ctx, size_t offered, ssize_t sent) {
+    struct http_conn *conn = ctx;
+    size_t taken = sent > 0 ? (size_t)sent : 0;
+    enum http_out_result result = http_out_took(conn->req->out, offered, taken);
+    conn->gathered = false;
+    if (sent < 0 && sent != -EAGAIN)
+        result = HTTP_OUT_FAILED;
+    if (result != HTTP_OUT_YIELD) {
+        settle(conn, result, taken);
+        return;
+    }
+    http_count(HTTP_METRIC_BYTES_SENT, (int64_t)taken);
+    pump(conn);
+}
+
+/* Has it sent at the end of the loop's turn, together with what others have. */
+static void gather(struct http_conn *conn) {
+    struct http_server *server = conn->server;
+    struct iovec items[SEND_BATCH_ITEMS];
+    int count;
+    enum http_out_result result = http_out_offer(conn->req->out, items, SEND_BATCH_ITEMS, &count);
+    if (result != HTTP_OUT_YIELD) {
+        settle(conn, result, 0);
+        return;
+    }
+    conn->gathered = true;
+    send_batch_add(server->batch, conn->transport.fd, items, count, on_sent, conn);
+}
+
+static void send_response(struct http_conn *conn) {
+    if (conn->gathered)
+        http_out_more(conn->req->out);
+    else if (conn->server->batch && !conn->transport.tls && !conn->req->streams)
+        gather(conn);
+    else
+        pump(conn);
 }
 
 static void add_framing(struct http_text *text, int status, enum http_framing framing, int64_t length) {
@@ -191,12 +235,12 @@ static void h1_respond(struct http_request *req, const struct http_response *res
     req->live = has_body && response->source.flags & HTTP_SOURCE_LIVE;
     if (req->live)
         http_conn_set_live(conn, true);
-    pump(conn);
+    send_response(conn);
 }
 
 static void h1_resume(struct http_request *req) {
     if (req->out && req->conn->state == CONN_HANDLED)
-        pump(req->conn);
+        send_response(req->conn);
 }
 
 /* --- the states --- */
@@ -237,6 +281,8 @@ static enum conn_step step_receive(struct http_conn *conn) {
  * end, and what it pipelines is kept, up to a limit. */
 static enum conn_step step_input(struct http_conn *conn) {
     enum conn_state state = conn->state;
+    if (conn->gathered)
+        return CONN_STOP;
     for (;;) {
         int r = give_body(conn->req);
         if (conn->state != state)

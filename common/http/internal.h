@@ -17,6 +17,7 @@
 #include "common/http/h1.h"
 #include "common/http/message.h"
 #include "common/http/out.h"
+#include "common/http/send_batch.h"
 #include "common/http/server.h"
 #include "common/http/tls_transport.h"
 #include "common/http/transport.h"
@@ -104,6 +105,7 @@ struct http_conn {
     bool running;             /* http_conn_run is on the stack */
     bool close;               /* h1: after this response */
     bool broken;              /* to be aborted, not closed */
+    bool gathered;            /* in the server's batch of sends */
     bool trusted;             /* the peer is a proxy that we believe */
     bool awaits_proxy;        /* its header comes before anything else */
     struct sockaddr_in6 peer; /* IPv4 as a mapped address */
@@ -148,6 +150,8 @@ struct http_server {
     struct list conns[CONN_STATES];
     uint32_t count, refused_count;
     bool draining;
+    bool turn_ends;
+    struct send_batch *batch; /* what goes out at the end of the loop's turn; NULL: each connection sends by itself */
     struct map *addresses;
     const struct address_range *trusted;
     size_t trusted_count;

@@ -178,18 +178,23 @@ static int fill(struct http_out *out) {
     return r;
 }
 
+/* The first of what is queued, at most `max` items and `budget` bytes; returns their number. */
+static int list_items(const struct http_out *out, struct iovec *items, int max, size_t budget, size_t *ret_bytes) {
+    int count = 0;
+    *ret_bytes = 0;
+    for (unsigned i = 0; i < out->count && count < max && *ret_bytes < budget; i++) {
+        items[count] = out->items[out->first + i].data;
+        if (items[count].iov_len > budget - *ret_bytes)
+            items[count].iov_len = budget - *ret_bytes;
+        *ret_bytes += items[count++].iov_len;
+    }
+    return count;
+}
+
 /* One gathered write of at most `budget` bytes; `ret_offered` is how many were offered. */
 static ssize_t send_some(struct http_out *out, struct transport *transport, size_t budget, size_t *ret_offered) {
     struct iovec items[ITEMS_MAX];
-    int count = 0;
-    size_t offered = 0;
-    for (unsigned i = 0; i < out->count && offered < budget; i++) {
-        items[count] = out->items[out->first + i].data;
-        if (items[count].iov_len > budget - offered)
-            items[count].iov_len = budget - offered;
-        offered += items[count++].iov_len;
-    }
-    *ret_offered = offered;
+    int count = list_items(out, items, ITEMS_MAX, budget, ret_offered);
     return transport->ops->sendv(transport, items, count);
 }
 
@@ -245,4 +250,30 @@ enum http_out_result http_out_pump(struct http_out *out, struct transport *trans
     if (out->lent)
         take_references(out);
     return result;
+}
+
+enum http_out_result http_out_offer(struct http_out *out, struct iovec *items, int max, int *ret_count) {
+    size_t offered;
+    out->dry = false;
+    if (!out->ended && !out->framed && fill(out) < 0)
+        return HTTP_OUT_FAILED;
+    if (out->lent)
+        take_references(out);
+    *ret_count = list_items(out, items, max, SIZE_MAX, &offered);
+    if (*ret_count > 0)
+        return HTTP_OUT_YIELD;
+    return out->ended ? HTTP_OUT_DONE : HTTP_OUT_WAIT;
+}
+
+enum http_out_result http_out_took(struct http_out *out, size_t offered, size_t sent) {
+    advance(out, sent);
+    if (sent < offered)
+        return HTTP_OUT_BLOCKED;
+    if (out->count > 0 || (!out->ended && !out->dry))
+        return HTTP_OUT_YIELD;
+    return out->ended ? HTTP_OUT_DONE : HTTP_OUT_WAIT;
+}
+
+void http_out_more(struct http_out *out) {
+    out->dry = false;
 }

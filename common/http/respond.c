@@ -71,10 +71,10 @@ static bool headers_ok(const struct http_response *response) {
     return bytes <= HTTP_RESPONSE_HEAD_MAX;
 }
 
+/* `name` in lower case. */
 static const char *find_header(const struct http_header *headers, size_t count, const char *name) {
-    size_t len = strlen(name);
     for (size_t i = 0; i < count; i++)
-        if (strlen(headers[i].name) == len && strcasecmp(headers[i].name, name) == 0)
+        if ((headers[i].name[0] | 0x20) == name[0] && strcasecmp(headers[i].name, name) == 0)
             return headers[i].value;
     return NULL;
 }

@@ -338,6 +338,7 @@ void http_server_set_congestion(struct http_server *server, const char *name) {
 void http_server_set_tls(struct http_server *server, struct tls_context *context) {
     if (!server->tls_scratch && !(server->tls_scratch = calloc(1, sizeof *server->tls_scratch)))
         abort();
+    server->tls_scratch->batch = server->batch;
     tls_context_unref(server->tls);
     server->tls = tls_context_ref(context);
 }
@@ -412,7 +413,7 @@ static void on_sweep(void *ctx) {
 /* --- deferred ends of requests --- */
 
 void http_server_defer(struct http_server *server) {
-    if (!loop_timer_armed(server->deferred))
+    if (!server->turn_ends && !loop_timer_armed(server->deferred))
         loop_timer_set(server->deferred, 0);
 }
 
@@ -421,6 +422,32 @@ static void on_deferred(void *ctx) {
     struct list *done = &server->conns[CONN_DONE];
     while (!list_empty(done)) /* a turn takes a connection out of this state */
         http_conn_run(list_entry(done->next, struct http_conn, link));
+}
+
+/* --- sends of many connections at once --- */
+
+/* Requests that were pipelined behind those whose responses are out have one more go; what follows has the next turn.
+ */
+static void on_turn_end(void *ctx) {
+    struct http_server *server = ctx;
+    if (send_batch_empty(server->batch))
+        return;
+    server->turn_ends = true;
+    send_batch_submit(server->batch);
+    server->turn_ends = false;
+    on_deferred(server);
+    send_batch_submit(server->batch);
+}
+
+int http_server_use_uring(struct http_server *server) {
+    if (!server->batch)
+        server->batch = send_batch_create();
+    if (!server->batch)
+        return -errno;
+    if (server->tls_scratch)
+        server->tls_scratch->batch = server->batch;
+    loop_on_turn_end(server->loop, on_turn_end, server);
+    return 0;
 }
 
 /* --- life --- */
@@ -492,6 +519,10 @@ void http_server_destroy(struct http_server *server) {
     if (!server)
         return;
     close_listeners(server);
+    if (server->batch) {
+        send_batch_submit(server->batch);
+        loop_on_turn_end(server->loop, NULL, NULL);
+    }
     for (int i = 0; i < CONN_STATES; i++)
         while (!list_empty(&server->conns[i]))
             http_conn_destroy(list_entry(server->conns[i].next, struct http_conn, link));
@@ -500,5 +531,6 @@ void http_server_destroy(struct http_server *server) {
     map_destroy(server->addresses);
     tls_context_unref(server->tls);
     free(server->tls_scratch);
+    send_batch_destroy(server->batch);
     free(server);
 }

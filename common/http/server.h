@@ -55,6 +55,9 @@ void http_server_on_tls_failure(struct http_server *server, http_tls_failure_fn 
 /* TCP's congestion control ("bbr") on listeners to come, where the kernel has it and lets us; else its default stays. */
 enum { HTTP_CONGESTION_LEN = 16 };
 void http_server_set_congestion(struct http_server *server, const char *name);
+/* What is to be sent over HTTP/1.1 or TLS in a turn of the loop goes out at its end, for all connections by one system call. Takes the
+ * loop's loop_on_turn_end. 0, or negative errno where the kernel has no io_uring for us. */
+int http_server_use_uring(struct http_server *server);
 /* Proxies whose word about their clients is taken: X-Forwarded-For on their requests (http_request_peer), and with
  * `proxy_protocol` the header that each of their connections must begin with (proxy.h), before TLS. The limit per address holds
  * for clients that are named by such a header, not for the proxies themselves. `ranges` must outlive the server. */

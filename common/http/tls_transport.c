@@ -19,6 +19,7 @@
 #include <openssl/ssl.h>
 
 #include "common/base/metrics.h"
+#include "common/http/send_batch.h"
 #include "common/http/tls.h"
 
 struct tls {
@@ -29,6 +30,7 @@ struct tls {
     uint8_t *held; /* ciphertext that the socket hasn't taken: transport->held bytes from `held_off` */
     uint32_t held_off;
     bool ktls;    /* the kernel encrypts */
+    bool batched; /* what is held is on its way, by the batch */
     bool partial; /* the socket took only a part of the last send */
     bool drained; /* a read came back short in this call: there is no more for now */
     bool ended;   /* the peer's end of stream was read */
@@ -79,20 +81,28 @@ static ssize_t send_bytes(int fd, const void *data, size_t len) {
     return n < 0 ? -errno : n;
 }
 
-static int tls_flush(struct transport *transport) {
+/* So many of the held bytes are with the kernel. */
+static void let_go(struct transport *transport, size_t sent) {
     struct tls *tls = transport->tls;
-    while (transport->held) {
-        ssize_t n = send_bytes(transport->fd, tls->held + tls->held_off, transport->held);
-        if (n < 0)
-            return (int)n;
-        tls->held_off += (uint32_t)n;
-        transport->held -= (uint32_t)n;
-    }
+    tls->held_off += (uint32_t)sent;
+    transport->held -= (uint32_t)sent;
+    if (transport->held)
+        return;
     free(tls->held);
     tls->held = NULL;
     tls->held_off = 0;
     if (tls->shut)
         shutdown(transport->fd, SHUT_WR);
+}
+
+static int tls_flush(struct transport *transport) {
+    struct tls *tls = transport->tls;
+    while (transport->held && !tls->batched) {
+        ssize_t n = send_bytes(transport->fd, tls->held + tls->held_off, transport->held);
+        if (n < 0)
+            return (int)n;
+        let_go(transport, (size_t)n);
+    }
     return 0;
 }
 
@@ -110,13 +120,41 @@ static void hold(struct transport *transport, const uint8_t *data, size_t len) {
     transport->held += (uint32_t)len;
 }
 
+/* An error shows when the rest is sent, or something read. */
+static void on_sent(void *ctx, size_t offered, ssize_t sent) {
+    struct transport *transport = ctx;
+    transport->tls->batched = false;
+    transport->tls->partial = sent < (ssize_t)offered;
+    if (sent > 0)
+        let_go(transport, (size_t)sent);
+}
+
+static void hold_for_batch(struct transport *transport, size_t len) {
+    struct tls *tls = transport->tls;
+    hold(transport, tls->scratch->records, len);
+    tls->batched = true;
+    struct iovec item = {tls->held, len};
+    send_batch_add(tls->scratch->batch, transport->fd, &item, 1, on_sent, transport);
+}
+
+/* What was said before must be with the kernel, or be held. */
+static void end_batched(struct transport *transport) {
+    if (transport->tls->batched)
+        send_batch_submit(transport->tls->scratch->batch);
+}
+
 /* Empties the scratch room: 0, or -EAGAIN when some of it is held back now, or another negative errno. */
 static int send_scratch(struct transport *transport) {
     struct tls_scratch *scratch = transport->tls->scratch;
     size_t len = scratch->len;
     scratch->len = 0;
     if (len == 0)
-        return transport->held ? -EAGAIN : 0;
+        return transport->held && !transport->tls->batched ? -EAGAIN : 0;
+    end_batched(transport);
+    if (scratch->batch && !transport->held && len <= TLS_BATCH_BYTES && transport->alpn != TRANSPORT_ALPN_PENDING) {
+        hold_for_batch(transport, len);
+        return 0;
+    }
     ssize_t n = transport->held ? -EAGAIN : send_bytes(transport->fd, scratch->records, len);
     if (n < 0 && n != -EAGAIN)
         return (int)n;
@@ -407,8 +445,12 @@ static void say_goodbye(struct transport *transport) {
 
 static void tls_shutdown(struct transport *transport) {
     say_goodbye(transport);
+    end_batched(transport);
     transport->tls->shut = true;
-    tls_flush(transport);
+    if (transport->held)
+        tls_flush(transport);
+    else
+        shutdown(transport->fd, SHUT_WR);
 }
 
 static void tls_close(struct transport *transport, bool abort) {
@@ -417,6 +459,7 @@ static void tls_close(struct transport *transport, bool abort) {
         count(TLS_METRIC_FAILED_ABANDONED);
     if (!abort && !tls->shut)
         say_goodbye(transport);
+    end_batched(transport);
     SSL_free(tls->ssl);
     tls_context_unref(tls->context);
     free(tls->held);

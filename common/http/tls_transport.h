@@ -14,11 +14,15 @@ enum {
     TLS_RECORD_ROOM = 17 * 1024,        /* a record's plaintext, encrypted, in whatever fragments the peer wants */
     TLS_SEND_BYTES = 128 * 1024,        /* of plaintext, encrypted ahead of the socket */
     TLS_SEND_PARTIAL_BYTES = 64 * 1024, /* the same after a send of which the socket took only a part */
+    TLS_BATCH_BYTES = 16 * 1024,        /* of ciphertext: less is copied, to be sent with what others have */
     TLS_HELD_MAX = TLS_SEND_BYTES / TLS_RECORD_BYTES * TLS_RECORD_ROOM,
 };
 
+struct send_batch;
+
 /* Where the connections of one loop encrypt, one after the other; empty between calls. */
 struct tls_scratch {
+    struct send_batch *batch; /* takes what is short, to be sent when its owner submits it; NULL: all is sent at once */
     size_t len;
     uint8_t records[TLS_HELD_MAX];
     uint8_t plain[TLS_RECORD_BYTES];

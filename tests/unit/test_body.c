@@ -18,6 +18,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/loop.h"
+#include "tests/unit/uring.h"
 
 /* Request bodies that the handler takes as they come, over HTTP/1; over HTTP/2 in test_h2.c. Server and client in one
  * thread. */
@@ -119,6 +120,7 @@ static struct world *begin(void) {
     w->loop = loop_create();
     w->turn = loop_timer_create(w->loop, on_turn, w);
     w->server = http_server_create(w->loop, &http_limits_default, on_request, w);
+    use_uring_if_asked(w->server);
     http_server_stream_bodies(w->server, streams);
     assert_int_equal(http_server_listen(w->server, "127.0.0.1:0", false, &port), 0);
     w->fd = socket(AF_INET, SOCK_STREAM, 0);

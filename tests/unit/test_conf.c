@@ -455,13 +455,16 @@ static void files_alone_or_in_a_list(void **state) {
     assert_int_equal(conf->http.tls.cert.lines[0], 6);
     assert_string_equal(conf->http.tls.key.items[0], "k");
     assert_int_equal(conf->http.tls.ktls, CONF_KTLS_AUTO);
+    assert_int_equal(conf->http.io_uring, CONF_URING_AUTO);
     conf_destroy(conf);
     conf = parse_good(RELAY "http:\n  tls:\n    listen: ['[::]:443']\n    cert:\n    - a\n    - /b\n    key: [k, k]\n"
-                            "    ktls: off\n");
+                            "    ktls: off\n"
+                            "  io_uring: off\n");
     assert_int_equal(conf->http.tls.cert.count, 2);
     assert_int_equal(conf->http.tls.cert.lines[1], 8);
     assert_int_equal(conf->http.tls.key.count, 2); /* two certificates may have one key */
     assert_int_equal(conf->http.tls.ktls, CONF_KTLS_OFF);
+    assert_int_equal(conf->http.io_uring, CONF_URING_OFF);
     conf_destroy(conf);
 }
 

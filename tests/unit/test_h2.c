@@ -19,6 +19,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/loop.h"
+#include "tests/unit/uring.h"
 
 /* A server and a client, nghttp2's own, in one thread: `until` lets both have their turns until something is so. */
 
@@ -303,6 +304,7 @@ static struct world *begin_with(const struct http_limits *limits, bool manual_wi
     w->loop = loop_create();
     w->turn = loop_timer_create(w->loop, on_turn, w);
     w->server = http_server_create(w->loop, limits, on_request, w);
+    use_uring_if_asked(w->server);
     assert_int_equal(http_server_listen(w->server, "127.0.0.1:0", false, &w->port), 0);
     w->hello = blob_create_copy("hello", 5);
     w->big = blob_create(BIG);

@@ -21,6 +21,7 @@
 #include "common/base/loop.h"
 #include "media_fixture.h"
 #include "relay/render.h"
+#include "tests/unit/uring.h"
 
 enum { MSN = 100, LAG_US = 1500000, WAIT_S = 10, BIG = 64 * 1024 };
 static const char *const name = "live/show";
@@ -137,6 +138,7 @@ static struct world *begin(void) {
     w->store = store_create(&settings);
     w->live = live_create(LAG_US, 10);
     w->server = http_server_create(w->loop, &http_limits_default, on_request, w);
+    use_uring_if_asked(w->server);
     assert_int_equal(http_server_listen(w->server, "127.0.0.1:0", false, &w->port), 0);
     open_tracks(w, 1);
     w->init = make_init();

@@ -355,6 +355,31 @@ static void signal_runs_on_the_loop(void **state) {
     assert_int_equal(f->calls, 3);
 }
 
+static void count_call(void *ctx) {
+    struct fixture *f = ctx;
+    f->calls++;
+}
+
+static void see_turn_end(void *ctx) {
+    struct fixture *f = ctx;
+    if (f->calls == 0)
+        return; /* a turn before they are due */
+    f->seen_us = f->calls;
+    loop_stop(f->loop);
+}
+
+static void turn_ends_when_all_of_it_has_run(void **state) {
+    struct fixture *f = *state;
+    loop_on_turn_end(f->loop, see_turn_end, f);
+    f->timer = loop_timer_create(f->loop, count_call, f);
+    f->other = loop_timer_create(f->loop, count_call, f);
+    loop_timer_set(f->timer, 0);
+    loop_timer_set(f->other, 0);
+    loop_run(f->loop);
+    assert_int_equal(f->seen_us, 2);
+    loop_on_turn_end(f->loop, NULL, NULL);
+}
+
 static void destroy_null_is_allowed(void **state) {
     (void)state;
     loop_destroy(NULL);
@@ -379,6 +404,7 @@ int main(void) {
         LOOP_TEST(timer_destroyed_in_its_own_callback),
         LOOP_TEST(time_stands_still_within_a_turn),
         LOOP_TEST(signal_runs_on_the_loop),
+        LOOP_TEST(turn_ends_when_all_of_it_has_run),
         cmocka_unit_test(destroy_null_is_allowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

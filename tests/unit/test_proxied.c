@@ -17,6 +17,7 @@
 #include "common/base/address.h"
 #include "common/base/clock.h"
 #include "common/base/loop.h"
+#include "tests/unit/uring.h"
 
 /* Clients behind proxies, and who makes room for whom at the limits. Server and clients in one thread. */
 
@@ -80,6 +81,7 @@ static struct world *begin(const char *trusted, bool proxy_protocol, uint32_t in
     w->loop = loop_create();
     w->turn = loop_timer_create(w->loop, on_turn, w);
     w->server = http_server_create(w->loop, &limits, on_request, w);
+    use_uring_if_asked(w->server);
     assert_int_equal(address_range_parse(trusted, &w->trusted), 0);
     http_server_trust(w->server, &w->trusted, 1, proxy_protocol);
     assert_int_equal(http_server_listen(w->server, "127.0.0.1:0", false, &w->port), 0);

@@ -26,6 +26,7 @@
 #include "common/http/server.h"
 #include "common/http/tls_transport.h"
 #include "tests/unit/tls_fixture.h"
+#include "tests/unit/uring.h"
 
 enum { BIG = 4 << 20, WAIT_MS = 10000, ROUNDS = 100000 };
 
@@ -821,6 +822,7 @@ static void node_start(struct node *node, const struct http_limits *limits) {
     struct tls_context *context = make_one();
     *node = (struct node){.loop = loop_create()};
     node->server = http_server_create(node->loop, limits, on_request, NULL);
+    use_uring_if_asked(node->server);
     assert_int_equal(http_server_listen_tls(node->server, "127.0.0.1:0", false, &node->port), -EINVAL);
     http_server_set_tls(node->server, context);
     http_server_on_tls_failure(node->server, on_failure, node);

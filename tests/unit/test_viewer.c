@@ -20,6 +20,7 @@
 #include "common/media/hub.h"
 #include "media_fixture.h"
 #include "relay/render.h"
+#include "tests/unit/uring.h"
 
 /* Viewers on a loop of their own behind a real HTTP server, the hub on another; clients are raw sockets. */
 
@@ -89,6 +90,7 @@ static struct world *begin(void) {
                                              .max_lag_us = 3000000};
     world->viewers = viewers_create(world->loop, world->replica, world->client, &viewers);
     world->http = http_server_create(world->loop, &http_limits_default, viewers_handle, world->viewers);
+    use_uring_if_asked(world->http);
     assert_int_equal(http_server_listen(world->http, "127.0.0.1:0", false, &world->port), 0);
     assert_int_equal(pthread_create(&world->thread, NULL, run_loop, world->loop), 0);
     return world;
