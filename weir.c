@@ -112,7 +112,8 @@ static bool worker_listen_all(struct worker *worker, const struct conf_list *add
             snprintf(chosen, sizeof chosen, "%.*s:%u", (int)(colon - address), address, ports[i]);
         else
             snprintf(chosen, sizeof chosen, "%s", address);
-        int rc = tls ? worker_listen_tls(worker, chosen, &ports[i]) : worker_listen(worker, chosen, &ports[i]);
+        int rc = tls ? worker_listen_tls(worker, chosen, !first, &ports[i])
+                     : worker_listen(worker, chosen, !first, &ports[i]);
         if (rc ? !listened(kind, address, rc, 0) : first && !listened(kind, address, 0, ports[i]))
             return false;
     }

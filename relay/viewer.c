@@ -18,6 +18,7 @@
 
 enum {
     HEADERS_MAX = 12,
+    REDIRECT_QUERY_MAX = 4096,
     SWEEP_INTERVAL_US = 100000,
     ASK_AGAIN_US = 1000000,       /* the hub's answer is late: ask again */
     IDLE_US = 30000000,           /* a stream that nobody asked for so long is not followed any more */
@@ -155,13 +156,19 @@ static void answer_asset(struct http_request *req, const char *name) {
 
 static void answer_redirect(struct http_request *req) {
     struct headers headers;
-    char location[STREAM_NAME_LEN + 2];
-    const char *path = http_request_path(req);
+    char *location;
+    const char *name = strrchr(http_request_path(req), '/') + 1, *query = http_request_query(req);
+    if (strlen(query) > REDIRECT_QUERY_MAX) {
+        fail(req, 414, "the query is too long", 1);
+        return;
+    }
+    if (asprintf(&location, "%s/%s%s", name, *query ? "?" : "", query) < 0) /* relative: right behind any prefix */
+        abort();
     headers_cors(&headers);
-    snprintf(location, sizeof location, "%s/", strrchr(path, '/') + 1); /* relative: right behind any prefix */
     headers_add(&headers, "Location", location);
     headers_cache(&headers, 3600, false);
     http_respond_slices(req, 301, headers.items, headers.count, NULL, 0, false);
+    free(location);
 }
 
 /* --- playlists --- */

@@ -86,12 +86,12 @@ struct worker *worker_create(struct hub *hub, const struct worker_settings *sett
     return worker;
 }
 
-int worker_listen(struct worker *worker, const char *address, uint16_t *ret_port) {
-    return http_server_listen(worker->http, address, true, ret_port);
+int worker_listen(struct worker *worker, const char *address, bool joins, uint16_t *ret_port) {
+    return http_server_listen(worker->http, address, joins, ret_port);
 }
 
-int worker_listen_tls(struct worker *worker, const char *address, uint16_t *ret_port) {
-    return http_server_listen_tls(worker->http, address, true, ret_port);
+int worker_listen_tls(struct worker *worker, const char *address, bool joins, uint16_t *ret_port) {
+    return http_server_listen_tls(worker->http, address, joins, ret_port);
 }
 
 int worker_set_tls(struct worker *worker, struct tls_context *context) {

@@ -24,10 +24,10 @@ struct worker_settings {
 
 /* On the hub's thread; the worker runs from worker_start on. NULL when it can't be made. */
 struct worker *worker_create(struct hub *hub, const struct worker_settings *settings);
-/* Before worker_start. 0 or negative errno. */
-int worker_listen(struct worker *worker, const char *address, uint16_t *ret_port);
+/* Before worker_start. `joins`: another worker listens there already. 0 or negative errno. */
+int worker_listen(struct worker *worker, const char *address, bool joins, uint16_t *ret_port);
 /* The same for TLS, after worker_set_tls. */
-int worker_listen_tls(struct worker *worker, const char *address, uint16_t *ret_port);
+int worker_listen_tls(struct worker *worker, const char *address, bool joins, uint16_t *ret_port);
 /* For the worker's TLS connections to come; a reference is taken. On the hub's thread. 0, or -ENOBUFS: not now, the
  * worker is behind. */
 int worker_set_tls(struct worker *worker, struct tls_context *context);

@@ -60,8 +60,6 @@ struct h2_stream {
     enum http_method method;
     int refusal; /* a status to answer with, whatever the request is */
     unsigned field_count;
-    struct buf fields; /* name NUL value NUL … as they come */
-    char *target;
     struct http_request *req; /* NULL until its HEADERS are complete */
     struct h2_body *body;
     int64_t moved_us; /* when bytes of the response last went out */
@@ -72,6 +70,8 @@ struct h2_session {
     struct http_conn *conn;
     nghttp2_session *ng;
     struct list streams, done;
+    struct buf fields,
+        target; /* of the request whose HEADERS are coming, never two at a time: name NUL value NUL …; ":path" NUL */
     struct h2_out *out;  /* NULL: nothing is on its way */
     uint32_t responding; /* streams with a response that isn't all out */
     uint32_t live;       /* of these with a source of HTTP_SOURCE_LIVE */
@@ -81,8 +81,10 @@ struct h2_session {
 /* --- output --- */
 
 static struct h2_out *out_of(struct h2_session *session) {
+    struct http_server *server = session->conn->server;
     if (!session->out) {
-        session->out = malloc(sizeof *session->out);
+        session->out = server->h2_out_spare ? server->h2_out_spare : malloc(sizeof *session->out);
+        server->h2_out_spare = NULL;
         if (!session->out)
             abort();
         session->out->first = session->out->count = 0;
@@ -138,7 +140,11 @@ static void out_drop(struct h2_session *session) {
     struct h2_out *out = session->out;
     for (; out && out->count; out->count--)
         blob_unref(out->blobs[out->first++]);
-    free(out);
+    struct http_server *server = session->conn->server;
+    if (server->h2_out_spare)
+        free(out);
+    else
+        server->h2_out_spare = out;
     session->out = NULL;
 }
 
@@ -274,7 +280,8 @@ static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, voi
         abort();
     stream->session = session;
     stream->id = frame->hd.stream_id;
-    buf_init(&stream->fields, session->conn->server->limits.head_bytes_max);
+    buf_clear(&session->fields);
+    buf_clear(&session->target);
     list_append(&session->streams, &stream->link);
     nghttp2_session_set_stream_user_data(ng, stream->id, stream);
     return 0;
@@ -291,7 +298,8 @@ static enum http_method find_method(const char *name) {
 
 static void take_field(struct h2_stream *stream, const char *name, size_t name_len, const char *value,
                        size_t value_len) {
-    const struct http_limits *limits = &stream->session->conn->server->limits;
+    struct h2_session *session = stream->session;
+    const struct http_limits *limits = &session->conn->server->limits;
     if (strcmp(name, ":method") == 0) {
         stream->method = find_method(value);
         stream->refusal = stream->method ? stream->refusal : 501;
@@ -300,11 +308,11 @@ static void take_field(struct h2_stream *stream, const char *name, size_t name_l
     } else if (strcmp(name, ":path") == 0) {
         if (value_len > limits->line_bytes_max)
             stream->refusal = 414;
-        else if (!stream->target && !(stream->target = strdup(value)))
-            abort();
+        else
+            buf_append(&session->target, value, value_len + 1);
     } else if (name[0] != ':') {
-        if (++stream->field_count > limits->headers_max || buf_append(&stream->fields, name, name_len + 1) ||
-            buf_append(&stream->fields, value, value_len + 1))
+        if (++stream->field_count > limits->headers_max || buf_append(&session->fields, name, name_len + 1) ||
+            buf_append(&session->fields, value, value_len + 1))
             stream->refusal = 431;
     }
 }
@@ -319,21 +327,30 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
     return 0;
 }
 
+static void init_head(struct h2_session *session) {
+    const struct http_limits *limits = &session->conn->server->limits;
+    buf_init(&session->fields, limits->head_bytes_max);
+    buf_init(&session->target, (size_t)limits->line_bytes_max + 1);
+}
+
+static void finish_head(struct h2_session *session) {
+    buf_finish(&session->fields);
+    buf_finish(&session->target);
+}
+
 static void make_request(struct h2_stream *stream) {
-    struct http_conn *conn = stream->session->conn;
-    const char *fields = (const char *)buf_head(&stream->fields);
+    struct h2_session *session = stream->session;
+    struct http_conn *conn = session->conn;
+    const char *fields = (const char *)buf_head(&session->fields), *target = (const char *)buf_head(&session->target);
     int r = stream->refusal;
     if (!r)
-        r = http_request_create_h2(conn, stream->method, stream->target ? stream->target : "", fields,
-                                   buf_len(&stream->fields), stream->field_count, &stream->req);
+        r = http_request_create_h2(conn, stream->method, buf_len(&session->target) ? target : "", fields,
+                                   buf_len(&session->fields), stream->field_count, &stream->req);
     if (r) {
         stream->refusal = r;
         http_request_create_h2(conn, HTTP_GET, "/", NULL, 0, 0, &stream->req);
     }
     stream->req->stream = stream;
-    buf_finish(&stream->fields);
-    free(stream->target);
-    stream->target = NULL;
 }
 
 /* The request is complete, or refused, or its body is taken as it comes. */
@@ -378,6 +395,11 @@ static void give_held(struct h2_stream *stream) {
         give_end(stream);
 }
 
+static bool expects_continue(const struct http_request *req) {
+    const char *expect = http_request_header(req, "expect");
+    return expect && strcmp(expect, "100-continue") == 0;
+}
+
 static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *ctx) {
     struct h2_stream *stream = nghttp2_session_get_stream_user_data(ng, frame->hd.stream_id);
     (void)ctx;
@@ -387,12 +409,11 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *ctx) 
         make_request(stream);
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
         stream->received = true;
-    const char *expect = http_request_header(stream->req, "expect");
     if (stream->received || stream->refusal || stream->req->streams)
         hand_over(stream);
     if (stream->received)
         give_end(stream);
-    else if (!stream->refusal && frame->hd.type == NGHTTP2_HEADERS && expect && strcmp(expect, "100-continue") == 0)
+    else if (!stream->refusal && frame->hd.type == NGHTTP2_HEADERS && expects_continue(stream->req))
         say_continue(stream);
     return 0;
 }
@@ -446,8 +467,6 @@ static void stream_destroy(struct h2_stream *stream) {
     list_remove(&stream->link);
     body_free(stream);
     http_request_destroy(stream->req);
-    buf_finish(&stream->fields);
-    free(stream->target);
     free(stream);
 }
 
@@ -555,6 +574,7 @@ static void start(struct http_conn *conn) {
     nghttp2_option_del(option);
     nghttp2_session_callbacks_del(callbacks);
     session->conn = conn;
+    init_head(session);
     list_init(&session->streams);
     list_init(&session->done);
     const nghttp2_settings_entry settings[] = {
@@ -580,6 +600,7 @@ static void h2_finish(struct http_conn *conn) {
     reap(session);
     nghttp2_session_del(session->ng);
     out_drop(session);
+    finish_head(session);
     free(session);
 }
 
@@ -645,6 +666,9 @@ static void settle(struct http_conn *conn, enum http_out_result result) {
         state = CONN_SENDING;
     } else if (!list_empty(&session->streams)) {
         state = any_handed(session) ? CONN_HANDLED : CONN_RECEIVING;
+    } else { /* idle ones keep no memory that they need not */
+        finish_head(session);
+        init_head(session);
     }
     bool goes_on = state == conn->state && (state == CONN_RECEIVING || result == HTTP_OUT_BLOCKED);
     if (!list_empty(&session->done))

@@ -62,6 +62,7 @@ enum conn_step {
 
 struct http_address;
 struct http_conn;
+struct h2_out;
 struct h2_session;
 struct h2_stream;
 
@@ -165,6 +166,7 @@ struct http_server {
     int64_t handshakes_us; /* the turn in which there were `handshakes` */
     uint32_t handshakes;
     char congestion[HTTP_CONGESTION_LEN]; /* "": the kernel's default */
+    struct h2_out *h2_out_spare; /* memory for the next HTTP/2 connection that has to send something, or NULL */
     int64_t date_s;
     char date[HTTP_DATE_LEN];
     size_t in_pos, in_end; /* the unused part of `scratch` */

@@ -249,10 +249,9 @@ static int parse_address(const char *text, struct sockaddr_storage *ret_address,
 }
 
 /* Accepted sockets inherit the TCP options. */
-static int set_options(const struct http_server *server, int fd, int family, bool reuseport) {
+static int set_options(const struct http_server *server, int fd, int family) {
     int on = 1, off = 0, lowat = HTTP_UNSENT_MIN;
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
-        (reuseport && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0) ||
         (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) < 0) ||
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ||
         setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &lowat, sizeof lowat) < 0)
@@ -262,14 +261,27 @@ static int set_options(const struct http_server *server, int fd, int family, boo
     return 0;
 }
 
-/* A descriptor, or negative errno. */
+static int share_port(int fd) {
+    return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &(int){1}, sizeof(int)) < 0 ? -errno : 0;
+}
+
+static int bind_to(int fd, const struct sockaddr_storage *address, socklen_t len) {
+    return bind(fd, (const struct sockaddr *)address, len) < 0 ? -errno : 0;
+}
+
+/* A descriptor, or negative errno. Who doesn't join shares its port only once it has it for itself: else a second
+ * process of the same user would take half of the connections of the first. */
 static int open_listener(const struct http_server *server, const struct sockaddr_storage *address, socklen_t len,
-                         bool reuseport) {
+                         bool joins) {
     int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    int r = set_options(server, fd, address->ss_family, reuseport);
-    if (r == 0 && (bind(fd, (const struct sockaddr *)address, len) < 0 || listen(fd, BACKLOG) < 0))
+    int r = set_options(server, fd, address->ss_family);
+    if (r == 0)
+        r = joins ? share_port(fd) : bind_to(fd, address, len);
+    if (r == 0)
+        r = joins ? bind_to(fd, address, len) : share_port(fd);
+    if (r == 0 && listen(fd, BACKLOG) < 0)
         r = -errno;
     if (r < 0) {
         close(fd);
@@ -299,13 +311,13 @@ static void destroy_listener(struct listener *listener) {
     free(listener);
 }
 
-static int listen_on(struct http_server *server, const char *address, bool reuseport, bool tls, uint16_t *ret_port) {
+static int listen_on(struct http_server *server, const char *address, bool joins, bool tls, uint16_t *ret_port) {
     struct sockaddr_storage parsed;
     socklen_t len;
     int r = parse_address(address, &parsed, &len);
     if (r < 0)
         return r;
-    int fd = open_listener(server, &parsed, len, reuseport);
+    int fd = open_listener(server, &parsed, len, joins);
     if (fd < 0)
         return fd;
     struct listener *listener = calloc(1, sizeof *listener);
@@ -321,12 +333,12 @@ static int listen_on(struct http_server *server, const char *address, bool reuse
     return 0;
 }
 
-int http_server_listen(struct http_server *server, const char *address, bool reuseport, uint16_t *ret_port) {
-    return listen_on(server, address, reuseport, false, ret_port);
+int http_server_listen(struct http_server *server, const char *address, bool joins, uint16_t *ret_port) {
+    return listen_on(server, address, joins, false, ret_port);
 }
 
-int http_server_listen_tls(struct http_server *server, const char *address, bool reuseport, uint16_t *ret_port) {
-    return server->tls ? listen_on(server, address, reuseport, true, ret_port) : -EINVAL;
+int http_server_listen_tls(struct http_server *server, const char *address, bool joins, uint16_t *ret_port) {
+    return server->tls ? listen_on(server, address, joins, true, ret_port) : -EINVAL;
 }
 
 void http_server_set_congestion(struct http_server *server, const char *name) {
@@ -532,5 +544,6 @@ void http_server_destroy(struct http_server *server) {
     tls_context_unref(server->tls);
     free(server->tls_scratch);
     send_batch_destroy(server->batch);
+    free(server->h2_out_spare);
     free(server);
 }

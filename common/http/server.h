@@ -38,15 +38,16 @@ extern const struct http_limits http_limits_default;
 typedef void http_handler_fn(void *ctx, struct http_request *req);
 
 struct http_server *http_server_create(struct loop *loop, const struct http_limits *limits, http_handler_fn *handler, void *ctx);
-/* Adds a listener: "[::]:8080" (dual stack), "127.0.0.1:8081". With `reuseport` several loops may listen on one address.
+/* Adds a listener: "[::]:8080" (dual stack), "127.0.0.1:8081". One that `joins` shares the address with a server of another loop
+ * of this process that listens there; the kernel spreads connections over them (SO_REUSEPORT). -EADDRINUSE: somebody else does.
  * `ret_port` (may be NULL) gets the port, which matters for port 0. 0 or negative errno. */
-int http_server_listen(struct http_server *server, const char *address, bool reuseport, uint16_t *ret_port);
+int http_server_listen(struct http_server *server, const char *address, bool joins, uint16_t *ret_port);
 /* Says of which requests the handler takes the body as it comes, instead of being called when all of it is here; asked when a
  * request's head is. Before any request; NULL: of none. */
 typedef bool http_streams_fn(void *ctx, const struct http_request *req);
 void http_server_stream_bodies(struct http_server *server, http_streams_fn *fn);
 /* The same for TLS (RFC 2818), which takes http_server_set_tls first. HTTP/2 is offered by ALPN. */
-int http_server_listen_tls(struct http_server *server, const char *address, bool reuseport, uint16_t *ret_port);
+int http_server_listen_tls(struct http_server *server, const char *address, bool joins, uint16_t *ret_port);
 /* For connections to come; those that are there keep what they have. A reference is taken. */
 void http_server_set_tls(struct http_server *server, struct tls_context *context);
 /* Told of handshakes that fail for what the peer sent; `fn` must not call the server. Strangers cause these at will. */

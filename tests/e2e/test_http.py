@@ -134,6 +134,8 @@ def test_the_page_without_its_slash_redirects(shared_weir, paths):
     answer = shared_weir.get(paths["page"].rstrip("/"))
     assert answer.status == 301
     assert answer.headers["Location"] == "http/"  # resolved against /live/http
+    assert shared_weir.get(paths["page"].rstrip("/") + "?key=a%20b&x").headers["Location"] == "http/?key=a%20b&x"
+    assert shared_weir.get(paths["page"].rstrip("/") + "?" + "q" * 5000).status == 414
 
 
 # --- lifetimes

@@ -69,12 +69,15 @@ def test_a_missing_configuration_is_told():
     assert "/nonexistent/weir.yaml" in done.stderr and "No such file" in done.stderr
 
 
-def test_an_address_in_use_ends_the_start(tmp_path, weir):
+@pytest.mark.parametrize("kind, taken", [("admin", lambda node: {"admin": {"listen": node.admin}}),
+                                         ("http", lambda node: {"http": {"listen": [node.http]}})])
+def test_an_address_in_use_ends_the_start(tmp_path, weir, kind, taken):
     path = tmp_path / "weir.yaml"
-    path.write_text(json.dumps(harness.merge(harness.ALL_ROLES, {"admin": {"listen": weir.admin}})))
+    path.write_text(json.dumps(harness.merge(harness.ALL_ROLES, taken(weir))))
     done = run_weir("-c", path)
     assert done.returncode == 1
-    assert harness.parse_logfmt(done.stderr.splitlines()[0])["event"] == "listen_failed"
+    failed = next(line for line in map(harness.parse_logfmt, done.stderr.splitlines()) if line["event"] == "listen_failed")
+    assert failed["kind"] == kind and "in use" in failed["error"]
 
 
 # --- starting and stopping

@@ -1257,17 +1257,20 @@ static void listen_errors(void **state) {
     stop(f);
 }
 
-static void reuseport_shares_an_address(void **state) {
+static void address_is_shared_with_who_joins_only(void **state) {
     (void)state;
     struct loop *loop = loop_create();
     struct http_server *a = http_server_create(loop, &http_limits_default, on_request, NULL);
     struct http_server *b = http_server_create(loop, &http_limits_default, on_request, NULL);
+    struct http_server *stranger = http_server_create(loop, &http_limits_default, on_request, NULL);
     uint16_t port, same;
     char address[32];
-    assert_int_equal(http_server_listen(a, "127.0.0.1:0", true, &port), 0);
+    assert_int_equal(http_server_listen(a, "127.0.0.1:0", false, &port), 0);
     snprintf(address, sizeof address, "127.0.0.1:%u", port);
     assert_int_equal(http_server_listen(b, address, true, &same), 0);
     assert_int_equal(port, same);
+    assert_int_equal(http_server_listen(stranger, address, false, NULL), -EADDRINUSE);
+    http_server_destroy(stranger);
     http_server_destroy(a);
     http_server_destroy(b);
     loop_destroy(loop);
@@ -1443,7 +1446,7 @@ int main(void) {
         cmocka_unit_test(drain_lets_responses_finish),
         cmocka_unit_test(dual_stack_peer),
         cmocka_unit_test(listen_errors),
-        cmocka_unit_test(reuseport_shares_an_address),
+        cmocka_unit_test(address_is_shared_with_who_joins_only),
         cmocka_unit_test(accepted_sockets_have_tcp_options),
         cmocka_unit_test(kernel_holds_what_the_link_takes),
         cmocka_unit_test(congestion_control_where_the_kernel_has_it),
