@@ -29,13 +29,13 @@ struct tls {
     struct transport *transport;
     uint8_t *held; /* ciphertext that the socket hasn't taken: transport->held bytes from `held_off` */
     uint32_t held_off;
-    bool ktls;    /* the kernel encrypts */
-    bool batched; /* what is held is on its way, by the batch */
-    bool partial; /* the socket took only a part of the last send */
-    bool drained; /* a read came back short in this call: there is no more for now */
-    bool ended;   /* the peer's end of stream was read */
-    bool failed;  /* OpenSSL must not be asked for anything any more */
-    bool shut;    /* the socket's output is to end when nothing is held back any more */
+    uint32_t send_max; /* TLS_SEND_MIN to TLS_SEND_MAX, by what the socket took last */
+    bool ktls;         /* the kernel encrypts */
+    bool batched;      /* what is held is on its way, by the batch */
+    bool drained;      /* a read came back short in this call: there is no more for now */
+    bool ended;        /* the peer's end of stream was read */
+    bool failed;       /* OpenSSL must not be asked for anything any more */
+    bool shut;         /* the socket's output is to end when nothing is held back any more */
     const char *failure;
 };
 
@@ -124,7 +124,8 @@ static void hold(struct transport *transport, const uint8_t *data, size_t len) {
 static void on_sent(void *ctx, size_t offered, ssize_t sent) {
     struct transport *transport = ctx;
     transport->tls->batched = false;
-    transport->tls->partial = sent < (ssize_t)offered;
+    if (sent < (ssize_t)offered)
+        transport->tls->send_max = TLS_SEND_MIN;
     if (sent > 0)
         let_go(transport, (size_t)sent);
 }
@@ -143,6 +144,13 @@ static void end_batched(struct transport *transport) {
         send_batch_submit(transport->tls->scratch->batch);
 }
 
+static void fit_send_max(struct tls *tls, size_t sent, size_t offered) {
+    if (sent < offered)
+        tls->send_max = TLS_SEND_MIN;
+    else if (offered >= tls->send_max && tls->send_max < TLS_SEND_MAX)
+        tls->send_max *= 2;
+}
+
 /* Empties the scratch room: 0, or -EAGAIN when some of it is held back now, or another negative errno. */
 static int send_scratch(struct transport *transport) {
     struct tls_scratch *scratch = transport->tls->scratch;
@@ -159,7 +167,7 @@ static int send_scratch(struct transport *transport) {
     if (n < 0 && n != -EAGAIN)
         return (int)n;
     size_t sent = n > 0 ? (size_t)n : 0;
-    transport->tls->partial = sent < len;
+    fit_send_max(transport->tls, sent, len);
     if (sent == len)
         return 0;
     hold(transport, scratch->records + sent, len - sent);
@@ -399,8 +407,8 @@ static bool encrypt(struct tls *tls, const uint8_t *data, size_t len) {
 
 /* Fills the scratch room: the plaintext bytes that went into it, or negative errno. */
 static ssize_t encrypt_some(struct tls *tls, struct cursor *in) {
-    size_t max = tls->partial ? TLS_SEND_PARTIAL_BYTES : TLS_SEND_BYTES, taken = 0, len;
-    while (in->count > 0 && taken + TLS_RECORD_BYTES <= max &&
+    size_t taken = 0, len;
+    while (in->count > 0 && taken + TLS_RECORD_BYTES <= tls->send_max &&
            tls->scratch->len + TLS_RECORD_ROOM <= sizeof tls->scratch->records) {
         const uint8_t *data = next_record(in, tls->scratch->plain, &len);
         if (!encrypt(tls, data, len)) {
@@ -475,6 +483,7 @@ void transport_init_tls(struct transport *transport, int fd, struct tls_context 
     *tls = (struct tls){.ssl = tls_context_accept(context),
                         .context = tls_context_ref(context),
                         .scratch = scratch,
+                        .send_max = TLS_SEND_FIRST,
                         .transport = transport};
     *transport = (struct transport){.ops = &ops, .fd = fd, .alpn = TRANSPORT_ALPN_PENDING, .tls = tls};
     if (!tls_context_ktls(context))

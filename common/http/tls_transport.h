@@ -1,4 +1,4 @@
-/* TLS as a transport. Plaintext is gathered into full records, records into one send() per 128 KB; only ciphertext that
+/* TLS as a transport. Plaintext is gathered into full records, records into one send() per 64 to 256 KB; only ciphertext that
  * the socket doesn't take is kept, at most one such send of it. When the kernel encrypts (kTLS), plaintext goes to the
  * socket as on plain TCP. */
 #pragma once
@@ -12,10 +12,11 @@ struct tls_context;
 enum {
     TLS_RECORD_BYTES = 16384,           /* of plaintext, at most */
     TLS_RECORD_ROOM = 17 * 1024,        /* a record's plaintext, encrypted, in whatever fragments the peer wants */
-    TLS_SEND_BYTES = 128 * 1024,        /* of plaintext, encrypted ahead of the socket */
-    TLS_SEND_PARTIAL_BYTES = 64 * 1024, /* the same after a send of which the socket took only a part */
+    TLS_SEND_MIN = 64 * 1024,           /* of plaintext, encrypted ahead of the socket, after it took only a part of a send; */
+    TLS_SEND_FIRST = 128 * 1024,        /* at first; */
+    TLS_SEND_MAX = 256 * 1024,          /* and when it took all: twice as much as before, up to so much */
     TLS_BATCH_BYTES = 16 * 1024,        /* of ciphertext: less is copied, to be sent with what others have */
-    TLS_HELD_MAX = TLS_SEND_BYTES / TLS_RECORD_BYTES * TLS_RECORD_ROOM,
+    TLS_HELD_MAX = TLS_SEND_MAX / TLS_RECORD_BYTES * TLS_RECORD_ROOM,
 };
 
 struct send_batch;
