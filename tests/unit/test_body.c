@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/loop.h"
+#include "tests/unit/loopback.h"
 #include "tests/unit/uring.h"
 
 /* Request bodies that the handler takes as they come, over HTTP/1; over HTTP/2 in test_h2.c. Server and client in one
@@ -123,9 +123,7 @@ static struct world *begin(void) {
     use_uring_if_asked(w->server);
     http_server_stream_bodies(w->server, streams);
     assert_int_equal(http_server_listen(w->server, "127.0.0.1:0", false, &port), 0);
-    w->fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    assert_int_equal(connect(w->fd, (struct sockaddr *)&to, sizeof to), 0);
+    w->fd = connect_to(port, 0);
     fcntl(w->fd, F_SETFL, O_NONBLOCK);
     return w;
 }

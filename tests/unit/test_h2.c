@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <nghttp2/nghttp2.h>
@@ -19,6 +18,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/loop.h"
+#include "tests/unit/loopback.h"
 #include "tests/unit/uring.h"
 
 /* A server and a client, nghttp2's own, in one thread: `until` lets both have their turns until something is so. */
@@ -310,13 +310,7 @@ static struct world *begin_with(const struct http_limits *limits, bool manual_wi
     w->big = blob_create(BIG);
     for (size_t i = 0; i < BIG; i++)
         w->big->data[i] = (uint8_t)(i * 7 + i / 251);
-    w->fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (receive_buffer)
-        setsockopt(w->fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
-    struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons(w->port),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    assert_int_equal(connect(w->fd, (struct sockaddr *)&to, sizeof to), 0);
+    w->fd = connect_to(w->port, receive_buffer);
     fcntl(w->fd, F_SETFL, O_NONBLOCK);
     make_client(w, manual_windows);
     return w;

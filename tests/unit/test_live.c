@@ -4,35 +4,27 @@
  */
 #include "relay/live.h"
 
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
-#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <string.h>
 
 #include <cmocka.h>
 
-#include "common/base/loop.h"
 #include "media_fixture.h"
 #include "relay/render.h"
-#include "tests/unit/uring.h"
+#include "tests/unit/http_fixture.h"
 
-enum { MSN = 100, LAG_US = 1500000, WAIT_S = 10, BIG = 64 * 1024 };
+enum { MSN = 100, LAG_US = 1500000, BIG = 64 * 1024 };
 static const char *const name = "live/show";
 
 struct world {
-    struct loop *loop;
+    struct node node;
     struct store *store;
     struct live *live;
-    struct http_server *server;
-    pthread_t thread;
-    uint16_t port;
     uint64_t epoch;
     uint32_t frame; /* written */
     struct blob *init;
@@ -122,11 +114,6 @@ static void on_request(void *ctx, struct http_request *req) {
     reply(req, "done");
 }
 
-static void *run(void *ctx) {
-    loop_run(ctx);
-    return NULL;
-}
-
 static struct world *begin(void) {
     const struct store_settings settings = {.window_us = 14000000,
                                             .bytes_max = 256 << 20,
@@ -134,66 +121,25 @@ static struct world *begin(void) {
                                             .cache_free = render_cache_free};
     struct world *w = calloc(1, sizeof *w);
     assert_non_null(w);
-    w->loop = loop_create();
     w->store = store_create(&settings);
     w->live = live_create(LAG_US, 10);
-    w->server = http_server_create(w->loop, &http_limits_default, on_request, w);
-    use_uring_if_asked(w->server);
-    assert_int_equal(http_server_listen(w->server, "127.0.0.1:0", false, &w->port), 0);
+    node_init(&w->node, &http_limits_default, on_request, w);
+    assert_int_equal(http_server_listen(w->node.server, "127.0.0.1:0", false, &w->node.port), 0);
     open_tracks(w, 1);
     w->init = make_init();
-    assert_int_equal(pthread_create(&w->thread, NULL, run, w->loop), 0);
+    node_run(&w->node);
     return w;
 }
 
 static void finish(struct world *w) {
-    loop_stop(w->loop);
-    pthread_join(w->thread, NULL);
-    http_server_destroy(w->server);
+    node_finish(&w->node);
     live_destroy(w->live);
     store_destroy(w->store);
-    loop_destroy(w->loop);
     blob_unref(w->init);
     free(w);
 }
 
 /* --- the client's side --- */
-
-struct client {
-    int fd;
-    size_t len;
-    char data[4 << 20];
-};
-
-static struct client *dial(const struct world *w, int receive_buffer) {
-    struct client *c = malloc(sizeof *c);
-    assert_non_null(c);
-    c->len = 0;
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (receive_buffer)
-        setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
-    struct timeval tv = {WAIT_S, 0};
-    setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
-    struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons(w->port),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    assert_int_equal(connect(c->fd, (struct sockaddr *)&to, sizeof to), 0);
-    return c;
-}
-
-static void hang_up(struct client *c) {
-    close(c->fd);
-    free(c);
-}
-
-static bool hear(struct client *c) {
-    ssize_t n = recv(c->fd, c->data + c->len, sizeof c->data - 1 - c->len, 0);
-    if (n < 0)
-        fail_msg("nothing heard in time after %zu bytes", c->len);
-    c->len += (size_t)n;
-    c->data[c->len] = 0;
-    return n > 0;
-}
 
 /* Until `end` has come; gives where it begins. */
 static char *hear_until(struct client *c, const char *end) {
@@ -201,33 +147,27 @@ static char *hear_until(struct client *c, const char *end) {
         char *found = c->len ? memmem(c->data, c->len, end, strlen(end)) : NULL;
         if (found)
             return found;
-        if (!hear(c))
+        if (hear(c) != 1)
             fail_msg("closed before \"%s\", after %zu bytes", end, c->len);
     }
 }
 
-static void drop(struct client *c, size_t len) {
-    c->len -= len;
-    memmove(c->data, c->data + len, c->len + 1);
-}
-
 static void ask(struct client *c, const char *what) {
     char text[128];
-    int len = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", what);
-    assert_int_equal(send(c->fd, text, (size_t)len, MSG_NOSIGNAL), len);
+    snprintf(text, sizeof text, "GET %s HTTP/1.1\r\n" HOST "\r\n", what);
+    say(c, text);
 }
 
 /* On a connection of its own, until it is done. */
 static void tell(const struct world *w, const char *what) {
-    struct client *c = dial(w, 0);
+    struct client *c = dial(&w->node, 0);
     ask(c, what);
     hear_until(c, "done");
     hang_up(c);
 }
 
 static void expect_bytes(struct client *c, const void *data, size_t len) {
-    while (c->len < len)
-        assert_true(hear(c));
+    hear_at_least(c, len);
     assert_memory_equal(c->data, data, len);
     drop(c, len);
 }
@@ -286,7 +226,7 @@ static struct blob *make_init(void) {
 static void viewer_gets_init_newest_independent_chunk_and_each_one_as_it_comes(void **state) {
     (void)state;
     struct world *w = begin();
-    struct client *c = dial(w, 0);
+    struct client *c = dial(&w->node, 0);
     tell(w, "/write?32x32");
     ask(c, "/live");
     expect_beginning(w, c);
@@ -307,7 +247,7 @@ static void viewer_gets_init_newest_independent_chunk_and_each_one_as_it_comes(v
 static void nothing_to_begin_with_is_left_to_the_caller(void **state) {
     (void)state;
     struct world *w = begin();
-    struct client *c = dial(w, 0);
+    struct client *c = dial(&w->node, 0);
     ask(c, "/live");
     hear_until(c, "nothing");
     hang_up(c);
@@ -319,7 +259,7 @@ static void response_ends_with_its_stream(void **state) {
     static const char *const ends[] = {"/end", "/open", "/remove"};
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         struct world *w = begin();
-        struct client *c = dial(w, 0);
+        struct client *c = dial(&w->node, 0);
         tell(w, "/write?1x32");
         ask(c, "/live");
         expect_beginning(w, c);
@@ -349,8 +289,7 @@ static struct seen see_until(struct client *c, unsigned frame) {
     do {
         char *line = hear_until(c, "\r\n");
         size_t head = (size_t)(line + 2 - c->data), len = strtoul(c->data, NULL, 16);
-        while (c->len < head + len + 2)
-            assert_true(hear(c));
+        hear_at_least(c, head + len + 2);
         assert_memory_equal(c->data + head + len, "\r\n", 2);
         unsigned now = frame_of(c->data + head);
         if (seen.first == ~0u) {
@@ -370,7 +309,7 @@ static struct seen see_until(struct client *c, unsigned frame) {
 static void viewer_that_stopped_reading_jumps_to_the_newest_independent_chunk(void **state) {
     (void)state;
     struct world *w = begin();
-    struct client *c = dial(w, 16384);
+    struct client *c = dial(&w->node, 16384);
     tell(w, "/write?1x32");
     ask(c, "/live");
     expect_beginning(w, c);
@@ -390,7 +329,7 @@ static void viewer_that_stopped_reading_jumps_to_the_newest_independent_chunk(vo
 static void viewer_that_keeps_up_does_not_jump(void **state) {
     (void)state;
     struct world *w = begin();
-    struct client *c = dial(w, 0);
+    struct client *c = dial(&w->node, 0);
     tell(w, "/write?1x32");
     ask(c, "/live");
     expect_beginning(w, c);
@@ -408,12 +347,12 @@ static void viewers_come_and_go_while_it_is_written(void **state) {
     struct client *viewers[10];
     tell(w, "/write?1x32");
     for (int i = 0; i < 10; i++) {
-        viewers[i] = dial(w, 0);
+        viewers[i] = dial(&w->node, 0);
         ask(viewers[i], "/live");
         expect_beginning(w, viewers[i]);
         tell(w, "/write?1x1000");
     }
-    struct client *one_more = dial(w, 0);
+    struct client *one_more = dial(&w->node, 0);
     ask(one_more, "/live");
     hear_until(one_more, "full");
     for (int i = 0; i < 10; i++) {

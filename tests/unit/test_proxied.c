@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 #include "common/base/address.h"
 #include "common/base/clock.h"
 #include "common/base/loop.h"
+#include "tests/unit/loopback.h"
 #include "tests/unit/uring.h"
 
 /* Clients behind proxies, and who makes room for whom at the limits. Server and clients in one thread. */
@@ -102,11 +102,7 @@ static void end(struct world *w) {
 
 static struct client *dial(struct world *w, int i) {
     struct client *c = &w->clients[i];
-    c->fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in to = {.sin_family = AF_INET,
-                             .sin_port = htons(w->port),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    assert_int_equal(connect(c->fd, (struct sockaddr *)&to, sizeof to), 0);
+    c->fd = connect_to(w->port, 0);
     return c;
 }
 
