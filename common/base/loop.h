@@ -16,10 +16,10 @@ struct loop_signal;
 struct loop *loop_create(void);
 /* All handles of the loop must have been destroyed. NULL is allowed. */
 void loop_destroy(struct loop *loop);
-/* Runs until loop_stop. */
 /* One function, to be called at the end of each turn, when all that the poll made ready has run; NULL: none. It must leave behind
  * nothing that the next poll would not wake up for. */
 void loop_on_turn_end(struct loop *loop, void (*fn)(void *ctx), void *ctx);
+/* Runs until loop_stop. */
 void loop_run(struct loop *loop);
 /* May be called from any thread, and before loop_run (which then returns at once). */
 void loop_stop(struct loop *loop);

@@ -70,8 +70,9 @@ struct h2_session {
     struct http_conn *conn;
     nghttp2_session *ng;
     struct list streams, done;
-    struct buf fields,
-        target; /* of the request whose HEADERS are coming, never two at a time: name NUL value NUL …; ":path" NUL */
+    /* Of the request whose HEADERS are coming, never two at a time: */
+    struct buf fields;   /* name NUL value NUL … */
+    struct buf target;   /* ":path" NUL */
     struct h2_out *out;  /* NULL: nothing is on its way */
     uint32_t responding; /* streams with a response that isn't all out */
     uint32_t live;       /* of these with a source of HTTP_SOURCE_LIVE */
