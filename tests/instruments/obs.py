@@ -169,7 +169,8 @@ class Obs:
     @property
     def connection_log(self):
         words = r"rtmp stream|Streaming St|dropped|skipped|lagged|Output '"
-        return "\n".join(line for line in self.log.splitlines() if re.search(words, line))
+        lines = [line for line in self.log.splitlines() if re.search(words, line)]
+        return "\n".join([*lines, f"exit status of OBS: {self.process.returncode}"])  # None: it runs; negative: killed, by us if it hung
 
     @property
     def broken(self):
