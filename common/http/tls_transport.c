@@ -428,6 +428,7 @@ static ssize_t tls_sendv(struct transport *transport, const struct iovec *iov, i
         return -ENOTCONN;
     if (tls->ktls)
         return transport_sendv_plain(transport, iov, count);
+    end_batched(transport); /* what follows needs all of the room */
     int r = tls_flush(transport);
     cursor_advance(&in, 0); /* past empty pieces */
     while (r == 0 && in.count > 0) {

@@ -259,6 +259,35 @@ static void stopped_reader_holds_little(void **state) {
     tls_context_unref(context);
 }
 
+/* A record that waits for its batch, and as much behind it as is ever encrypted at once. */
+static void batched_record_makes_room_for_a_long_send(void **state) {
+    (void)state;
+    static uint8_t got[BIG];
+    struct tls_context *context = make_one();
+    struct peer p;
+    peer_open(&p, context);
+    scratch.batch = send_batch_create();
+    if (!scratch.batch || setsockopt(p.server.fd, SOL_SOCKET, SO_SNDBUFFORCE, &(int){16 << 20}, sizeof(int)) < 0)
+        skip(); /* no io_uring, or not root: the socket must take all */
+    peer_shake(&p);
+    size_t heard = 0;
+    static const size_t lens[] = {TLS_SEND_FIRST, TLS_SEND_MAX, TLS_RECORD_BYTES - 100, TLS_SEND_MAX};
+    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) {
+        struct iovec iov = {big, lens[i]};
+        assert_int_equal(send_all(&p, &iov, 1), (ssize_t)lens[i]);
+        assert_int_equal(send_batch_empty(scratch.batch), lens[i] > TLS_RECORD_BYTES);
+        if (lens[i] > TLS_RECORD_BYTES) {
+            heard += peer_hear(&p, got, sizeof got);
+            assert_memory_equal(got, big, 100);
+        }
+    }
+    assert_int_equal(heard, TLS_SEND_FIRST + 2 * TLS_SEND_MAX + TLS_RECORD_BYTES - 100);
+    peer_close(&p);
+    send_batch_destroy(scratch.batch);
+    scratch.batch = NULL;
+    tls_context_unref(context);
+}
+
 static void keys_may_be_updated(void **state) {
     (void)state;
     struct tls_context *context = make_one();
@@ -429,6 +458,7 @@ int main(void) {
         cmocka_unit_test(big_body_intact_whatever_the_pieces),
         cmocka_unit_test(client_with_short_records),
         cmocka_unit_test(stopped_reader_holds_little),
+        cmocka_unit_test(batched_record_makes_room_for_a_long_send),
         cmocka_unit_test(keys_may_be_updated),
         cmocka_unit_test(renegotiation_is_refused),
         cmocka_unit_test(goodbye_in_both_directions),

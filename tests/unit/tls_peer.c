@@ -21,7 +21,7 @@ char dir[] = "/tmp/weir-test-XXXXXX";
 struct fixture_pair first;
 struct tls_tickets *tickets;
 SSL_CTX *client_ctx;
-static struct tls_scratch scratch;
+struct tls_scratch scratch;
 
 struct tls_context *make(const struct fixture_pair *const *pairs, size_t count) {
     struct tls_pair names[TLS_CERTIFICATES_MAX];

@@ -19,6 +19,7 @@
 extern char dir[];                /* of certificates; empty in the end */
 extern struct fixture_pair first; /* for first.test */
 extern struct tls_tickets *tickets;
+extern struct tls_scratch scratch; /* of all servers' ends; without a batch, unless a test gives it one */
 extern SSL_CTX *client_ctx;
 
 int set_up(void **state);
