@@ -10,8 +10,7 @@
 
 static const char *const muxed_choices[] = {"auto", "always", "never", NULL};
 static const char *const switch_choices[] = {"off", "on", NULL};
-static const char *const uring_choices[] = {"auto", "off", NULL};
-static const char *const ktls_choices[] = {"auto", "off", NULL};
+static const char *const auto_choices[] = {"auto", "off", NULL};
 static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_choices[] = {"logfmt", "json", NULL};
 
@@ -33,7 +32,7 @@ const struct setting schema_settings[] = {
     {"http.congestion", SETTING_NAME, AT(http.congestion),
      .text = "TCP's congestion control towards viewers, such as `bbr`, where the kernel has it and allows it "
              "(`net.ipv4.tcp_allowed_congestion_control`); none, or else: the kernel's default."},
-    {"http.io_uring", SETTING_ENUM, AT(http.io_uring), .choices = uring_choices, .fallback = "auto",
+    {"http.io_uring", SETTING_ENUM, AT(http.io_uring), .choices = auto_choices, .fallback = "auto",
      .text = "Sends to many viewers by one system call, over HTTP/1.1 and TLS. `auto`: where the kernel has io_uring and allows it."},
     {"http.trusted_proxies", SETTING_RANGES, AT(http.trusted_proxies),
      .text = "Proxies whose word about their clients is taken: X-Forwarded-For, and the PROXY protocol if that is on. Not "
@@ -48,7 +47,7 @@ const struct setting schema_settings[] = {
              "first. All are read again on SIGHUP, and when one of the files has changed."},
     {"http.tls.key", SETTING_FILES, AT(http.tls.key),
      .text = "Their private keys in PEM, without passphrase, in the same order."},
-    {"http.tls.ktls", SETTING_ENUM, AT(http.tls.ktls), .choices = ktls_choices, .fallback = "auto",
+    {"http.tls.ktls", SETTING_ENUM, AT(http.tls.ktls), .choices = auto_choices, .fallback = "auto",
      .text = "Encryption by the kernel. `auto`: where it can (module `tls`)."},
 
     {"admin.listen", SETTING_ADDRESS, AT(admin.listen), .fileless = "127.0.0.1:8081",
