@@ -21,7 +21,6 @@
 #include <libavutil/mem.h>
 #include <libavutil/opt.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -93,13 +92,10 @@ static int begin_blob(struct mux *mux, const uint8_t *data, size_t len) {
     if (len < 8 || memcmp(data + 4, "moof", 4) != 0)
         return -EIO;
     size_t prft = mux->capture_us > 0 ? PRFT_BYTES : 0;
-    char prefix[24];
     mux->body_bytes = prft + rd32(data) + MDAT_HEADER_BYTES + mux->payload_bytes;
-    mux->prefix_bytes = (size_t)snprintf(prefix, sizeof prefix, "%zx\r\n", mux->body_bytes);
-    size_t end = mux->prefix_bytes + mux->body_bytes;
-    mux->blob = blob_create_held(end + 2);
-    memcpy(mux->blob->data, prefix, mux->prefix_bytes);
-    memcpy(mux->blob->data + end, "\r\n", 2);
+    struct slice body = blob_create_framed(mux->body_bytes, true);
+    mux->blob = body.blob;
+    mux->prefix_bytes = body.off;
     if (prft)
         write_prft(mux->blob->data + mux->prefix_bytes, mux);
     mux->filled = mux->prefix_bytes + prft;

@@ -387,6 +387,9 @@ static void start(struct publisher *pub) {
     pub->has_audio = pub->audio.config_len > 0;
     pub->b_frames |= pub->probe.b_frames;
     pub->init_version++;
+    if (pub->opened)
+        pub->grant
+            .epoch++; /* what has other tracks has an epoch of its own, so that no chunk's place can stand for two */
     struct record *record = record_create(RECORD_OPEN, pub->stream, pub->grant.epoch);
     if ((pub->has_video && start_video(pub, &record->open)) || (pub->has_audio && start_audio(pub, &record->open))) {
         record_unref(record);

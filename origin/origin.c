@@ -127,7 +127,7 @@ static uint32_t discontinuities(const struct stream *stream) {
 static struct claim_grant grant_make(const struct broadcast *broadcast) {
     struct stream *stream = store_find(hub_store(broadcast->origin->hub), broadcast->stream);
     int64_t since_us = clock_utc_us() - numbers_since_us;
-    struct claim_grant grant = {.epoch = larger((stream ? stream->epoch : 0) + 1, (uint64_t)(clock_utc_us() / 1000)),
+    struct claim_grant grant = {.epoch = larger((stream ? stream->epoch : 0) + 1, (uint64_t)clock_utc_us()),
                                 .next_msn = (uint64_t)(since_us / MSN_UNIT_US),
                                 .next_part = (uint64_t)(since_us / PART_UNIT_US)};
     grant.not_before_us = broadcast->end_us;
@@ -300,7 +300,10 @@ static int port_write(void *ctx, void *handle, struct record *record) {
         claim->broadcast->written_us = loop_now_us(origin->loop);
     int rc = write_making_room(claim, record);
     if (!rc) {
-        claim->broadcast->opened |= record->type == RECORD_OPEN;
+        if (record->type == RECORD_OPEN) {
+            claim->broadcast->opened = true;
+            claim->broadcast->epoch = record->epoch;
+        }
         note_end(claim->broadcast, record);
     }
     record_unref(record);

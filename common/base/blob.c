@@ -3,6 +3,7 @@
 #include "common/base/blob.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +35,15 @@ struct blob *blob_create_held(size_t len) {
     pthread_once(&once, create_held);
     struct blob *blob = len < HEAP_ALLOC_MAX ? heap_alloc(held, sizeof *blob + len) : NULL;
     return blob ? init(blob, len, true) : blob_create(len);
+}
+
+struct slice blob_create_framed(size_t len, bool is_held) {
+    char line[24];
+    size_t before = (size_t)snprintf(line, sizeof line, "%zx\r\n", len);
+    struct blob *blob = is_held ? blob_create_held(before + len + 2) : blob_create(before + len + 2);
+    memcpy(blob->data, line, before);
+    memcpy(blob->data + before + len, "\r\n", 2);
+    return (struct slice){blob, before, len};
 }
 
 struct blob *blob_create_copy(const void *data, size_t len) {

@@ -24,6 +24,9 @@ struct slice {
 struct blob *blob_create(size_t len);
 /* The same for what is held for long and in great amounts: chunks. Its memory is apart from everything else (heap.h). */
 struct blob *blob_create_held(size_t len);
+/* Room for `len` bytes within a new blob that is an HTTP/1.1 chunk (RFC 9112 §7.1) around them, size line before and CRLF after, so
+ * that it can be sent as it is or as the slice. The slice has the one reference. `held`: as blob_create_held. */
+struct slice blob_create_framed(size_t len, bool held);
 /* New blob that holds a copy of `data`. */
 struct blob *blob_create_copy(const void *data, size_t len);
 /* Another reference to the same blob; returns its argument. */

@@ -112,13 +112,9 @@ void http_request_resume(struct http_request *req) {
 /* --- bodies made of slices --- */
 
 struct slice http_slice_framed(const void *data, size_t len) {
-    char line[24];
-    size_t before = (size_t)snprintf(line, sizeof line, "%zx\r\n", len);
-    struct blob *blob = blob_create(before + len + 2);
-    memcpy(blob->data, line, before);
-    memcpy(blob->data + before, data, len);
-    memcpy(blob->data + before + len, "\r\n", 2);
-    return (struct slice){blob, before, len};
+    struct slice slice = blob_create_framed(len, false);
+    memcpy(slice.blob->data + slice.off, data, len);
+    return slice;
 }
 
 struct slice_list {

@@ -11,7 +11,7 @@
 #include "common/base/blob.h"
 #include "common/media/name.h"
 
-enum { TRACKS_MAX = 8, CODECS_LEN = 32 };
+enum { TRACKS_MAX = 8, CODECS_LEN = 32, NODE_NAME_LEN = 64, PATH_NODES_MAX = 8 };
 
 enum track_kind { TRACK_VIDEO, TRACK_AUDIO };
 
@@ -29,10 +29,11 @@ struct track_info {
 };
 
 enum record_type {
-    RECORD_OPEN,  /* the tracks from here on; first record of an epoch, and again whenever a track changes */
+    RECORD_OPEN,  /* the tracks from here on; first record of an epoch, which is over when a track changes */
     RECORD_CHUNK, /* one moof+mdat of one track */
     RECORD_PART,  /* a part is closed */
     RECORD_STATE, /* live, stalled, away, ended */
+    RECORD_PATH,  /* the nodes that the stream comes through; no part of the stream itself */
 };
 
 enum stream_state {
@@ -86,6 +87,11 @@ struct record_part {
     struct record_part_track tracks[TRACKS_MAX];
 };
 
+struct record_path {
+    uint32_t count;
+    char nodes[PATH_NODES_MAX][NODE_NAME_LEN]; /* nearest first */
+};
+
 struct record {
     atomic_uint refs;
     enum record_type type;
@@ -95,6 +101,7 @@ struct record {
         struct record_open open;
         struct record_chunk chunk;
         struct record_part part;
+        struct record_path path;
         struct {
             enum stream_state state;
         } state;

@@ -52,6 +52,7 @@ struct stream {
     uint64_t epoch;
     enum stream_state state;
     struct record *open;
+    struct record *path; /* the latest RECORD_PATH, or NULL: it comes from here */
     struct segment **segments; /* oldest first */
     uint32_t segment_count, segment_cap;
     uint32_t first_listed; /* index of the first segment of the window */

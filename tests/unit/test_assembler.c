@@ -1,0 +1,390 @@
+/* Streams that go from store to store through feeds (feed_fixture.h). What counts is that the second store has what the
+ * first has, in whatever order the feeds' bytes come, and from whichever source. */
+#include "common/media/assembler.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "tests/unit/feed_fixture.h"
+
+enum { EPOCH = 5, FIRST = 100 };
+static const char name[] = "live/show";
+
+struct world {
+    struct store *a, *b, *to;
+    struct assembler *assembler;
+};
+
+static int on_write(void *ctx, struct record *record) {
+    struct world *world = ctx;
+    int rc = store_apply(world->to, record, 0);
+    record_unref(record);
+    return rc;
+}
+
+static int setup(void **state) {
+    const struct store_settings settings = {.window_us = 30000000};
+    struct world *world = calloc(1, sizeof *world);
+    world->a = store_create(&settings);
+    world->b = store_create(&settings);
+    world->to = store_create(&settings);
+    world->assembler = assembler_create(name, on_write, world);
+    *state = world;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct world *world = *state;
+    assembler_destroy(world->assembler);
+    store_destroy(world->a);
+    store_destroy(world->b);
+    store_destroy(world->to);
+    free(world);
+    return 0;
+}
+
+/* --- what a store has, as text --- */
+
+static void describe(void *ctx, struct record *record) {
+    struct buf *out = ctx;
+    buf_printf(out, "%d %llu ", record->type, (unsigned long long)record->epoch);
+    const struct record_chunk *c = &record->chunk;
+    const struct record_part *p = &record->part;
+    if (record->type == RECORD_OPEN)
+        for (uint32_t i = 0; i < record->open.track_count; i++)
+            buf_printf(out, "%s %s %u %.*s ", record->open.tracks[i].name, record->open.tracks[i].codecs,
+                       record->open.tracks[i].init_version, (int)record->open.tracks[i].init->len,
+                       (const char *)record->open.tracks[i].init->data);
+    else if (record->type == RECORD_CHUNK)
+        buf_printf(out, "%u %u %llu.%u %u %lld %lld %zu %.*s", c->track, c->flags, (unsigned long long)c->msn,
+                   c->number, c->duration_ts, (long long)c->dts_ts, (long long)c->capture_us, c->body.len, 8,
+                   (const char *)c->body.blob->data + c->body.off + FRAGMENT_HEAD);
+    else if (record->type == RECORD_PART)
+        buf_printf(out, "%llu %llu.%u %u %lld %lld %u %u,%u %u,%u", (unsigned long long)p->number,
+                   (unsigned long long)p->msn, p->index, p->flags, (long long)p->start_us, (long long)p->wall_us,
+                   p->discontinuity_sequence, p->tracks[0].chunks, p->tracks[0].duration_ts, p->tracks[1].chunks,
+                   p->tracks[1].duration_ts);
+    buf_append_str(out, "\n");
+}
+
+static char *contents(struct store *store) {
+    struct buf out;
+    buf_init(&out, 16 << 20);
+    const struct stream *stream = store_find(store, name);
+    if (stream) {
+        stream_replay(stream, describe, &out);
+        buf_printf(&out, "%s %llu\n", stream_state_name(stream->state), (unsigned long long)stream->next_part);
+    }
+    buf_append(&out, "", 1);
+    char *text = strdup((const char *)buf_head(&out));
+    buf_finish(&out);
+    return text;
+}
+
+static void assert_same(struct store *one, struct store *other) {
+    char *text = contents(one), *other_text = contents(other);
+    assert_string_equal(text, other_text);
+    free(text);
+    free(other_text);
+}
+
+static void write_state(struct store *store, uint64_t epoch, enum stream_state state) {
+    struct record *record = record_create(RECORD_STATE, name, epoch);
+    record->state.state = state;
+    fixture_apply(store, record);
+}
+
+/* Two broadcasts' worth: three segments, other tracks, two segments and a bit. */
+static void write_show(struct store *store) {
+    fixture_apply(store, fixture_open(name, EPOCH, 1));
+    for (uint64_t msn = FIRST; msn < FIRST + 3; msn++)
+        fixture_real_segment(store, name, EPOCH, msn);
+    fixture_apply(store, fixture_open(name, EPOCH + 1, 2));
+    for (uint64_t msn = FIRST + 3; msn < FIRST + 5; msn++)
+        fixture_real_segment(store, name, EPOCH + 1, msn);
+    fixture_real_part(store, name, EPOCH + 1, FIRST + 5, 0, false);
+}
+
+/* --- tests --- */
+
+static void arrives_whole_in_any_order_of_bytes(void **state) {
+    struct world *world = *state;
+    write_show(world->a);
+    for (unsigned seed = 1; seed <= 200; seed++) {
+        struct wire wire;
+        wire_init(&wire, world->a, name, world->assembler);
+        wire_from(&wire, FIRST, 0, 0);
+        wire_fill(&wire);
+        srand(seed);
+        for (int idle = 0; idle < 200;)
+            idle = wire_pass(&wire, rand() % 3, (size_t)(1 + rand() % 700)) ? 0 : idle + 1;
+        assert_int_equal(wire.rc, 0);
+        assert_same(world->a, world->to);
+        wire_finish(&wire);
+        assembler_destroy(world->assembler);
+        world->assembler = assembler_create(name, on_write, world);
+        store_remove(world->to, store_find(world->to, name));
+    }
+}
+
+static void chunk_is_written_before_its_part_is_closed(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    fixture_apply(world->a, fixture_open(name, EPOCH, 1));
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST, 0, 0);
+    fixture_apply(world->a, fixture_real_chunk(name, EPOCH, 0, FIRST, 0, 0));
+    wire_pass_all(&wire);
+    const struct stream *stream = store_find(world->to, name);
+    assert_int_equal(stream->segment_count, 1);
+    assert_int_equal(stream->segments[0]->chunks[0].count, 1);
+    assert_int_equal(stream->segments[0]->part_count, 0);
+    wire_finish(&wire);
+}
+
+static void part_waits_for_all_it_counts(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    fixture_apply(world->a, fixture_open(name, EPOCH, 1));
+    fixture_real_part(world->a, name, EPOCH, FIRST, 0, false);
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST, 0, 0);
+    wire_fill(&wire);
+    while (wire_pass(&wire, 0, 4096) || wire_pass(&wire, 1, 4096))
+        ;
+    assert_true(assembler_waits(world->assembler));
+    assert_int_equal(store_find(world->to, name)->segments[0]->part_count, 0);
+    while (wire_pass(&wire, 2, 4096))
+        ;
+    assert_false(assembler_waits(world->assembler));
+    assert_same(world->a, world->to);
+    wire_finish(&wire);
+}
+
+static void sources_at_once_whoever_is_first(void **state) {
+    struct world *world = *state;
+    struct wire one, other;
+    write_show(world->a);
+    write_show(world->b);
+    wire_init(&one, world->a, name, world->assembler);
+    wire_init(&other, world->b, name, world->assembler);
+    wire_from(&one, FIRST, 0, 0);
+    wire_from(&other, FIRST, 0, 0);
+    wire_fill(&one);
+    wire_fill(&other);
+    srand(7);
+    for (int idle = 0; idle < 200;)
+        idle = wire_pass(rand() % 2 ? &one : &other, rand() % 3, (size_t)(1 + rand() % 700)) ? 0 : idle + 1;
+    assert_int_equal(one.rc, 0);
+    assert_int_equal(other.rc, 0);
+    assert_true(one.known > 10 && other.known > 10); /* each was behind at times */
+    assert_same(world->a, world->to);
+    wire_finish(&one);
+    wire_finish(&other);
+}
+
+static void another_source_goes_on_in_mid_segment(void **state) {
+    struct world *world = *state;
+    struct wire one, other;
+    fixture_apply(world->a, fixture_open(name, EPOCH, 1));
+    fixture_real_segment(world->a, name, EPOCH, FIRST);
+    fixture_real_part(world->a, name, EPOCH, FIRST + 1, 0, false);
+    wire_init(&one, world->a, name, world->assembler);
+    wire_from(&one, FIRST, 0, 0);
+    wire_pass_all(&one);
+    wire_finish(&one);
+
+    fixture_apply(world->b, fixture_open(name, EPOCH, 1));
+    fixture_real_segment(world->b, name, EPOCH, FIRST);
+    fixture_real_segment(world->b, name, EPOCH, FIRST + 1);
+    uint64_t msn;
+    uint32_t video, audio;
+    assert_true(assembler_next(world->assembler, "v0", &msn, &video));
+    assert_int_equal(msn, FIRST + 1);
+    assert_int_equal(video, 2);
+    assert_true(assembler_next(world->assembler, "a0", &msn, &audio));
+    wire_init(&other, world->b, name, world->assembler);
+    wire_from(&other, FIRST + 1, video, audio);
+    wire_pass_all(&other);
+    assert_int_equal(other.rc, 0);
+    assert_same(world->b, world->to);
+    wire_finish(&other);
+}
+
+static void hole_in_a_track_is_an_error(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    write_show(world->a);
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST, 0, 0);
+    wire_pass_all(&wire);
+    wire_finish(&wire);
+    fixture_real_part(world->a, name, EPOCH + 1, FIRST + 5, 1, false);
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST + 5, 3, 1); /* 2 is what comes next */
+    wire_pass_all(&wire);
+    assert_int_equal(wire.rc, -ENODATA);
+    wire_finish(&wire);
+}
+
+static void older_writer_is_ignored(void **state) {
+    struct world *world = *state;
+    struct wire one, other;
+    fixture_apply(world->a, fixture_open(name, EPOCH + 9, 1));
+    fixture_real_segment(world->a, name, EPOCH + 9, FIRST);
+    wire_init(&one, world->a, name, world->assembler);
+    wire_from(&one, FIRST, 0, 0);
+    wire_pass_all(&one);
+    fixture_apply(world->b, fixture_open(name, EPOCH, 1));
+    fixture_real_segment(world->b, name, EPOCH, FIRST);
+    fixture_real_segment(world->b, name, EPOCH, FIRST + 1);
+    wire_init(&other, world->b, name, world->assembler);
+    wire_from(&other, FIRST, 0, 0);
+    wire_pass_all(&other);
+    assert_int_equal(other.taken, 0);
+    assert_same(world->a, world->to);
+    wire_finish(&one);
+    wire_finish(&other);
+}
+
+static void later_writer_takes_over_and_may_use_an_unseen_number_again(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    fixture_apply(world->a, fixture_open(name, EPOCH, 1));
+    fixture_real_segment(world->a, name, EPOCH, FIRST);
+    fixture_apply(world->a, fixture_real_chunk(name, EPOCH, 0, FIRST + 1, 0, 0)); /* and no part of it */
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST, 0, 0);
+    wire_pass_all(&wire);
+    write_state(world->a, EPOCH, STREAM_AWAY);
+    fixture_apply(world->a, fixture_open(name, EPOCH + 1, 2));
+    wire_pass_all(&wire);
+    fixture_real_segment(world->a, name, EPOCH + 1, FIRST + 1);
+    wire_pass_all(&wire);
+    assert_int_equal(wire.rc, 0);
+    assert_same(world->a, world->to);
+    wire_finish(&wire);
+}
+
+static void state_arrives_behind_what_came_before(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    write_show(world->a);
+    write_state(world->a, EPOCH + 1, STREAM_ENDED);
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST, 0, 0);
+    wire_fill(&wire);
+    while (wire_pass(&wire, 0, 4096))
+        ;
+    assert_int_equal(store_find(world->to, name)->state, STREAM_LIVE);
+    wire_pass_all(&wire);
+    assert_same(world->a, world->to);
+    wire_finish(&wire);
+}
+
+static void starts_anew_behind_a_hole(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    fixture_apply(world->a, fixture_open(name, EPOCH, 1));
+    fixture_real_segment(world->a, name, EPOCH, FIRST);
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST, 0, 0);
+    wire_pass_all(&wire);
+    wire_finish(&wire);
+
+    assembler_restart(world->assembler);
+    uint64_t epoch, msn;
+    uint32_t number;
+    assert_false(assembler_segment(world->assembler, &epoch, &msn));
+    assert_false(assembler_next(world->assembler, "v0", &msn, &number));
+    fixture_apply(world->b, fixture_open(name, EPOCH, 1));
+    fixture_real_segment(world->b, name, EPOCH, FIRST + 20);
+    wire_init(&wire, world->b, name, world->assembler);
+    wire_from(&wire, FIRST + 20, 0, 0);
+    wire_pass_all(&wire);
+    assert_int_equal(wire.rc, 0);
+    assert_true(assembler_segment(world->assembler, &epoch, &msn));
+    assert_int_equal(msn, FIRST + 20);
+    const struct stream *stream = store_find(world->to, name);
+    assert_int_equal(stream_last_segment(stream)->msn, FIRST + 20);
+    assert_int_equal(stream_last_segment(stream)->published, 4);
+    wire_finish(&wire);
+}
+
+/* What a source says that makes no sense. */
+static int line_of(struct assembler *assembler, const char *text) {
+    struct feed_line line;
+    assert_int_equal(feed_line_parse(text, strlen(text), name, &line), 0);
+    int rc = assembler_line(assembler, &line);
+    feed_line_finish(&line);
+    return rc;
+}
+
+static void impossible_events_are_refused(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    assert_int_equal(line_of(world->assembler, "{\"segment\":{\"epoch\":5,\"msn\":7}}"), -EBADMSG);
+    fixture_apply(world->a, fixture_open(name, EPOCH, 1));
+    fixture_real_segment(world->a, name, EPOCH, FIRST);
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST, 0, 0);
+    wire_pass_all(&wire);
+    assert_int_equal(line_of(world->assembler, "{\"segment\":{\"epoch\":5,\"msn\":102}}"), -ENODATA);
+    assert_int_equal(line_of(world->assembler, "{\"segment\":{\"epoch\":6,\"msn\":101}}"), -EBADMSG);
+    assert_int_equal(line_of(world->assembler,
+                             "{\"part\":{\"epoch\":5,\"number\":1,\"msn\":100,\"index\":5,\"discontinuity_sequence\":0,"
+                             "\"start_us\":0,\"wall_us\":0,\"tracks\":[]}}"),
+                     -ENODATA);
+    wire_finish(&wire);
+}
+
+static void what_waits_has_a_limit(void **state) {
+    struct world *world = *state;
+    struct slice body = fixture_fragment(1, 0, 3000, true, 1 << 20);
+    int rc = 0;
+    uint32_t count = 0;
+    while (rc == ASSEMBLER_TAKEN && count < 100) {
+        const struct feed_box box = {.kind = FEED_CHUNK, .epoch = EPOCH, .msn = FIRST, .number = count++};
+        rc = assembler_chunk(world->assembler, "v0", &box, body);
+    }
+    assert_int_equal(rc, -ENOBUFS);
+    assert_int_equal(count, 32); /* MiB */
+    blob_unref(body.blob);
+}
+
+static void fragment_that_is_none_is_refused(void **state) {
+    struct world *world = *state;
+    struct slice body = blob_create_framed(40, true);
+    memset(body.blob->data + body.off, 'x', body.len);
+    const struct feed_box box = {.kind = FEED_CHUNK, .epoch = EPOCH, .msn = FIRST};
+    assert_int_equal(assembler_chunk(world->assembler, "v0", &box, body), -EBADMSG);
+    blob_unref(body.blob);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(arrives_whole_in_any_order_of_bytes),
+        TEST(chunk_is_written_before_its_part_is_closed),
+        TEST(part_waits_for_all_it_counts),
+        TEST(sources_at_once_whoever_is_first),
+        TEST(another_source_goes_on_in_mid_segment),
+        TEST(hole_in_a_track_is_an_error),
+        TEST(older_writer_is_ignored),
+        TEST(later_writer_takes_over_and_may_use_an_unseen_number_again),
+        TEST(state_arrives_behind_what_came_before),
+        TEST(starts_anew_behind_a_hole),
+        TEST(impossible_events_are_refused),
+        TEST(what_waits_has_a_limit),
+        TEST(fragment_that_is_none_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
