@@ -194,7 +194,7 @@ static void complain_value(struct reader *r, const struct setting *setting) {
     if (!out)
         return;
     buf_printf(out, "%s is ", setting->path);
-    print_event(r, setting->type == SETTING_KEYS, out);
+    print_event(r, setting->type == SETTING_KEYS || setting->type == SETTING_SECRET, out);
     buf_append_str(out, ", ");
     schema_describe(setting, out);
     bool quoted_number = setting->type == SETTING_INT && r->event.type == YAML_SCALAR_EVENT && !is_plain(r);
@@ -425,19 +425,18 @@ static uint32_t line_of_either(const struct reader *r, const char *path, const c
     return line ? line : 1;
 }
 
-static void check_roles(struct reader *r) {
+static bool listens_to_nodes(const struct conf *conf) {
+    return conf->feed.listen.count || conf->feed.tls.listen.count;
+}
+
+static void check_viewers(struct reader *r) {
     const struct conf *conf = r->conf;
-    uint32_t ingest = line_of(r, "ingest"), relay = line_of(r, "relay");
-    if (!conf->ingest_on && !conf->origin_on && !conf->relay_on)
-        complain(r, 1, "no role is on, at least one of \"ingest:\", \"origin:\", \"relay:\" would be right");
-    if (conf->ingest_on && !conf->ingest.rtmp_listen.count)
-        complain(r, ingest, "ingest listens nowhere, \"rtmp: {listen: [\"[::]:1935\"]}\" in it would be right");
-    if (conf->ingest_on && !conf->origin_on)
-        complain(r, ingest, "ingest has no origin to feed, \"origin: {}\" in the same file would be right");
-    if (conf->relay_on && !conf->http.listen.count && !conf->http.tls.listen.count)
-        complain(r, relay, "relay listens nowhere, \"http: {listen: [\"[::]:8080\"]}\" would be right");
-    if (conf->relay_on && !conf->origin_on)
-        complain(r, relay, "relay has no origin to serve from, \"origin: {}\" in the same file would be right");
+    if (conf->relay_on && !conf->http.listen.count && !conf->http.tls.listen.count && !listens_to_nodes(conf))
+        complain(r, line_of(r, "relay"), "relay listens nowhere, \"http: {listen: [\"[::]:8080\"]}\" would be right");
+    if (conf->relay_on && !conf->origin_on && !conf->relay.upstreams.count)
+        complain(r, line_of(r, "relay"),
+                 "relay has nothing to serve from, \"origin: {}\" in the same file, or \"upstreams:\" in it, would be "
+                 "right");
     if (!conf->relay_on && conf->http.listen.count)
         complain(r, line_of(r, "http.listen"),
                  "http.listen is given but nobody serves viewers, \"relay: {}\" would be right");
@@ -446,24 +445,72 @@ static void check_roles(struct reader *r) {
                  "http.tls.listen is given but nobody serves viewers, \"relay: {}\" would be right");
 }
 
-static void check_tls(struct reader *r) {
-    const struct conf_list *listen = &r->conf->http.tls.listen, *cert = &r->conf->http.tls.cert,
-                           *key = &r->conf->http.tls.key;
-    if (listen->count && !cert->count && !key->count)
-        complain(r, line_of(r, "http.tls.listen"),
-                 "http.tls.listen has no certificate, \"cert: FILE\" and \"key: FILE\" beside it would be right");
-    else if (cert->count != key->count)
+static void check_roles(struct reader *r) {
+    const struct conf *conf = r->conf;
+    uint32_t ingest = line_of(r, "ingest");
+    if (!conf->ingest_on && !conf->origin_on && !conf->relay_on)
+        complain(r, 1, "no role is on, at least one of \"ingest:\", \"origin:\", \"relay:\" would be right");
+    if (conf->ingest_on && !conf->ingest.rtmp_listen.count)
+        complain(r, ingest, "ingest listens nowhere, \"rtmp: {listen: [\"[::]:1935\"]}\" in it would be right");
+    if (conf->ingest_on && !conf->origin_on && !conf->ingest.origins.count)
         complain(
-            r, line_of_either(r, "http.tls.key", "http.tls.cert"),
-            "http.tls.cert names %zu and http.tls.key %zu, a key for each certificate, in their order, would be right",
-            cert->count, key->count);
-    else if (cert->count && !listen->count)
+            r, ingest,
+            "ingest has no origin to feed, \"origin: {}\" in the same file, or \"origins:\" in it, would be right");
+    check_viewers(r);
+}
+
+/* Certificates and keys of a section, and whether somebody uses them. */
+static void check_pairs(struct reader *r, const struct conf_tls *tls, const char *section, bool listens) {
+    char cert[PATH_LEN], key[PATH_LEN], listen[PATH_LEN];
+    snprintf(cert, sizeof cert, "%s.cert", section);
+    snprintf(key, sizeof key, "%s.key", section);
+    snprintf(listen, sizeof listen, "%s.listen", section);
+    if (listens && !tls->cert.count && !tls->key.count)
+        complain(r, line_of(r, listen) ? line_of(r, listen) : line_of(r, "origin.tls.listen"),
+                 "%s has no certificate, \"cert: FILE\" and \"key: FILE\" beside it would be right", listen);
+    else if (tls->cert.count != tls->key.count)
+        complain(r, line_of_either(r, key, cert),
+                 "%s names %zu and %s %zu, a key for each certificate, in their order, would be right", cert,
+                 tls->cert.count, key, tls->key.count);
+    for (size_t i = 0; i < tls->cert.count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(tls->cert.items[i], tls->cert.items[j]) == 0)
+                complain(r, tls->cert.lines[i], "%s has an item twice, once would be right", cert);
+}
+
+static void check_tls(struct reader *r) {
+    const struct conf *conf = r->conf;
+    const struct conf_tls *tls = &conf->http.tls;
+    check_pairs(r, tls, "http.tls", tls->listen.count);
+    if (tls->cert.count && tls->cert.count == tls->key.count && !tls->listen.count)
         complain(r, line_of(r, "http.tls.cert"),
                  "http.tls.cert is given but nobody listens, \"listen: [\"[::]:8443\"]\" beside it would be right");
-    for (size_t i = 0; i < cert->count; i++)
-        for (size_t j = 0; j < i; j++)
-            if (strcmp(cert->items[i], cert->items[j]) == 0)
-                complain(r, cert->lines[i], "http.tls.cert has an item twice, once would be right");
+    check_pairs(r, &conf->feed.tls, "feed.tls", conf->feed.tls.listen.count || conf->origin.tls_listen.count);
+}
+
+/* Whoever reaches such a listener has every stream, or may write any. */
+static void check_guarded(struct reader *r, const struct conf_list *listen, const char *path, bool tls) {
+    const struct conf *conf = r->conf;
+    if (conf->auth.feed_key || (tls && conf->feed.client_ca.count))
+        return;
+    for (size_t i = 0; i < listen->count; i++)
+        if (strncmp(listen->items[i], "127.", 4) != 0 && strncmp(listen->items[i], "[::1]:", 6) != 0)
+            complain(r, listen->lines[i],
+                     "%s has \"%s\", which is open to strangers, \"auth: {feed: {key: SECRET}}\"%s would be right",
+                     path, listen->items[i], tls ? " or \"client_ca: FILE\" in feed.tls" : "");
+}
+
+static void check_feeds(struct reader *r) {
+    const struct conf *conf = r->conf;
+    check_guarded(r, &conf->feed.listen, "feed.listen", false);
+    check_guarded(r, &conf->feed.tls.listen, "feed.tls.listen", true);
+    check_guarded(r, &conf->origin.listen, "origin.listen", false);
+    check_guarded(r, &conf->origin.tls_listen, "origin.tls.listen", true);
+    if (listens_to_nodes(conf) && !conf->origin_on && !conf->relay_on)
+        complain(r, line_of_either(r, "feed.listen", "feed.tls.listen"),
+                 "feed.listen is given but there is nothing to give, \"origin: {}\" or \"relay: {}\" would be right");
+    if (conf->feed.tls.cert.count > 1)
+        complain(r, conf->feed.tls.cert.lines[1], "feed.tls.cert names more than one file, one would be right");
 }
 
 static void check_proxies(struct reader *r) {
@@ -546,6 +593,7 @@ struct conf *conf_parse(const char *name, const char *text, size_t len, struct b
     if (!r.error_count) {
         check_roles(&r);
         check_tls(&r);
+        check_feeds(&r);
         check_proxies(&r);
         check_times(&r);
     }

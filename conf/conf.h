@@ -12,6 +12,13 @@ struct conf_list {
     uint32_t lines[CONF_LIST_MAX]; /* where each stands in the file; 0: it is a default */
 };
 
+/* Certificates in PEM and their keys, as many of one as of the other; files, by names that open from anywhere that the
+ * configuration's own name does. */
+struct conf_tls {
+    struct conf_list listen, cert, key;
+    enum { CONF_KTLS_AUTO, CONF_KTLS_OFF } ktls;
+};
+
 struct conf {
     char *node, *region;
     struct {
@@ -21,26 +28,31 @@ struct conf {
         enum { CONF_PROXY_PROTOCOL_OFF, CONF_PROXY_PROTOCOL_ON } proxy_protocol;
         char *congestion;                                           /* NULL: the kernel's default */
         enum { CONF_URING_AUTO, CONF_URING_OFF } io_uring;
-        struct {
-            struct conf_list listen, cert, key; /* as many of the last two; files, by names that open from anywhere
-                                                   that the configuration's own name does */
-            enum { CONF_KTLS_AUTO, CONF_KTLS_OFF } ktls;
-        } tls;
+        struct conf_tls tls;
     } http;
     struct {
         char *listen;
     } admin;
+    struct {
+        struct conf_list listen;
+        struct conf_tls tls;
+        struct conf_list ca, client_ca; /* files; none or one of each */
+    } feed;
     bool ingest_on, origin_on, relay_on;
     struct {
         struct conf_list rtmp_listen;
         uint32_t rtmp_connections_max, rtmp_unpublished_per_address;
+        struct conf_list origins; /* URLs */
     } ingest;
     struct {
+        struct conf_list listen, tls_listen;
         uint32_t window_s, grace_s, streams_max;
         uint64_t memory_mb, stream_memory_mb; /* of chunks held in all, and of one stream's */
     } origin;
     struct {
-        uint32_t max_lag_ms;
+        uint32_t max_lag_ms, linger_s, late_ms;
+        struct conf_list upstreams; /* URLs, each perhaps with a space and its cost in ms behind it */
+        struct conf_list race;      /* patterns of streams' names */
     } relay;
     struct {
         uint32_t segment_ms, part_ms, chunk_ms, stall_ms;
@@ -50,6 +62,7 @@ struct conf {
     } hls;
     struct {
         struct conf_list publish_keys; /* "key" for any stream or "app/name:key" for one (glob * at the end allowed) */
+        char *feed_key;
     } auth;
     struct {
         enum { CONF_DEBUG, CONF_INFO, CONF_WARN, CONF_ERROR } level;

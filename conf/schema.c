@@ -54,6 +54,18 @@ const struct setting schema_settings[] = {
      .text = "Metrics, health and the list of streams, for operators only: there is no log-in. Keep it on loopback or a "
              "private network."},
 
+    {"feed.listen", SETTING_ADDRESSES, AT(feed.listen),
+     .text = "Where relays are given streams. Anywhere but on loopback it takes `auth.feed.key`, or `feed.tls.client_ca` and TLS."},
+    {"feed.tls.listen", SETTING_ADDRESSES, AT(feed.tls.listen), .text = "The same over TLS."},
+    {"feed.tls.cert", SETTING_FILES, AT(feed.tls.cert),
+     .text = "This node's certificate in PEM, its chain behind it: shown to the nodes that connect to it (`feed`, `origin`), and to those "
+             "that it connects to."},
+    {"feed.tls.key", SETTING_FILES, AT(feed.tls.key), .text = "Its private key in PEM, without passphrase."},
+    {"feed.tls.ca", SETTING_FILES, AT(feed.ca),
+     .text = "Certificates in PEM by which nodes that this one connects to must be signed; none: those that the system trusts."},
+    {"feed.tls.client_ca", SETTING_FILES, AT(feed.client_ca),
+     .text = "Certificates in PEM by which nodes must be signed that connect to this one over TLS; none: they need no certificate."},
+
     {"ingest", SETTING_ROLE, AT(ingest_on), .fileless = "on", .text = "Takes streams from broadcasters."},
     {"ingest.rtmp.listen", SETTING_ADDRESSES, AT(ingest.rtmp_listen), .fileless = "[::]:1935",
      .text = "Where broadcasters push RTMP."},
@@ -63,7 +75,13 @@ const struct setting schema_settings[] = {
      .fallback = "16", .unit = "connections",
      .text = "Those of one address (IPv6: of one /64) that have not been let publish yet; one more is closed at once."},
 
+    {"ingest.origins", SETTING_URLS, AT(ingest.origins),
+     .text = "Origins that get each stream, all of them at once, by where they listen (`origin.listen`); none: this node's own."},
+
     {"origin", SETTING_ROLE, AT(origin_on), .fileless = "on", .text = "Holds the live window of every stream."},
+    {"origin.listen", SETTING_ADDRESSES, AT(origin.listen),
+     .text = "Where ingest nodes bring streams. Anywhere but on loopback it takes `auth.feed.key`, or `feed.tls.client_ca` and TLS."},
+    {"origin.tls.listen", SETTING_ADDRESSES, AT(origin.tls_listen), .text = "The same over TLS, with the certificate of `feed.tls`."},
     {"origin.window_s", SETTING_INT, AT(origin.window_s), .min = 7, .max = 3600, .fallback = "30", .unit = "s",
      .text = "How much of a stream is served live; at least 7 × `live.segment_ms`."},
     {"origin.grace_s", SETTING_INT, AT(origin.grace_s), .min = 0, .max = 600, .fallback = "10", .unit = "s",
@@ -81,6 +99,15 @@ const struct setting schema_settings[] = {
     {"relay.max_lag_ms", SETTING_INT, AT(relay.max_lag_ms), .min = 500, .max = 60000, .fallback = "3000", .unit = "ms",
      .text = "A continuous viewer (`live.mp4`) that is further behind jumps to the newest independent frame. Below the "
              "broadcaster's key frame interval it is that interval that counts."},
+    {"relay.upstreams", SETTING_COSTED, AT(relay.upstreams),
+     .text = "Nodes to take streams from that are not here, by where they listen (`feed.listen`): origins, or other relays. The best is "
+             "used; a cost makes one that much worse. None: only this node's own streams are served."},
+    {"relay.race", SETTING_STREAMS, AT(relay.race),
+     .text = "Streams that are taken from two upstreams at once, whoever is first: `app/name`, or `live/*` where names begin so."},
+    {"relay.late_ms", SETTING_INT, AT(relay.late_ms), .min = 50, .max = 10000, .fallback = "200", .unit = "ms",
+     .text = "An upstream that is later than another by more than this is left for that one."},
+    {"relay.linger_s", SETTING_INT, AT(relay.linger_s), .min = 1, .max = 3600, .fallback = "30", .unit = "s",
+     .text = "How long a stream is still taken from upstream when nobody asks for it any more."},
 
     {"live.segment_ms", SETTING_INT, AT(live.segment_ms), .min = 1000, .max = 10000, .fallback = "2000", .unit = "ms",
      .text = "Target duration of a segment."},
@@ -97,6 +124,9 @@ const struct setting schema_settings[] = {
     {"auth.publish.keys", SETTING_KEYS, AT(auth.publish_keys),
      .text = "Who may publish. `KEY` admits to any stream, `app/name:KEY` only there, `live/*:KEY` where names begin so. "
              "None: anybody may."},
+    {"auth.feed.key", SETTING_SECRET, AT(auth.feed_key),
+     .text = "What all nodes of a fleet know and strangers don't: shown to the nodes that this one connects to, and asked of those that "
+             "connect to it. Without TLS it can be read on the way."},
 
     {"log.level", SETTING_ENUM, AT(log.level), .choices = level_choices, .fallback = "info",
      .text = "The least that is logged."},
@@ -177,6 +207,19 @@ void schema_describe(const struct setting *setting, struct buf *out) {
     case SETTING_FILES:
         buf_append_str(out,
                        "the name of a file, absolute or relative to the folder of this one, or a list of such names");
+        break;
+    case SETTING_SECRET:
+        buf_printf(out, "%d to %d printable characters without spaces", SETTING_SECRET_MIN, SETTING_KEY_MAX);
+        break;
+    case SETTING_URLS:
+        buf_append_str(out, "a list of nodes such as [\"http://192.0.2.7:8082\", \"https://origin-a.example:8443\"]");
+        break;
+    case SETTING_COSTED:
+        buf_append_str(out, "a list of nodes, each with a cost in ms or without, such as "
+                            "[\"https://origin-a.example:8443\", \"https://origin-b.example:8443 40\"]");
+        break;
+    case SETTING_STREAMS:
+        buf_append_str(out, "a list of \"app/name\" or \"app/na*\"");
         break;
     case SETTING_KEYS:
         buf_printf(out,

@@ -100,6 +100,43 @@ static bool file_acceptable(const char *text) {
     return *text && strlen(text) <= SETTING_FILE_MAX;
 }
 
+static bool printable(const char *text) {
+    for (const char *c = text; *c; c++)
+        if (*c <= ' ' || *c > '~')
+            return false;
+    return true;
+}
+
+static bool secret_acceptable(const char *text) {
+    size_t len = strlen(text);
+    return len >= SETTING_SECRET_MIN && len <= SETTING_KEY_MAX && printable(text);
+}
+
+/* "scheme://host:port", of at most `len` bytes and nothing behind: paths are ours. */
+static bool url_acceptable(const char *text, size_t len) {
+    size_t scheme = strncmp(text, "http://", 7) == 0 ? 7 : strncmp(text, "https://", 8) == 0 ? 8 : 0;
+    char rest[SETTING_URL_MAX + 1];
+    uint64_t port;
+    if (!scheme || len <= scheme || len > SETTING_URL_MAX)
+        return false;
+    memcpy(rest, text + scheme, len - scheme);
+    rest[len - scheme] = 0;
+    char *colon = strrchr(rest, ':');
+    if (!colon || !parse_number(colon + 1, UINT16_MAX, &port) || port == 0)
+        return false;
+    if (rest[0] == '[')
+        return address_acceptable(rest);
+    *colon = 0;
+    return *rest && strspn(rest, NAME_CHARS) == strlen(rest);
+}
+
+static bool costed_acceptable(const char *text) {
+    const char *space = strchr(text, ' ');
+    uint64_t cost;
+    return url_acceptable(text, space ? (size_t)(space - text) : strlen(text)) &&
+           (!space || parse_number(space + 1, 60000, &cost));
+}
+
 /* --- setting --- */
 
 static bool set_number(struct conf *conf, const struct setting *setting, const char *text) {
@@ -141,6 +178,8 @@ bool value_set(struct conf *conf, const struct setting *setting, const char *tex
         return name_acceptable(text) && set_text(conf, setting, text);
     case SETTING_ADDRESS:
         return address_acceptable(text) && set_text(conf, setting, text);
+    case SETTING_SECRET:
+        return secret_acceptable(text) && set_text(conf, setting, text);
     case SETTING_ROLE:
         *(bool *)member(conf, setting) = true;
         return true;
@@ -155,10 +194,22 @@ static bool range_acceptable(const char *text) {
 }
 
 static bool item_acceptable(const struct setting *setting, const char *text) {
-    return setting->type == SETTING_KEYS     ? key_acceptable(text)
-           : setting->type == SETTING_FILES  ? file_acceptable(text)
-           : setting->type == SETTING_RANGES ? range_acceptable(text)
-                                             : address_acceptable(text);
+    switch (setting->type) {
+    case SETTING_KEYS:
+        return key_acceptable(text);
+    case SETTING_FILES:
+        return file_acceptable(text);
+    case SETTING_RANGES:
+        return range_acceptable(text);
+    case SETTING_URLS:
+        return url_acceptable(text, strlen(text));
+    case SETTING_COSTED:
+        return costed_acceptable(text);
+    case SETTING_STREAMS:
+        return stream_pattern_acceptable(text, strlen(text));
+    default:
+        return address_acceptable(text);
+    }
 }
 
 int value_add(struct conf *conf, const struct setting *setting, const char *text, uint32_t line) {
@@ -177,8 +228,18 @@ int value_add(struct conf *conf, const struct setting *setting, const char *text
 }
 
 bool value_is_list(const struct setting *setting) {
-    return setting->type == SETTING_ADDRESSES || setting->type == SETTING_KEYS || setting->type == SETTING_FILES ||
-           setting->type == SETTING_RANGES;
+    switch (setting->type) {
+    case SETTING_ADDRESSES:
+    case SETTING_KEYS:
+    case SETTING_FILES:
+    case SETTING_RANGES:
+    case SETTING_URLS:
+    case SETTING_COSTED:
+    case SETTING_STREAMS:
+        return true;
+    default:
+        return false;
+    }
 }
 
 void value_set_default(struct conf *conf, const struct setting *setting, bool fileless) {
@@ -191,7 +252,7 @@ void value_set_default(struct conf *conf, const struct setting *setting, bool fi
 }
 
 void value_clear(struct conf *conf, const struct setting *setting) {
-    if (setting->type == SETTING_NAME || setting->type == SETTING_ADDRESS) {
+    if (setting->type == SETTING_NAME || setting->type == SETTING_ADDRESS || setting->type == SETTING_SECRET) {
         free(*(char **)member(conf, setting));
         *(char **)member(conf, setting) = NULL;
     } else if (value_is_list(setting)) {

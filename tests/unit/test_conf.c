@@ -436,13 +436,58 @@ static void roles_that_lack_something_are_refused(void **state) {
     assert_refused_with("origin: {}\ningest: {}\n", "f:2: ingest listens nowhere");
     assert_refused_with("ingest: {rtmp: {listen: ['[::]:1935']}}\n", "f:1: ingest has no origin to feed");
     assert_refused_with("origin: {}\nrelay: {}\n", "f:2: relay listens nowhere");
-    assert_refused_with("http: {listen: ['[::]:80']}\nrelay: {}\n", "f:2: relay has no origin to serve from");
+    assert_refused_with("http: {listen: ['[::]:80']}\nrelay: {}\n", "f:2: relay has nothing to serve from");
     assert_refused_with("origin: {}\nhttp: {listen: ['[::]:80']}\n",
                         "f:2: http.listen is given but nobody serves viewers");
     conf_destroy(parse_good(ROLES));
     assert_refused_with("origin: {}\nhttp:\n  tls: {listen: ['[::]:443'], cert: c, key: k}\n",
                         "f:3: http.tls.listen is given but nobody serves viewers");
     conf_destroy(parse_good("origin: {}\nrelay: {}\nhttp: {tls: {listen: ['[::]:443'], cert: c, key: k}}\n"));
+}
+
+#define KEY "auth: {feed: {key: 0123456789abcdef}}\n"
+
+static void feeds_open_to_strangers_are_refused(void **state) {
+    (void)state;
+    assert_refused_with("origin: {}\nfeed: {listen: ['[::]:8082']}\n",
+                        "f:2: feed.listen has \"[::]:8082\", which is open to strangers");
+    assert_refused_with("origin:\n  listen: ['127.0.0.1:1', '10.0.0.1:8083']\n",
+                        "f:2: origin.listen has \"10.0.0.1:8083\", which is open to strangers");
+    assert_refused_with("origin: {}\nfeed: {tls: {listen: ['[::]:1'], cert: c, key: k}}\n", "open to strangers");
+    assert_refused_with("origin: {}\nfeed: {listen: ['[::]:8082'], tls: {client_ca: c}}\n", "open to strangers");
+    conf_destroy(parse_good("origin: {}\nfeed: {listen: ['127.0.0.1:8082', '[::1]:8082']}\n"));
+    conf_destroy(parse_good("origin: {listen: ['[::]:1']}\nfeed: {listen: ['[::]:8082']}\n" KEY));
+    conf_destroy(parse_good("origin: {}\nfeed: {tls: {listen: ['[::]:1'], cert: c, key: k, client_ca: a}}\n"));
+}
+
+static void key_of_the_fleet_is_long_and_not_shown(void **state) {
+    (void)state;
+    struct conf *conf = parse_good("origin: {}\n" KEY);
+    assert_string_equal(conf->auth.feed_key, "0123456789abcdef");
+    conf_destroy(conf);
+    assert_refused_with("origin: {}\nauth: {feed: {key: tooshort}}\n", "f:2: auth.feed.key is not acceptable");
+    assert_null(strstr(error_text(), "tooshort"));
+}
+
+static void nodes_are_urls_with_a_port(void **state) {
+    static const char *const bad[] = {"origin-a:8082",   "http://origin-a",     "http://origin-a:0",
+                                      "http://:8082",    "ftp://origin-a:8082", "http://a:8082/feed",
+                                      "http://a b:8082", "http://[::1:8082"};
+    char text[256];
+    (void)state;
+    struct conf *conf = parse_good("relay: {upstreams: ['http://origin-a:8082', 'https://[::1]:8082 40']}\n"
+                                   "http: {listen: ['[::]:80']}\n");
+    assert_string_equal(conf->relay.upstreams.items[1], "https://[::1]:8082 40");
+    conf_destroy(conf);
+    conf_destroy(parse_good("ingest: {rtmp: {listen: ['[::]:1935']}, origins: ['http://origin-a:8083']}\n"));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, "ingest: {rtmp: {listen: ['[::]:1935']}, origins: ['%s']}\n", bad[i]);
+        assert_refused_with(text, "f:1: ingest.origins is ");
+    }
+    assert_refused_with("relay: {upstreams: ['http://a:1 x']}\nhttp: {listen: ['[::]:80']}\n",
+                        "f:1: relay.upstreams is ");
+    assert_refused_with("ingest: {rtmp: {listen: ['[::]:1935']}, origins: ['http://a:1 5']}\n",
+                        "f:1: ingest.origins is ");
 }
 
 #define RELAY "origin: {}\nrelay: {}\n"
@@ -556,6 +601,9 @@ int main(void) {
         cmocka_unit_test(odd_bytes_and_long_text_are_shown_tame),
         cmocka_unit_test(file_without_a_role_is_refused),
         cmocka_unit_test(roles_that_lack_something_are_refused),
+        cmocka_unit_test(feeds_open_to_strangers_are_refused),
+        cmocka_unit_test(key_of_the_fleet_is_long_and_not_shown),
+        cmocka_unit_test(nodes_are_urls_with_a_port),
         cmocka_unit_test(files_alone_or_in_a_list),
         cmocka_unit_test(files_are_beside_the_configuration),
         cmocka_unit_test(certificates_and_keys_that_do_not_match_are_refused),
