@@ -518,7 +518,7 @@ static void handle_stream(struct viewers *viewers, struct viewer *viewer) {
     }
     if (follow->known || list_empty(&follow->parked)) {
         follow->known = false;
-        hub_client_follow(viewers->client, viewer->target.stream);
+        hub_client_follow(viewers->client, viewer->target.stream, NULL);
     }
     follow->used_us = loop_now_us(viewers->loop);
     park(viewer, follow);
@@ -611,7 +611,7 @@ static void sweep_follow(void *ctx, const char *name, void *value) {
     int64_t now_us = loop_now_us(viewers->loop);
     if (!list_empty(&follow->parked) && now_us - follow->used_us > ASK_AGAIN_US) {
         follow->used_us = now_us;
-        hub_client_follow(viewers->client, name);
+        hub_client_follow(viewers->client, name, NULL);
     }
     bool idle = now_us - follow->used_us > IDLE_US && list_empty(&follow->parked);
     if (!idle || (stream && stream_wanted(stream)))
