@@ -85,6 +85,7 @@ struct hub {
     struct list removed; /* those whose stream has left the store: to be ended in the next turn */
     struct hub_client *clients[CLIENTS_MAX];
     uint32_t client_count;
+    bool wake; /* something came for readers or waiters of the store */
 };
 
 static struct metric metrics[] = {
@@ -308,10 +309,21 @@ void hub_absent(struct hub *hub, const char *stream) {
 
 /* --- writing --- */
 
+static void wake(struct hub *hub) {
+    if (!hub->wake)
+        return;
+    hub->wake = false; /* until one of those who are woken writes */
+    if (!store_wake(hub->store, WAKE_BATCH))
+        return;
+    hub->wake = true;
+    flush_due(hub);
+}
+
 static void on_flush(void *ctx) {
     struct hub *hub = ctx;
     for (uint32_t i = 0; i < hub->client_count; i++)
         client_flush(hub->clients[i]);
+    wake(hub);
     while (!list_empty(&hub->removed))
         want_end(hub, list_entry(hub->removed.next, struct want, removed_link));
 }
@@ -339,6 +351,13 @@ static void forward(struct hub *hub, struct record *record) {
     }
 }
 
+static void wake_due(struct hub *hub, const char *name) {
+    if (!stream_wanted(store_find(hub->store, name)))
+        return;
+    hub->wake = true;
+    flush_due(hub);
+}
+
 int hub_write(struct hub *hub, struct record *record) {
     bool first = record->type == RECORD_OPEN && !is_open(hub, record->stream);
     int rc = store_apply(hub->store, record, loop_now_us(hub->loop));
@@ -346,6 +365,8 @@ int hub_write(struct hub *hub, struct record *record) {
         stream_begun(hub, record->stream);
     else if (!rc)
         forward(hub, record);
+    if (!rc)
+        wake_due(hub, record->stream);
     record_unref(record);
     return rc;
 }

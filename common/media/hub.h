@@ -20,7 +20,8 @@ struct loop;
 struct hub *hub_create(struct loop *loop, const struct store_settings *settings);
 /* Clients must be gone. NULL is allowed. */
 void hub_destroy(struct hub *hub);
-/* For reading; it changes only by hub_write and with time. */
+/* For reading; it changes only by hub_write and with time. Its readers and waiters (stream_read, stream_wait) are woken by the loop, once
+ * for all that a turn wrote; from there streams must not be removed. Deadlines are the business of who waits (store_time_out). */
 struct store *hub_store(struct hub *hub);
 /* Checks and applies the record (errors of store_apply) and passes it on. Takes over the reference. */
 int hub_write(struct hub *hub, struct record *record);

@@ -590,6 +590,12 @@ bool waiter_ready(const struct waiter *waiter, const struct stream *stream) {
     return stream_has_part(stream, waiter->number, waiter->index);
 }
 
+/* Behind the others: one crowd starves nobody. It may be in the list again, when one of those who were woken wrote. */
+static void queue_again(struct list *queue, struct list *link) {
+    list_remove(link);
+    list_append(queue, link);
+}
+
 static bool wake_waiters_of(struct stream *stream, uint32_t *max) {
     list_each(it, &stream->waiters) {
         struct waiter *waiter = list_entry(it, struct waiter, link);
@@ -609,7 +615,7 @@ static bool wake_waiters(struct store *store, uint32_t max) {
         struct stream *stream = list_entry(store->dirty.next, struct stream, dirty_link);
         list_remove(&stream->dirty_link);
         if (wake_waiters_of(stream, &max)) {
-            list_append(&store->dirty, &stream->dirty_link); /* behind the others: one crowd starves nobody */
+            queue_again(&store->dirty, &stream->dirty_link);
             return true;
         }
     }
@@ -658,8 +664,8 @@ static bool wake_readers(struct store *store, uint32_t max) {
         struct stream *stream = list_entry(store->fresh.next, struct stream, fresh_link);
         list_remove(&stream->fresh_link);
         wake_readers_of(stream, &max);
-        if (stream->fresh || !list_empty(&stream->due)) /* behind the others */
-            list_append(&store->fresh, &stream->fresh_link);
+        if (stream->fresh || !list_empty(&stream->due))
+            queue_again(&store->fresh, &stream->fresh_link);
     }
     return !list_empty(&store->fresh);
 }

@@ -411,6 +411,102 @@ static void removed_stream_is_gone_for_who_follows_it(void **state) {
     end(world);
 }
 
+/* --- reading the hub's own store --- */
+
+enum { CROWD = 150 };
+
+struct listener {
+    struct reader reader;
+    struct world *world;
+    int woken;
+    bool writes; /* a part, once */
+};
+
+static int woken; /* of all listeners, in all */
+
+static void on_chunks(struct reader *reader) {
+    struct listener *listener = list_entry(reader, struct listener, reader);
+    listener->woken++;
+    woken++;
+    if (listener->writes)
+        next_part(listener->world);
+    listener->writes = false;
+}
+
+static struct world *begin_listening(struct listener *listeners, int count) {
+    struct world *world = begin(answered);
+    write_record(world, fixture_open(name, FIXTURE_EPOCH, 1));
+    woken = 0;
+    for (int i = 0; i < count; i++) {
+        listeners[i] = (struct listener){.reader.fn = on_chunks, .world = world};
+        stream_read(store_find(hub_store(world->hub), name), &listeners[i].reader);
+    }
+    return world;
+}
+
+static void reader_of_the_hubs_store_is_woken_once_a_turn(void **state) {
+    (void)state;
+    struct listener listener;
+    struct world *world = begin_listening(&listener, 1);
+    settle(world->hub_loop);
+    assert_int_equal(woken, 0); /* nothing was due while nobody read */
+    next_part(world);
+    next_part(world);
+    assert_int_equal(woken, 0);
+    settle(world->hub_loop);
+    assert_int_equal(woken, 1);
+    settle(world->hub_loop);
+    assert_int_equal(woken, 1);
+    listener.writes = true;
+    next_part(world);
+    settle(world->hub_loop);
+    assert_int_equal(woken, 3); /* again for what it wrote itself */
+    hub_remove(world->hub, store_find(hub_store(world->hub), name));
+    assert_null(listener.reader.stream);
+    end(world);
+}
+
+static void on_turn_of_crowd(void *ctx) {
+    struct world *world = ctx;
+    world->seen_part = (uint64_t)woken; /* after the first turn */
+    loop_stop(world->hub_loop);
+}
+
+static void crowd_at_the_hubs_store_is_woken_in_several_turns(void **state) {
+    (void)state;
+    static struct listener listeners[CROWD];
+    struct world *world = begin_listening(listeners, CROWD);
+    next_part(world);
+    world->step_timer = loop_timer_create(world->hub_loop, on_turn_of_crowd, world);
+    loop_timer_set(world->step_timer, 0);
+    loop_run(world->hub_loop);
+    assert_in_range(world->seen_part, 1, CROWD - 1);
+    settle(world->hub_loop);
+    for (int i = 0; i < CROWD; i++)
+        assert_int_equal(listeners[i].woken, 1);
+    end(world);
+}
+
+static void on_hub_waited(struct waiter *waiter, struct stream *stream, bool timed_out) {
+    struct world *world = list_entry(waiter, struct world, waiter);
+    assert_false(timed_out);
+    world->seen_part = stream->next_part - 1;
+}
+
+static void waiter_at_the_hubs_store_is_woken(void **state) {
+    (void)state;
+    struct world *world = begin_listening(NULL, 0);
+    world->waiter = (struct waiter){.what = WAIT_PART, .number = 501, .deadline_us = INT64_MAX, .fn = on_hub_waited};
+    stream_wait(store_find(hub_store(world->hub), name), &world->waiter);
+    next_part(world);
+    settle(world->hub_loop);
+    assert_int_equal(world->seen_part, 0);
+    next_part(world);
+    settle(world->hub_loop);
+    assert_int_equal(world->seen_part, 501);
+    end(world);
+}
+
 /* --- streams that are not here --- */
 
 /* What the source was asked, and what it answers. */
@@ -717,6 +813,9 @@ int main(void) {
         cmocka_unit_test(stream_that_is_gone_while_the_mailbox_is_full_is_told_afterwards),
         cmocka_unit_test(healthy_clients_do_not_wait_for_one_that_is_full),
         cmocka_unit_test(removed_stream_is_gone_for_who_follows_it),
+        cmocka_unit_test(reader_of_the_hubs_store_is_woken_once_a_turn),
+        cmocka_unit_test(crowd_at_the_hubs_store_is_woken_in_several_turns),
+        cmocka_unit_test(waiter_at_the_hubs_store_is_woken),
         cmocka_unit_test(stream_that_is_looked_for_is_told_when_its_open_record_is_there),
         cmocka_unit_test(absent_stream_is_gone_for_all_who_wait),
         cmocka_unit_test(source_that_knows_of_no_such_stream_is_believed),
