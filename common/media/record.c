@@ -8,7 +8,8 @@ size_t record_size(enum record_type type) {
     static const size_t payload[] = {[RECORD_OPEN] = sizeof(struct record_open),
                                      [RECORD_CHUNK] = sizeof(struct record_chunk),
                                      [RECORD_PART] = sizeof(struct record_part),
-                                     [RECORD_STATE] = sizeof(enum stream_state)};
+                                     [RECORD_STATE] = sizeof(enum stream_state),
+                                     [RECORD_PATH] = sizeof(struct record_path)};
     return offsetof(struct record, open) + payload[type];
 }
 

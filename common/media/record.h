@@ -33,6 +33,7 @@ enum record_type {
     RECORD_CHUNK, /* one moof+mdat of one track */
     RECORD_PART,  /* a part is closed */
     RECORD_STATE, /* live, stalled, away, ended */
+    RECORD_PATH,  /* the nodes that the stream comes through, until the next says otherwise */
 };
 
 enum stream_state {
@@ -86,6 +87,13 @@ struct record_part {
     struct record_part_track tracks[TRACKS_MAX];
 };
 
+enum { PATH_MAX_NODES = 8, NODE_NAME_LEN = 64 };
+
+struct record_path {
+    uint32_t count;
+    char nodes[PATH_MAX_NODES][NODE_NAME_LEN]; /* nearest first, each with its terminating zero */
+};
+
 struct record {
     atomic_uint refs;
     enum record_type type;
@@ -98,6 +106,7 @@ struct record {
         struct {
             enum stream_state state;
         } state;
+        struct record_path path;
     };
 };
 
