@@ -11,6 +11,7 @@
 #include "common/base/mailbox.h"
 #include "common/http/tls.h"
 #include "common/media/hub.h"
+#include "relay/follow.h"
 #include "relay/render.h"
 #include "relay/viewer.h"
 
@@ -20,6 +21,7 @@ struct worker {
     struct loop *loop;
     struct store *replica;
     struct hub_client *client;
+    struct follows *follows;
     struct viewers *viewers;
     struct http_server *http;
     struct mailbox *commands;
@@ -54,7 +56,7 @@ static void on_tls_failure(void *ctx, const char *peer, const char *reason) {
 
 static void on_answer(void *ctx, const char *stream, bool known) {
     struct worker *worker = ctx;
-    viewers_answer(worker->viewers, stream, known);
+    follows_answer(worker->follows, stream, known);
 }
 
 struct worker *worker_create(struct hub *hub, const struct worker_settings *settings) {
@@ -74,7 +76,8 @@ struct worker *worker_create(struct hub *hub, const struct worker_settings *sett
                                              .waiting_max = REQUESTS_WAITING_MAX,
                                              .live_readers_max = LIVE_READERS_MAX,
                                              .max_lag_us = settings->max_lag_us};
-    worker->viewers = viewers_create(worker->loop, worker->replica, worker->client, &viewers);
+    worker->follows = follows_create(worker->loop, worker->replica, worker->client, FOLLOW_IDLE_US);
+    worker->viewers = viewers_create(worker->loop, worker->follows, &viewers);
     worker->http = http_server_create(worker->loop, &settings->http, viewers_handle, worker->viewers);
     http_server_on_tls_failure(worker->http, on_tls_failure, worker);
     http_server_trust(worker->http, settings->trusted_proxies, settings->trusted_proxy_count, settings->proxy_protocol);
@@ -134,6 +137,7 @@ void worker_destroy(struct worker *worker) {
     }
     http_server_destroy(worker->http);
     viewers_destroy(worker->viewers);
+    follows_destroy(worker->follows);
     hub_client_destroy(worker->client);
     mailbox_destroy(worker->commands);
     store_destroy(worker->replica);

@@ -14,6 +14,7 @@
 #include "common/base/loop.h"
 #include "common/base/metrics.h"
 #include "media_fixture.h"
+#include "tests/unit/turns.h"
 
 /* The hub on this thread's loop, a client with its replica on another's. */
 
@@ -232,29 +233,6 @@ static long metric_value(const char *metric) {
 
 static void answered(struct world *world) {
     (void)world;
-}
-
-struct turns {
-    struct loop *loop;
-    struct loop_timer *timer;
-    int left;
-};
-
-static void on_turn(void *ctx) {
-    struct turns *turns = ctx;
-    if (--turns->left)
-        loop_timer_set(turns->timer, 0);
-    else
-        loop_stop(turns->loop);
-}
-
-/* Until all that is due on this loop, and what comes of it there, is done. */
-static void settle(struct loop *loop) {
-    struct turns turns = {.loop = loop, .left = 4};
-    turns.timer = loop_timer_create(loop, on_turn, &turns);
-    loop_timer_set(turns.timer, 0);
-    loop_run(loop);
-    loop_timer_destroy(turns.timer);
 }
 
 static void settle_both(struct world *world) {
