@@ -21,8 +21,12 @@
 #include "common/media/hub.h"
 #include "conf/conf.h"
 #include "ingest/ingest.h"
+#include "ingest/push.h"
 #include "ingest/rtmp_server.h"
+#include "origin/intake.h"
 #include "origin/origin.h"
+#include "relay/pull.h"
+#include "relay/upstream.h"
 #include "relay/viewer.h"
 #include "relay/worker.h"
 
@@ -30,6 +34,8 @@ enum {
     WORKERS_MAX = 64,
     SILENT_MS = 3000,  /* a publisher may be taken over */
     DRAIN_US = 300000, /* between closing listeners and stopping */
+    FEEDS_MAX = 20000, /* responses to other nodes, a worker */
+    BACK_MS = 6000,    /* of media that a stream from upstream begins with */
     ERRORS_MAX = 64 << 10,
 };
 
@@ -39,6 +45,11 @@ struct node {
     struct loop *loop;
     struct hub *hub;
     struct origin *origin;
+    struct intake *intake; /* streams brought by ingest nodes */
+    struct http_server *intake_http;
+    struct upstreams *upstreams;
+    struct pulls *pulls;   /* streams taken from upstream; NULL: there is none */
+    struct pushes *pushes; /* streams brought to origins elsewhere; NULL: to this one */
     struct ingest *ingest;
     struct rtmp_server *rtmp;
     struct certificates *certificates; /* NULL: no TLS */
@@ -69,6 +80,48 @@ static bool listened(const char *kind, const char *address, int rc, uint16_t por
 
 /* --- roles --- */
 
+/* How this node shows itself to others, and whom it takes them for. */
+static struct http_client_config client_config(const struct conf *conf) {
+    struct http_client_config config = http_client_config_default;
+    config.token = conf->auth.feed_key;
+    config.ca_file = conf->feed.ca.count ? conf->feed.ca.items[0] : NULL;
+    if (conf->feed.tls.cert.count) {
+        config.cert_file = conf->feed.tls.cert.items[0];
+        config.key_file = conf->feed.tls.key.items[0];
+    }
+    return config;
+}
+
+static bool start_intake(struct node *node) {
+    const struct conf *conf = node->conf;
+    const struct writer_port port = origin_port(node->origin);
+    const struct intake_settings settings = {.key = conf->auth.feed_key};
+    node->intake = intake_create(node->loop, node->hub, &port, &settings);
+    node->intake_http = http_server_create(node->loop, &http_limits_default, intake_handle, node->intake);
+    http_server_stream_bodies(node->intake_http, intake_streams);
+    for (size_t i = 0; i < conf->origin.listen.count; i++) {
+        uint16_t port_number = 0;
+        const char *address = conf->origin.listen.items[i];
+        int rc = http_server_listen(node->intake_http, address, false, &port_number);
+        if (!listened("origin", address, rc, port_number))
+            return false;
+    }
+    return true;
+}
+
+static struct writer_port ingest_port(struct node *node) {
+    const struct conf *conf = node->conf;
+    const struct writer_port local = origin_port(node->origin);
+    if (!conf->ingest.origins.count)
+        return local;
+    const struct pushes_settings settings = {.node = conf->node,
+                                             .origins = conf->ingest.origins.items,
+                                             .origin_count = conf->ingest.origins.count,
+                                             .client = client_config(conf)};
+    node->pushes = pushes_create(node->loop, node->hub, &local, &settings);
+    return pushes_port(node->pushes);
+}
+
 static bool start_ingest(struct node *node) {
     const struct conf *conf = node->conf;
     struct ingest_settings settings = {.segment_ms = conf->live.segment_ms,
@@ -77,7 +130,7 @@ static bool start_ingest(struct node *node) {
                                        .stall_ms = conf->live.stall_ms,
                                        .publish_keys = conf->auth.publish_keys.items,
                                        .publish_key_count = (uint32_t)conf->auth.publish_keys.count};
-    struct writer_port port = origin_port(node->origin);
+    struct writer_port port = ingest_port(node);
     node->ingest = ingest_create(node->loop, &settings, &port);
     struct rtmp_limits limits = rtmp_limits_default;
     limits.connections_max = conf->ingest.rtmp_connections_max;
@@ -101,9 +154,10 @@ static uint32_t workers_wanted(const struct conf *conf) {
 }
 
 /* All workers listen on the same addresses; port 0 is chosen by the first. */
-static bool worker_listen_all(struct worker *worker, const struct conf_list *addresses, uint16_t ports[CONF_LIST_MAX],
-                              bool tls, bool first) {
-    const char *kind = tls ? "https" : "http";
+static bool worker_listen_all(struct worker *worker, enum worker_listener listener, const struct conf_list *addresses,
+                              uint16_t ports[CONF_LIST_MAX], bool first) {
+    static const char *const kinds[] = {
+        [WORKER_HTTP] = "http", [WORKER_HTTPS] = "https", [WORKER_FEED] = "feed", [WORKER_FEED_TLS] = "feed-tls"};
     for (size_t i = 0; i < addresses->count; i++) {
         const char *address = addresses->items[i];
         char chosen[160];
@@ -112,9 +166,8 @@ static bool worker_listen_all(struct worker *worker, const struct conf_list *add
             snprintf(chosen, sizeof chosen, "%.*s:%u", (int)(colon - address), address, ports[i]);
         else
             snprintf(chosen, sizeof chosen, "%s", address);
-        int rc = tls ? worker_listen_tls(worker, chosen, !first, &ports[i])
-                     : worker_listen(worker, chosen, !first, &ports[i]);
-        if (rc ? !listened(kind, address, rc, 0) : first && !listened(kind, address, 0, ports[i]))
+        int rc = worker_listen(worker, listener, chosen, !first, &ports[i]);
+        if (rc ? !listened(kinds[listener], address, rc, 0) : first && !listened(kinds[listener], address, 0, ports[i]))
             return false;
     }
     return true;
@@ -124,18 +177,43 @@ static int give_certificates(void *ctx, struct tls_context *context) {
     struct node *node = ctx;
     int result = 0;
     for (uint32_t i = 0; i < node->worker_count; i++) {
-        int rc = worker_set_tls(node->workers[i], context);
+        int rc = worker_set_tls(node->workers[i], WORKER_HTTPS, context);
         result = rc ? rc : result;
     }
     return result;
 }
 
-static bool start_relay(struct node *node) {
+static bool start_upstream(struct node *node) {
+    const struct conf *conf = node->conf;
+    const struct http_client_config config = client_config(conf);
+    if (!conf->relay.upstreams.count)
+        return true;
+    node->upstreams = upstreams_create(node->loop, &config);
+    for (size_t i = 0; i < conf->relay.upstreams.count; i++)
+        if (upstreams_add(node->upstreams, conf->relay.upstreams.items[i]))
+            return false;
+    upstreams_watch(node->upstreams);
+    const struct pulls_settings settings = {.node = conf->node,
+                                            .late_us = (int64_t)conf->relay.late_ms * 1000,
+                                            .grace_us = (int64_t)conf->origin.grace_s * 1000000,
+                                            .back_ms = BACK_MS,
+                                            .streams_max = conf->origin.streams_max,
+                                            .race = conf->relay.race.items,
+                                            .race_count = conf->relay.race.count};
+    node->pulls = pulls_create(node->hub, node->upstreams, &settings);
+    return true;
+}
+
+static bool start_workers(struct node *node) {
     const struct conf *conf = node->conf;
     struct worker_settings settings = {.http = http_limits_default,
                                        .muxed = (enum playlist_muxed)conf->hls.muxed,
                                        .max_lag_us = (int64_t)conf->relay.max_lag_ms * 1000,
-                                       .window_us = (int64_t)conf->origin.window_s * 1000000};
+                                       .window_us = (int64_t)conf->origin.window_s * 1000000,
+                                       .idle_us = (int64_t)conf->relay.linger_s * 1000000,
+                                       .feeds = {.node = conf->node,
+                                                 .key = conf->auth.feed_key,
+                                                 .responses_max = FEEDS_MAX}};
     settings.http.connections_max = conf->http.connections_max;
     settings.http.connections_per_address = conf->http.connections_per_address;
     settings.congestion = conf->http.congestion;
@@ -146,7 +224,7 @@ static bool start_relay(struct node *node) {
     settings.trusted_proxies = node->trusted_proxies;
     settings.trusted_proxy_count = conf->http.trusted_proxies.count;
     settings.proxy_protocol = conf->http.proxy_protocol == CONF_PROXY_PROTOCOL_ON;
-    uint16_t ports[CONF_LIST_MAX] = {0}, tls_ports[CONF_LIST_MAX] = {0};
+    uint16_t ports[WORKER_LISTENERS][CONF_LIST_MAX] = {0};
     uint32_t count = workers_wanted(conf);
     for (uint32_t i = 0; i < count; i++) {
         struct worker *worker = worker_create(node->hub, &settings);
@@ -154,9 +232,10 @@ static bool start_relay(struct node *node) {
             return false;
         node->workers[node->worker_count++] = worker;
         if (node->certificates)
-            worker_set_tls(worker, certificates_context(node->certificates));
-        if (!worker_listen_all(worker, &conf->http.listen, ports, false, i == 0) ||
-            !worker_listen_all(worker, &conf->http.tls.listen, tls_ports, true, i == 0))
+            worker_set_tls(worker, WORKER_HTTPS, certificates_context(node->certificates));
+        if (!worker_listen_all(worker, WORKER_HTTP, &conf->http.listen, ports[WORKER_HTTP], i == 0) ||
+            !worker_listen_all(worker, WORKER_HTTPS, &conf->http.tls.listen, ports[WORKER_HTTPS], i == 0) ||
+            !worker_listen_all(worker, WORKER_FEED, &conf->feed.listen, ports[WORKER_FEED], i == 0))
             return false;
     }
     if (node->certificates)
@@ -186,14 +265,21 @@ static bool start_roles(struct node *node) {
     struct origin_settings origin = {.grace_ms = conf->origin.grace_s * 1000, .silent_ms = SILENT_MS};
     node->hub = hub_create(node->loop, &store);
     node->origin = origin_create(node->loop, node->hub, &origin);
-    return start_admin(node) && (!conf->relay_on || start_relay(node)) && (!conf->ingest_on || start_ingest(node));
+    bool serves = conf->relay_on || conf->feed.listen.count;
+    return start_admin(node) && start_upstream(node) && (!serves || start_workers(node)) && start_intake(node) &&
+           (!conf->ingest_on || start_ingest(node));
 }
 
 static void stop_roles(struct node *node) {
     rtmp_server_destroy(node->rtmp);
     ingest_destroy(node->ingest);
+    pushes_destroy(node->pushes);
+    http_server_destroy(node->intake_http);
+    intake_destroy(node->intake);
     for (uint32_t i = 0; i < node->worker_count; i++)
         worker_destroy(node->workers[i]);
+    pulls_destroy(node->pulls);
+    upstreams_destroy(node->upstreams);
     admin_destroy(node->admin);
     origin_destroy(node->origin);
     hub_destroy(node->hub);
@@ -322,6 +408,11 @@ static void register_metrics(void) {
     ingest_metrics_register();
     rtmp_server_metrics_register();
     viewers_metrics_register();
+    http_client_metrics_register();
+    feeds_metrics_register();
+    intake_metrics_register();
+    pulls_metrics_register();
+    pushes_metrics_register();
 }
 
 int main(int argc, char **argv) {

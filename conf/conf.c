@@ -28,6 +28,7 @@ enum {
     PATH_LEN = 64,
     QUOTED_MAX = 60,
     TYPO_DISTANCE = 2,
+    ORIGINS_MAX = 8, /* ingest.origins: as ingest/push.h has it */
 };
 
 struct reader {
@@ -452,6 +453,9 @@ static void check_roles(struct reader *r) {
         complain(r, 1, "no role is on, at least one of \"ingest:\", \"origin:\", \"relay:\" would be right");
     if (conf->ingest_on && !conf->ingest.rtmp_listen.count)
         complain(r, ingest, "ingest listens nowhere, \"rtmp: {listen: [\"[::]:1935\"]}\" in it would be right");
+    if (conf->ingest.origins.count > ORIGINS_MAX)
+        complain(r, line_of(r, "ingest.origins"), "ingest.origins has %zu, at most %d would be right",
+                 conf->ingest.origins.count, ORIGINS_MAX);
     if (conf->ingest_on && !conf->origin_on && !conf->ingest.origins.count)
         complain(
             r, ingest,
@@ -506,9 +510,6 @@ static void check_feeds(struct reader *r) {
     check_guarded(r, &conf->feed.tls.listen, "feed.tls.listen", true);
     check_guarded(r, &conf->origin.listen, "origin.listen", false);
     check_guarded(r, &conf->origin.tls_listen, "origin.tls.listen", true);
-    if (listens_to_nodes(conf) && !conf->origin_on && !conf->relay_on)
-        complain(r, line_of_either(r, "feed.listen", "feed.tls.listen"),
-                 "feed.listen is given but there is nothing to give, \"origin: {}\" or \"relay: {}\" would be right");
     if (conf->feed.tls.cert.count > 1)
         complain(r, conf->feed.tls.cert.lines[1], "feed.tls.cert names more than one file, one would be right");
 }

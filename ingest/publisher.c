@@ -121,7 +121,10 @@ static void split_key(const char *full, char *name, size_t name_size, char *key,
 
 static void on_claimed(void *owner, enum claim_result result, const struct claim_grant *grant) {
     struct publisher *pub = owner;
-    pub->result = result == CLAIM_GRANTED ? PUBLISH_OK : result == CLAIM_BUSY ? PUBLISH_BUSY : PUBLISH_FULL;
+    pub->result = result == CLAIM_GRANTED       ? PUBLISH_OK
+                  : result == CLAIM_BUSY        ? PUBLISH_BUSY
+                  : result == CLAIM_UNREACHABLE ? PUBLISH_UNREACHABLE
+                                                : PUBLISH_FULL;
     if (result != CLAIM_GRANTED) {
         pub->events.on_result(pub->ctx, pub->result);
         return;
@@ -165,7 +168,7 @@ struct publisher *publisher_open(struct ingest *ingest, const char *app, const c
     else if (!publish_key_admits(settings->publish_keys, settings->publish_key_count, pub->stream, key))
         pub->result = PUBLISH_DENIED;
     else
-        pub->claim = ingest->port.claim(ingest->port.ctx, pub->stream, pub->peer, on_claimed, on_claim_lost, pub);
+        pub->claim = ingest->port.claim(ingest->port.ctx, pub->stream, pub->peer, 0, on_claimed, on_claim_lost, pub);
     if (!pub->claim)
         loop_timer_set(pub->tell_timer, 0);
     return pub;

@@ -20,6 +20,7 @@ enum publish_result {
     PUBLISH_DENIED,   /* wrong or missing stream key */
     PUBLISH_BUSY,     /* somebody else is live under that name */
     PUBLISH_FULL,     /* a limit is reached */
+    PUBLISH_UNREACHABLE, /* no origin can be reached */
 };
 
 struct publisher_events {

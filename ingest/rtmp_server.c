@@ -464,7 +464,7 @@ static void on_acceptable(void *ctx, int events) {
 
 static void listener_resume(struct listener *listener) {
     if (!listener->io)
-        listener->io = loop_io_create_level(listener->server->loop, listener->fd, on_acceptable, listener);
+        listener->io = loop_io_create_level(listener->server->loop, listener->fd, LOOP_READ, on_acceptable, listener);
 }
 
 static void listener_destroy(struct listener *listener) {

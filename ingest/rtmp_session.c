@@ -95,6 +95,7 @@ static const struct refusal {
                         "The stream key is wrong or missing: publish to NAME?key=KEY."},
     [PUBLISH_BUSY] = {RTMP_END_BUSY, "NetStream.Publish.BadName", "Somebody else is publishing under this name."},
     [PUBLISH_FULL] = {RTMP_END_FULL, "NetStream.Failed", "This server is full: no more streams can be taken."},
+    [PUBLISH_UNREACHABLE] = {RTMP_END_FULL, "NetStream.Failed", "This server can't reach those that serve viewers."},
 };
 
 static void granted(struct rtmp_session *session) {

@@ -20,6 +20,7 @@ struct claim {
     struct origin *origin;
     struct broadcast *broadcast; /* NULL: not granted, or lost */
     char stream[STREAM_NAME_LEN], peer[64];
+    uint64_t epoch; /* it goes on with that; 0: a new one */
     void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
     void (*on_lost)(void *owner, const char *why);
     void *owner;
@@ -124,12 +125,14 @@ static uint32_t discontinuities(const struct stream *stream) {
     return 0;
 }
 
-static struct claim_grant grant_make(const struct broadcast *broadcast) {
+static struct claim_grant grant_make(const struct broadcast *broadcast, uint64_t epoch) {
     struct stream *stream = store_find(hub_store(broadcast->origin->hub), broadcast->stream);
     int64_t since_us = clock_utc_us() - numbers_since_us;
     struct claim_grant grant = {.epoch = larger((stream ? stream->epoch : 0) + 1, (uint64_t)clock_utc_us()),
                                 .next_msn = (uint64_t)(since_us / MSN_UNIT_US),
                                 .next_part = (uint64_t)(since_us / PART_UNIT_US)};
+    if (epoch)
+        grant.epoch = epoch;
     grant.not_before_us = broadcast->end_us;
     if (!stream || !stream->open)
         return grant;
@@ -159,10 +162,9 @@ static void take_over(struct broadcast *broadcast, struct claim *claim) {
     struct claim *old = broadcast->claim;
     log_warn("publish_takeover", "stream", LOG_STR(broadcast->stream), "from", LOG_STR(old->peer), "by",
              LOG_STR(claim->peer));
-    old->broadcast = NULL;
     broadcast->claim = NULL;
     write_state(broadcast, STREAM_AWAY);
-    old->on_lost(old->owner, "taken over by another publisher while silent");
+    claim_lose(old, "taken over by another publisher");
 }
 
 static void count_coming(void *ctx, const char *name, void *value) {
@@ -183,21 +185,41 @@ static bool full(const struct origin *origin, const char *name) {
            (limits->bytes_max && store_bytes(store) > limits->bytes_max / 10 * 9);
 }
 
+static uint64_t written_epoch(const struct origin *origin, const char *name) {
+    const struct stream *stream = store_find(hub_store(origin->hub), name);
+    return stream ? stream->epoch : 0;
+}
+
+/* Whether the claim may have the stream of one who has it. Who goes on may, unless it is with a later epoch that the
+ * other means to write: that one has only just been granted it, and either writes, or leaves. */
+static enum claim_result contest(const struct claim *claim, const struct broadcast *broadcast) {
+    if (claim->epoch)
+        return broadcast->epoch > claim->epoch ? CLAIM_BUSY : CLAIM_GRANTED;
+    return silent(broadcast) ? CLAIM_GRANTED : CLAIM_BUSY;
+}
+
+static enum claim_result judge(const struct claim *claim) {
+    struct origin *origin = claim->origin;
+    const struct broadcast *broadcast = map_get(origin->broadcasts, claim->stream);
+    if (claim->epoch && written_epoch(origin, claim->stream) > claim->epoch)
+        return CLAIM_FENCED;
+    if (!broadcast && full(origin, claim->stream))
+        return CLAIM_FULL;
+    return broadcast && broadcast->claim ? contest(claim, broadcast) : CLAIM_GRANTED;
+}
+
 static void decide(struct claim *claim) {
     struct origin *origin = claim->origin;
-    if (!map_get(origin->broadcasts, claim->stream) && full(origin, claim->stream)) {
-        claim->on_result(claim->owner, CLAIM_FULL, NULL);
+    enum claim_result result = judge(claim);
+    if (result != CLAIM_GRANTED) {
+        claim->on_result(claim->owner, result, NULL);
         return;
     }
     struct broadcast *broadcast = broadcast_get(origin, claim->stream);
-    if (broadcast->claim && !silent(broadcast)) {
-        claim->on_result(claim->owner, CLAIM_BUSY, NULL);
-        return;
-    }
     if (broadcast->claim)
         take_over(broadcast, claim);
     loop_timer_cancel(broadcast->grace_timer);
-    struct claim_grant grant = grant_make(broadcast);
+    struct claim_grant grant = grant_make(broadcast, claim->epoch);
     broadcast->claim = claim;
     broadcast->epoch = grant.epoch;
     broadcast->written_us = loop_now_us(origin->loop);
@@ -261,13 +283,14 @@ static int write_making_room(struct claim *claim, struct record *record) {
 
 /* --- the port --- */
 
-static void *port_claim(void *ctx, const char *stream, const char *peer,
+static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
                         void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
                         void (*on_lost)(void *owner, const char *why), void *owner) {
     struct claim *claim = calloc(1, sizeof *claim);
     if (!claim)
         abort();
     claim->origin = ctx;
+    claim->epoch = epoch;
     snprintf(claim->stream, sizeof claim->stream, "%s", stream);
     snprintf(claim->peer, sizeof claim->peer, "%s", peer);
     claim->on_result = on_result;

@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "common/base/loop.h"
-#include "common/base/map.h"
 #include "common/base/metrics.h"
 #include "common/http/server.h"
-#include "common/media/hub.h"
+#include "common/media/store.h"
+#include "relay/follow.h"
 #include "relay/live.h"
 #include "relay/page.h"
 #include "relay/query.h"
@@ -19,41 +19,28 @@
 enum {
     HEADERS_MAX = 12,
     REDIRECT_QUERY_MAX = 4096,
-    SWEEP_INTERVAL_US = 100000,
-    ASK_AGAIN_US = 1000000,       /* the hub's answer is late: ask again */
-    IDLE_US = 30000000,           /* a stream that nobody asked for so long is not followed any more */
     FIRST_PART_WAIT_US = 8000000, /* how long a stream that has just started may take to have a part */
     WAIT_TARGETS = 3,             /* a held request is answered 503 after so many target durations (LL-078) */
     AHEAD_SEGMENTS = 2,           /* _HLS_msn may be so far ahead (LL-075) */
 };
 
-/* A stream that this worker follows, or has asked the hub for. */
-struct follow {
-    bool known;
-    struct list parked; /* requests until the hub has answered */
-    int64_t used_us;
-};
-
 struct viewers {
     struct loop *loop;
-    struct store *replica;
-    struct hub_client *client;
+    struct follows *follows;
     enum playlist_muxed muxed;
-    struct map *follows;
-    struct loop_timer *sweep_timer;
     uint32_t waiting, waiting_max; /* parked and held requests */
     struct live *live;
 };
 
-/* A request under way: parked at its follow, held at the stream, or just being answered. */
+/* A request under way: parked until its stream is followed, held at the stream, or just being answered. */
 struct viewer {
     struct viewers *viewers;
     struct http_request *req;
     struct target target;
     struct hls_query query;
-    struct list parked_link;
+    struct follow_wait parked_wait;
     struct waiter waiter;
-    bool held;
+    bool parked, held;
     int64_t held_us; /* since when; 0: it wasn't yet */
 };
 
@@ -66,12 +53,12 @@ static struct metric metrics[] = {
     {"weir_relay_requests_total", "kind=\"live\"", "Requests of viewers.", METRIC_COUNTER, 0},
     {"weir_relay_requests_held", NULL, "Requests that wait for media.", METRIC_GAUGE, 0},
     {"weir_relay_requests_timed_out_total", NULL, "Held requests answered 503.", METRIC_COUNTER, 0},
-    {"weir_relay_streams_followed", NULL, "Streams that workers follow.", METRIC_GAUGE, 0},
 };
-enum { M_PAGE, M_PLAYLIST, M_INIT, M_SEGMENT, M_PART, M_LIVE, M_HELD, M_TIMED_OUT, M_FOLLOWED };
+enum { M_PAGE, M_PLAYLIST, M_INIT, M_SEGMENT, M_PART, M_LIVE, M_HELD, M_TIMED_OUT };
 
 void viewers_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
+    follows_metrics_register();
     live_metrics_register();
 }
 
@@ -474,20 +461,30 @@ static void serve(struct viewer *viewer, struct stream *stream) {
 
 /* --- following --- */
 
-static void park(struct viewer *viewer, struct follow *follow) {
-    list_append(&follow->parked, &viewer->parked_link);
-    viewer->viewers->waiting++;
+static void on_followed(struct follow_wait *wait, struct stream *stream) {
+    struct viewer *viewer = list_entry(wait, struct viewer, parked_wait);
+    viewer->parked = false;
+    viewer->viewers->waiting--;
+    if (stream)
+        serve(viewer, stream);
+    else
+        fail(viewer->req, 404, "not live", 1);
 }
 
-static void unpark(struct viewer *viewer) {
-    list_remove(&viewer->parked_link);
-    viewer->viewers->waiting--;
+static void park(struct viewer *viewer) {
+    struct viewers *viewers = viewer->viewers;
+    viewer->parked = true;
+    viewers->waiting++;
+    viewer->parked_wait.fn = on_followed;
+    follows_wait(viewers->follows, viewer->target.stream, &viewer->parked_wait, NULL);
 }
 
 static void on_request_close(void *ctx) {
     struct viewer *viewer = ctx;
-    if (!list_empty(&viewer->parked_link))
-        unpark(viewer);
+    if (viewer->parked) {
+        follow_wait_cancel(&viewer->parked_wait);
+        viewer->viewers->waiting--;
+    }
     if (viewer->held) {
         waiter_cancel(&viewer->waiter);
         viewer->viewers->waiting--;
@@ -497,61 +494,13 @@ static void on_request_close(void *ctx) {
 }
 
 static void handle_stream(struct viewers *viewers, struct viewer *viewer) {
-    struct follow *follow = map_get(viewers->follows, viewer->target.stream);
-    struct stream *stream = follow && follow->known ? store_find(viewers->replica, viewer->target.stream) : NULL;
-    if (stream) {
-        follow->used_us = loop_now_us(viewers->loop);
+    struct stream *stream = follows_find(viewers->follows, viewer->target.stream);
+    if (stream)
         serve(viewer, stream);
-        return;
-    }
-    if (viewers->waiting >= viewers->waiting_max) {
+    else if (viewers->waiting >= viewers->waiting_max)
         fail(viewer->req, 503, "too many requests are waiting", 1);
-        return;
-    }
-    if (!follow) {
-        follow = calloc(1, sizeof *follow);
-        if (!follow)
-            abort();
-        list_init(&follow->parked);
-        map_set(viewers->follows, viewer->target.stream, follow);
-        metric_add(&metrics[M_FOLLOWED], 1);
-    }
-    if (follow->known || list_empty(&follow->parked)) {
-        follow->known = false;
-        hub_client_follow(viewers->client, viewer->target.stream);
-    }
-    follow->used_us = loop_now_us(viewers->loop);
-    park(viewer, follow);
-}
-
-static void follow_drop(struct viewers *viewers, const char *stream, struct follow *follow) {
-    map_remove(viewers->follows, stream);
-    metric_add(&metrics[M_FOLLOWED], -1);
-    free(follow);
-}
-
-void viewers_answer(struct viewers *viewers, const char *name, bool known) {
-    struct follow *follow = map_get(viewers->follows, name);
-    if (!follow)
-        return;
-    struct stream *stream = known ? store_find(viewers->replica, name) : NULL;
-    follow->known = stream;
-    struct list parked; /* theirs alone: answering one may bring the next of its connection */
-    list_init(&parked);
-    list_each(it, &follow->parked) {
-        list_remove(it);
-        list_append(&parked, it);
-    }
-    if (!stream)
-        follow_drop(viewers, name, follow);
-    while (!list_empty(&parked)) {
-        struct viewer *viewer = list_entry(parked.next, struct viewer, parked_link);
-        unpark(viewer);
-        if (stream)
-            serve(viewer, stream);
-        else
-            fail(viewer->req, 404, "not live", 1);
-    }
+    else
+        park(viewer);
 }
 
 static void metric_request(enum target_kind kind) {
@@ -596,64 +545,27 @@ void viewers_handle(void *ctx, struct http_request *req) {
     if (!viewer)
         abort();
     *viewer = (struct viewer){.viewers = viewers, .req = req, .target = target, .query = query};
-    list_init(&viewer->parked_link);
-    list_init(&viewer->waiter.link);
     http_request_on_close(req, on_request_close, viewer);
     handle_stream(viewers, viewer);
 }
 
-/* --- time --- */
+/* --- life cycle --- */
 
-static void sweep_follow(void *ctx, const char *name, void *value) {
-    struct viewers *viewers = ctx;
-    struct follow *follow = value;
-    const struct stream *stream = store_find(viewers->replica, name);
-    int64_t now_us = loop_now_us(viewers->loop);
-    if (!list_empty(&follow->parked) && now_us - follow->used_us > ASK_AGAIN_US) {
-        follow->used_us = now_us;
-        hub_client_follow(viewers->client, name);
-    }
-    bool idle = now_us - follow->used_us > IDLE_US && list_empty(&follow->parked);
-    if (!idle || (stream && stream_wanted(stream)))
-        return;
-    hub_client_unfollow(viewers->client, name);
-    follow_drop(viewers, name, follow);
-}
-
-static void on_sweep(void *ctx) {
-    struct viewers *viewers = ctx;
-    store_time_out(viewers->replica, loop_now_us(viewers->loop));
-    map_each(viewers->follows, sweep_follow, viewers);
-    loop_timer_set(viewers->sweep_timer, SWEEP_INTERVAL_US);
-}
-
-struct viewers *viewers_create(struct loop *loop, struct store *replica, struct hub_client *client,
-                               const struct viewers_settings *settings) {
+struct viewers *viewers_create(struct loop *loop, struct follows *follows, const struct viewers_settings *settings) {
     struct viewers *viewers = calloc(1, sizeof *viewers);
     if (!viewers)
         abort();
     *viewers = (struct viewers){.loop = loop,
-                                .replica = replica,
-                                .client = client,
+                                .follows = follows,
                                 .muxed = settings->muxed,
                                 .waiting_max = settings->waiting_max,
-                                .follows = map_create(),
                                 .live = live_create(settings->max_lag_us, settings->live_readers_max)};
-    viewers->sweep_timer = loop_timer_create(loop, on_sweep, viewers);
-    loop_timer_set(viewers->sweep_timer, SWEEP_INTERVAL_US);
     return viewers;
-}
-
-static void destroy_follow(void *ctx, const char *name, void *value) {
-    follow_drop(ctx, name, value);
 }
 
 void viewers_destroy(struct viewers *viewers) {
     if (!viewers)
         return;
-    map_each(viewers->follows, destroy_follow, viewers);
-    map_destroy(viewers->follows);
-    loop_timer_destroy(viewers->sweep_timer);
     live_destroy(viewers->live);
     free(viewers);
 }

@@ -1,14 +1,14 @@
 /* What viewers ask for, on one worker: the page, playlists, init segments, segments, parts, and all of it as one response.
- * Requests for a stream that the worker doesn't follow yet wait for the hub's answer; blocking reloads and hinted parts wait
- * in the replica. */
+ * Requests for a stream that the worker doesn't follow yet wait for the hub's answer (relay/follow.h); blocking reloads and hinted
+ * parts wait in the replica. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "common/media/playlist.h"
 
+struct follows;
 struct http_request;
-struct hub_client;
 struct loop;
 struct viewers;
 
@@ -18,12 +18,9 @@ struct viewers_settings {
     uint32_t live_readers_max; /* continuous viewers; likewise (HTTP/2 has several a connection) */
     int64_t max_lag_us;        /* a continuous viewer further behind is moved on */
 };
-struct viewers *viewers_create(struct loop *loop, struct store *replica, struct hub_client *client,
-                               const struct viewers_settings *settings);
+struct viewers *viewers_create(struct loop *loop, struct follows *follows, const struct viewers_settings *settings);
 /* The HTTP server is gone by then, and with it all requests. NULL is allowed. */
 void viewers_destroy(struct viewers *viewers);
 /* http_handler_fn. */
 void viewers_handle(void *ctx, struct http_request *req);
-/* What the hub says of a stream that was asked for. */
-void viewers_answer(struct viewers *viewers, const char *stream, bool known);
 void viewers_metrics_register(void);

@@ -11,6 +11,7 @@
 #include "common/base/mailbox.h"
 #include "common/http/tls.h"
 #include "common/media/hub.h"
+#include "relay/follow.h"
 #include "relay/render.h"
 #include "relay/viewer.h"
 
@@ -20,29 +21,53 @@ struct worker {
     struct loop *loop;
     struct store *replica;
     struct hub_client *client;
+    struct follows *follows;
     struct viewers *viewers;
-    struct http_server *http;
+    struct feeds *feeds;
+    struct http_server *http, *feed_http; /* of viewers; of other nodes */
     struct mailbox *commands;
     pthread_t thread;
     bool started;
     struct log_limit tls_lines;
 };
 
-static char drain; /* the command; any other is a TLS context, with a reference */
+/* New certificates, or, without any, the end of accepting connections. */
+struct command {
+    enum worker_listener listener;
+    struct tls_context *context; /* a reference */
+};
 
-static void on_command(void *ctx, void *message) {
-    struct worker *worker = ctx;
-    if (message == &drain) {
-        http_server_drain(worker->http);
-        return;
-    }
-    http_server_set_tls(worker->http, message);
-    tls_context_unref(message);
+static struct http_server *server_of(const struct worker *worker, enum worker_listener listener) {
+    return listener == WORKER_FEED || listener == WORKER_FEED_TLS ? worker->feed_http : worker->http;
 }
 
 static void on_command_dropped(void *message) {
-    if (message != &drain)
-        tls_context_unref(message);
+    struct command *command = message;
+    tls_context_unref(command->context);
+    free(command);
+}
+
+static void on_command(void *ctx, void *message) {
+    struct worker *worker = ctx;
+    struct command *command = message;
+    if (command->context) {
+        http_server_set_tls(server_of(worker, command->listener), command->context);
+    } else {
+        http_server_drain(worker->http);
+        http_server_drain(worker->feed_http);
+    }
+    on_command_dropped(command);
+}
+
+static int command_post(struct worker *worker, enum worker_listener listener, struct tls_context *context) {
+    struct command *command = calloc(1, sizeof *command);
+    if (!command)
+        abort();
+    *command = (struct command){listener, context ? tls_context_ref(context) : NULL};
+    int rc = mailbox_post(worker->commands, command);
+    if (rc)
+        on_command_dropped(command);
+    return rc;
 }
 
 static void on_tls_failure(void *ctx, const char *peer, const char *reason) {
@@ -54,7 +79,7 @@ static void on_tls_failure(void *ctx, const char *peer, const char *reason) {
 
 static void on_answer(void *ctx, const char *stream, bool known) {
     struct worker *worker = ctx;
-    viewers_answer(worker->viewers, stream, known);
+    follows_answer(worker->follows, stream, known);
 }
 
 struct worker *worker_create(struct hub *hub, const struct worker_settings *settings) {
@@ -74,9 +99,13 @@ struct worker *worker_create(struct hub *hub, const struct worker_settings *sett
                                              .waiting_max = REQUESTS_WAITING_MAX,
                                              .live_readers_max = LIVE_READERS_MAX,
                                              .max_lag_us = settings->max_lag_us};
-    worker->viewers = viewers_create(worker->loop, worker->replica, worker->client, &viewers);
+    worker->follows = follows_create(worker->loop, worker->replica, worker->client, settings->idle_us);
+    worker->viewers = viewers_create(worker->loop, worker->follows, &viewers);
     worker->http = http_server_create(worker->loop, &settings->http, viewers_handle, worker->viewers);
     http_server_on_tls_failure(worker->http, on_tls_failure, worker);
+    worker->feeds = feeds_create(worker->loop, worker->follows, &settings->feeds);
+    worker->feed_http = http_server_create(worker->loop, &settings->http, feeds_handle, worker->feeds);
+    http_server_on_tls_failure(worker->feed_http, on_tls_failure, worker);
     http_server_trust(worker->http, settings->trusted_proxies, settings->trusted_proxy_count, settings->proxy_protocol);
     if (settings->congestion)
         http_server_set_congestion(worker->http, settings->congestion);
@@ -86,23 +115,19 @@ struct worker *worker_create(struct hub *hub, const struct worker_settings *sett
     return worker;
 }
 
-int worker_listen(struct worker *worker, const char *address, bool joins, uint16_t *ret_port) {
-    return http_server_listen(worker->http, address, joins, ret_port);
+int worker_listen(struct worker *worker, enum worker_listener listener, const char *address, bool joins,
+                  uint16_t *ret_port) {
+    bool tls = listener == WORKER_HTTPS || listener == WORKER_FEED_TLS;
+    struct http_server *server = server_of(worker, listener);
+    return tls ? http_server_listen_tls(server, address, joins, ret_port)
+               : http_server_listen(server, address, joins, ret_port);
 }
 
-int worker_listen_tls(struct worker *worker, const char *address, bool joins, uint16_t *ret_port) {
-    return http_server_listen_tls(worker->http, address, joins, ret_port);
-}
-
-int worker_set_tls(struct worker *worker, struct tls_context *context) {
-    if (!worker->started) {
-        http_server_set_tls(worker->http, context);
-        return 0;
-    }
-    int rc = mailbox_post(worker->commands, tls_context_ref(context));
-    if (rc)
-        tls_context_unref(context);
-    return rc;
+int worker_set_tls(struct worker *worker, enum worker_listener listener, struct tls_context *context) {
+    if (worker->started)
+        return command_post(worker, listener, context);
+    http_server_set_tls(server_of(worker, listener), context);
+    return 0;
 }
 
 static void *run(void *ctx) {
@@ -122,7 +147,7 @@ int worker_start(struct worker *worker) {
 }
 
 void worker_drain(struct worker *worker) {
-    mailbox_post(worker->commands, &drain);
+    command_post(worker, WORKER_HTTP, NULL);
 }
 
 void worker_destroy(struct worker *worker) {
@@ -133,7 +158,10 @@ void worker_destroy(struct worker *worker) {
         pthread_join(worker->thread, NULL);
     }
     http_server_destroy(worker->http);
+    http_server_destroy(worker->feed_http);
+    feeds_destroy(worker->feeds);
     viewers_destroy(worker->viewers);
+    follows_destroy(worker->follows);
     hub_client_destroy(worker->client);
     mailbox_destroy(worker->commands);
     store_destroy(worker->replica);

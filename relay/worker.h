@@ -1,10 +1,11 @@
-/* A worker: one thread, one event loop, its own listeners on the viewers' addresses, its own replica of the streams that its
- * viewers watch. Workers share nothing but blobs. */
+/* A worker: one thread, one event loop, its own listeners on the viewers' addresses and those for other nodes, its own replica of
+ * the streams that these ask for. Workers share nothing but blobs. */
 #pragma once
 #include <stdint.h>
 
 #include "common/http/server.h"
 #include "common/media/playlist.h"
+#include "relay/feed.h"
 
 struct hub;
 struct tls_context;
@@ -20,17 +21,19 @@ struct worker_settings {
     enum playlist_muxed muxed;
     int64_t max_lag_us; /* of continuous viewers */
     int64_t window_us;  /* as the hub's */
+    int64_t idle_us;    /* a stream that nobody asked for so long is followed no longer */
+    struct feeds_settings feeds;
 };
 
 /* On the hub's thread; the worker runs from worker_start on. NULL when it can't be made. */
 struct worker *worker_create(struct hub *hub, const struct worker_settings *settings);
-/* Before worker_start. `joins`: another worker listens there already. 0 or negative errno. */
-int worker_listen(struct worker *worker, const char *address, bool joins, uint16_t *ret_port);
-/* The same for TLS, after worker_set_tls. */
-int worker_listen_tls(struct worker *worker, const char *address, bool joins, uint16_t *ret_port);
-/* For the worker's TLS connections to come; a reference is taken. On the hub's thread. 0, or -ENOBUFS: not now, the
- * worker is behind. */
-int worker_set_tls(struct worker *worker, struct tls_context *context);
+/* Whom a listener is for, and over what. */
+enum worker_listener { WORKER_HTTP, WORKER_HTTPS, WORKER_FEED, WORKER_FEED_TLS, WORKER_LISTENERS };
+/* Before worker_start; those with TLS after worker_set_tls. `joins`: another worker listens there already. 0 or negative errno. */
+int worker_listen(struct worker *worker, enum worker_listener listener, const char *address, bool joins, uint16_t *ret_port);
+/* For the worker's TLS connections to come, those of viewers (WORKER_HTTPS) or of other nodes (WORKER_FEED_TLS); a reference is taken. On
+ * the hub's thread. 0, or -ENOBUFS: not now, the worker is behind. */
+int worker_set_tls(struct worker *worker, enum worker_listener listener, struct tls_context *context);
 int worker_start(struct worker *worker);
 /* Any thread: no new connections; the worker's idle ones close. */
 void worker_drain(struct worker *worker);

@@ -207,8 +207,9 @@ struct loop_io *loop_io_create(struct loop *loop, int fd, loop_io_fn *fn, void *
     return new_io(loop, fd, EV_ET | EV_READ | EV_WRITE | EV_PERSIST, fn, ctx);
 }
 
-struct loop_io *loop_io_create_level(struct loop *loop, int fd, loop_io_fn *fn, void *ctx) {
-    return new_io(loop, fd, EV_READ | EV_PERSIST, fn, ctx);
+struct loop_io *loop_io_create_level(struct loop *loop, int fd, int events, loop_io_fn *fn, void *ctx) {
+    int what = (events & LOOP_READ ? EV_READ : 0) | (events & LOOP_WRITE ? EV_WRITE : 0);
+    return new_io(loop, fd, (short)(what | EV_PERSIST), fn, ctx);
 }
 
 static void add_timeout(struct event *event, int64_t delay_us) {

@@ -31,8 +31,8 @@ typedef void loop_io_fn(void *ctx, int events);
 /* Watches a non-blocking descriptor, EDGE-TRIGGERED for both directions: the callback must read (write) until EAGAIN or
  * arrange for loop_io_activate. The descriptor stays the caller's. */
 struct loop_io *loop_io_create(struct loop *loop, int fd, loop_io_fn *fn, void *ctx);
-/* The same, level-triggered and for reading only (listeners, eventfds). */
-struct loop_io *loop_io_create_level(struct loop *loop, int fd, loop_io_fn *fn, void *ctx);
+/* The same, LEVEL-TRIGGERED, for a set of LOOP_READ and LOOP_WRITE: the callback runs turn after turn while one of them is possible. */
+struct loop_io *loop_io_create_level(struct loop *loop, int fd, int events, loop_io_fn *fn, void *ctx);
 /* Has the callback run in the next turn as if `events` had come. */
 void loop_io_activate(struct loop_io *io, int events);
 void loop_io_destroy(struct loop_io *io);

@@ -70,7 +70,7 @@ struct mailbox *mailbox_create(struct loop *loop, size_t max, void (*on_message)
     *box = (struct mailbox){
         .ring = ring, .max = max, .wake_fd = wake_fd, .on_message = on_message, .on_drop = on_drop, .ctx = ctx};
     pthread_mutex_init(&box->lock, NULL);
-    box->wake = loop_io_create_level(loop, wake_fd, on_wake, box);
+    box->wake = loop_io_create_level(loop, wake_fd, LOOP_READ, on_wake, box);
     return box;
 }
 

@@ -214,6 +214,7 @@ const char *http_status_reason(int status) {
         {416, "Range Not Satisfiable"},
         {421, "Misdirected Request"},
         {422, "Unprocessable Content"},
+        {423, "Locked"},
         {425, "Too Early"},
         {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},
@@ -223,6 +224,7 @@ const char *http_status_reason(int status) {
         {503, "Service Unavailable"},
         {504, "Gateway Timeout"},
         {505, "HTTP Version Not Supported"},
+        {508, "Loop Detected"},
     };
     for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
         if (reasons[i].status == status)

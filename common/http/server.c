@@ -301,7 +301,7 @@ static uint16_t local_port(int fd) {
 
 static void resume_listener(struct listener *listener) {
     if (!listener->io)
-        listener->io = loop_io_create_level(listener->server->loop, listener->fd, on_accept, listener);
+        listener->io = loop_io_create_level(listener->server->loop, listener->fd, LOOP_READ, on_accept, listener);
 }
 
 static void destroy_listener(struct listener *listener) {

@@ -1,9 +1,12 @@
 #include "common/media/feed_out.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "common/base/buf.h"
 #include "common/media/feed_line.h"
+
+enum { LINES_RUN = 64 << 10 }; /* bytes of lines given at a time */
 
 static const struct segment *oldest(const struct stream *stream) {
     return stream->segment_count ? stream->segments[0] : NULL;
@@ -192,7 +195,9 @@ void track_out_init(struct track_out *out, const char *track, uint64_t msn, uint
 
 void track_out_finish(struct track_out *out) {
     record_unref(out->open);
+    blob_unref(out->owed.blob);
     out->open = NULL;
+    out->owed = (struct slice){0};
 }
 
 static bool find_track(struct track_out *out) {
@@ -274,4 +279,62 @@ enum feed_out_result track_out_next(struct track_out *out, const struct stream *
             return FEED_OUT_MORE;
     }
     return FEED_OUT_WAIT;
+}
+
+/* --- bodies --- */
+
+static struct slice framed(const void *data, size_t len) {
+    struct slice slice = blob_create_framed(len, false);
+    memcpy(slice.blob->data + slice.off, data, len);
+    return slice;
+}
+
+static int error_of(enum feed_out_result result) {
+    return result == FEED_OUT_LOST ? -ESTALE : -EAGAIN;
+}
+
+int timeline_out_slices(struct timeline_out *out, const struct stream *stream, struct slice *slices, int max) {
+    struct buf lines;
+    (void)max; /* is at least one */
+    buf_init(&lines, LINES_RUN + FEED_LINE_MAX);
+    enum feed_out_result result = timeline_out_next(out, stream, &lines, LINES_RUN);
+    if (result == FEED_OUT_MORE)
+        slices[0] = framed(buf_head(&lines), buf_len(&lines));
+    buf_finish(&lines);
+    return result == FEED_OUT_MORE ? 1 : error_of(result);
+}
+
+struct slice timeline_out_beat(void) {
+    static const char beat[] = "{\"beat\":{}}\n";
+    return framed(beat, sizeof beat - 1);
+}
+
+/* An init segment's blob is no HTTP/1.1 chunk, a chunk's is. */
+static struct slice give_box(struct track_out *out, const struct feed_piece *piece) {
+    uint8_t box[FEED_BOX_BYTES];
+    feed_box_write(box, &piece->box);
+    if (piece->box.kind == FEED_INIT) {
+        out->owed = framed(piece->body.blob->data, piece->body.len);
+    } else {
+        out->owed = piece->body;
+        blob_ref(out->owed.blob);
+    }
+    return framed(box, sizeof box);
+}
+
+int track_out_slices(struct track_out *out, const struct stream *stream, struct slice *slices, int max) {
+    enum feed_out_result result = FEED_OUT_MORE;
+    struct feed_piece piece;
+    int n = 0;
+    while (n < max) {
+        if (out->owed.blob) {
+            slices[n++] = out->owed;
+            out->owed = (struct slice){0};
+        } else if ((result = track_out_next(out, stream, &piece)) == FEED_OUT_MORE) {
+            slices[n++] = give_box(out, &piece);
+        } else {
+            break;
+        }
+    }
+    return n ? n : error_of(result);
 }

@@ -48,6 +48,7 @@ struct track_out {
     uint32_t init_version; /* last sent */
     uint64_t msn;
     uint32_t number; /* the chunk that comes next */
+    struct slice owed; /* what the box that was given last stands before; a reference */
 };
 /* From that chunk on. `msn` 0: from the newest segment that begins with an independent chunk. */
 void track_out_init(struct track_out *out, const char *track, uint64_t msn, uint32_t number);
@@ -57,3 +58,10 @@ struct feed_piece {
     struct slice body; /* the store's reference, valid until something is applied to it, or expires */
 };
 enum feed_out_result track_out_next(struct track_out *out, const struct stream *stream, struct feed_piece *ret_piece);
+
+/* --- as the bytes of a body: up to `max` slices, each with a reference and laid out as blob_create_framed has it. Their number, or
+ * -EAGAIN: nothing for now; -ESTALE: what comes next is gone from the store --- */
+int timeline_out_slices(struct timeline_out *out, const struct stream *stream, struct slice *slices, int max);
+int track_out_slices(struct track_out *out, const struct stream *stream, struct slice *slices, int max);
+/* A beat, as the body of a timeline. */
+struct slice timeline_out_beat(void);

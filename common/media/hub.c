@@ -1,5 +1,6 @@
 #include "common/media/hub.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,18 +40,29 @@ struct wish {
     struct hub_client *client;
     bool follow;
     char stream[STREAM_NAME_LEN];
+    char hops[]; /* follow */
 };
 
 /* A stream that a client follows, as its own thread sees it. */
 struct copy {
     bool in_step;     /* records are applied; else they are passed over until a snapshot comes */
     int64_t asked_us; /* when the hub was last asked for it */
+    char hops[HUB_HOPS_LEN];
+};
+
+/* A stream that the source looks for, or brings. */
+struct want {
+    char stream[STREAM_NAME_LEN];
+    bool found;               /* it is in the store, or was */
+    struct list removed_link; /* in hub.removed */
 };
 
 struct hub_client {
     struct hub *hub;
     /* hub's thread */
-    struct map *followed;  /* names, of gone streams until it was told so; the value is the client itself */
+    /* Names, of gone streams until it was told so; of a stream that is looked for, it is told when it's there. The
+     * value is the client itself. */
+    struct map *followed;
     struct batch *pending; /* records of this turn */
     bool overflowed;       /* the mailbox was full: all of `followed` is to be sent anew, and nothing else until then */
     /* client's thread */
@@ -68,8 +80,12 @@ struct hub {
     struct store *store;
     struct mailbox *inbox;
     struct loop_timer *flush_timer, *resync_timer, *expire_timer;
+    struct hub_source source;
+    struct map *wants;   /* by the stream's name */
+    struct list removed; /* those whose stream has left the store: to be ended in the next turn */
     struct hub_client *clients[CLIENTS_MAX];
     uint32_t client_count;
+    bool wake; /* something came for readers or waiters of the store */
 };
 
 static struct metric metrics[] = {
@@ -176,7 +192,18 @@ static void client_send_snapshot(struct hub_client *client, const struct stream 
     client_post(client, batch);
 }
 
-/* How the stream is now, or that there is none, which also ends following it. When the mailbox is full, after that. */
+static bool is_open(const struct hub *hub, const char *name) {
+    const struct stream *stream = store_find(hub->store, name);
+    return stream && stream->open;
+}
+
+static bool is_looked_for(const struct hub *hub, const char *name) {
+    const struct want *want = map_get(hub->wants, name);
+    return want && !want->found;
+}
+
+/* How the stream is now, or that there is none, which also ends following it. When the mailbox is full, after that.
+ * When it is looked for, nothing yet. */
 static void client_tell(struct hub_client *client, const char *name) {
     const struct stream *stream = store_find(client->hub->store, name);
     client_flush(client);
@@ -184,14 +211,14 @@ static void client_tell(struct hub_client *client, const char *name) {
         return;
     if (stream && stream->open)
         client_send_snapshot(client, stream);
-    else if (client_post(client, batch_create(BATCH_GONE, name)))
+    else if (!is_looked_for(client->hub, name) && client_post(client, batch_create(BATCH_GONE, name)))
         map_remove(client->followed, name);
 }
 
-static void on_flush(void *ctx) {
-    struct hub *hub = ctx;
+static void tell_followers(struct hub *hub, const char *name) {
     for (uint32_t i = 0; i < hub->client_count; i++)
-        client_flush(hub->clients[i]);
+        if (map_get(hub->clients[i]->followed, name))
+            client_tell(hub->clients[i], name);
 }
 
 static void resync_one(void *ctx, const char *name, void *value) {
@@ -216,6 +243,99 @@ static void on_resync(void *ctx) {
             client_resync(hub->clients[i]);
 }
 
+/* --- the source --- */
+
+static void flush_due(struct hub *hub) {
+    if (!loop_timer_armed(hub->flush_timer))
+        loop_timer_set(hub->flush_timer, 0);
+}
+
+static void want_destroy(struct hub *hub, struct want *want) {
+    map_remove(hub->wants, want->stream);
+    list_remove(&want->removed_link);
+    free(want);
+}
+
+static void want_end(struct hub *hub, struct want *want) {
+    char name[STREAM_NAME_LEN];
+    strcpy(name, want->stream);
+    want_destroy(hub, want);
+    hub->source.unwant(hub->source.ctx, name);
+}
+
+static void want_end_unfollowed(struct hub *hub, const char *name) {
+    struct want *want = map_get(hub->wants, name);
+    if (want && !hub_followers(hub, name))
+        want_end(hub, want);
+}
+
+static void want_end_removed(struct hub *hub, const char *name) {
+    struct want *want = map_get(hub->wants, name);
+    if (want && !list_empty(&want->removed_link))
+        want_end(hub, want);
+}
+
+/* Its stream has left the store. Whoever removed it may be the source. */
+static void want_removed(struct hub *hub, struct want *want) {
+    if (!list_empty(&want->removed_link))
+        return;
+    list_append(&hub->removed, &want->removed_link);
+    flush_due(hub);
+}
+
+static void source_ask(struct hub *hub, const char *name, const char *hops) {
+    if (!hub->source.want || map_get(hub->wants, name) || !hub->source.want(hub->source.ctx, name, hops))
+        return;
+    struct want *want = calloc(1, sizeof *want);
+    if (!want)
+        abort();
+    strcpy(want->stream, name);
+    list_init(&want->removed_link);
+    map_set(hub->wants, name, want);
+}
+
+void hub_set_source(struct hub *hub, const struct hub_source *source) {
+    hub->source = *source;
+}
+
+void hub_absent(struct hub *hub, const char *stream) {
+    struct want *want = map_get(hub->wants, stream);
+    if (!want)
+        return;
+    want_destroy(hub, want);
+    if (!is_open(hub, stream))
+        tell_followers(hub, stream);
+}
+
+/* --- writing --- */
+
+static void wake(struct hub *hub) {
+    if (!hub->wake)
+        return;
+    hub->wake = false; /* until one of those who are woken writes */
+    if (!store_wake(hub->store, WAKE_BATCH))
+        return;
+    hub->wake = true;
+    flush_due(hub);
+}
+
+static void on_flush(void *ctx) {
+    struct hub *hub = ctx;
+    for (uint32_t i = 0; i < hub->client_count; i++)
+        client_flush(hub->clients[i]);
+    wake(hub);
+    while (!list_empty(&hub->removed))
+        want_end(hub, list_entry(hub->removed.next, struct want, removed_link));
+}
+
+/* The stream is there: who follows it has waited for that. */
+static void stream_begun(struct hub *hub, const char *name) {
+    struct want *want = map_get(hub->wants, name);
+    if (want)
+        want->found = true;
+    tell_followers(hub, name);
+}
+
 static void forward(struct hub *hub, struct record *record) {
     for (uint32_t i = 0; i < hub->client_count; i++) {
         struct hub_client *client = hub->clients[i];
@@ -226,15 +346,27 @@ static void forward(struct hub *hub, struct record *record) {
         batch_add(client->pending, record);
         if (client->pending->count >= BATCH_MAX)
             client_flush(client);
-        else if (!loop_timer_armed(hub->flush_timer))
-            loop_timer_set(hub->flush_timer, 0);
+        else
+            flush_due(hub);
     }
 }
 
+static void wake_due(struct hub *hub, const char *name) {
+    if (!stream_wanted(store_find(hub->store, name)))
+        return;
+    hub->wake = true;
+    flush_due(hub);
+}
+
 int hub_write(struct hub *hub, struct record *record) {
+    bool first = record->type == RECORD_OPEN && !is_open(hub, record->stream);
     int rc = store_apply(hub->store, record, loop_now_us(hub->loop));
-    if (!rc)
+    if (!rc && first)
+        stream_begun(hub, record->stream);
+    else if (!rc)
         forward(hub, record);
+    if (!rc)
+        wake_due(hub, record->stream);
     record_unref(record);
     return rc;
 }
@@ -243,45 +375,64 @@ void hub_remove(struct hub *hub, struct stream *stream) {
     char name[STREAM_NAME_LEN];
     strcpy(name, stream->name);
     store_remove(hub->store, stream);
+    struct want *want = map_get(hub->wants, name);
+    if (want)
+        want_removed(hub, want);
+    tell_followers(hub, name);
+}
+
+uint32_t hub_followers(const struct hub *hub, const char *stream) {
+    uint32_t count = 0;
     for (uint32_t i = 0; i < hub->client_count; i++)
-        if (map_get(hub->clients[i]->followed, name))
-            client_tell(hub->clients[i], name);
+        count += map_get(hub->clients[i]->followed, stream) != NULL;
+    return count;
 }
 
 /* --- client to hub --- */
 
+static void follow(struct hub_client *client, const char *name, const char *hops) {
+    map_set(client->followed, name, client);
+    want_end_removed(client->hub, name);
+    if (!is_open(client->hub, name))
+        source_ask(client->hub, name, hops);
+    client_tell(client, name);
+}
+
+static void unfollow(struct hub_client *client, const char *name) {
+    if (map_remove(client->followed, name))
+        want_end_unfollowed(client->hub, name);
+}
+
 static void on_wish(void *ctx, void *message) {
     struct wish *wish = message;
-    struct hub_client *client = wish->client;
     (void)ctx;
-    if (wish->follow) {
-        map_set(client->followed, wish->stream, client);
-        client_tell(client, wish->stream);
-    } else {
-        map_remove(client->followed, wish->stream);
-    }
+    if (wish->follow)
+        follow(wish->client, wish->stream, wish->hops);
+    else
+        unfollow(wish->client, wish->stream);
     free(wish);
 }
 
-static void wish_post(struct hub_client *client, const char *stream, bool follow) {
-    struct wish *wish = calloc(1, sizeof *wish);
+static void wish_post(struct hub_client *client, const char *stream, bool follows, const char *hops) {
+    struct wish *wish = calloc(1, sizeof *wish + strlen(hops) + 1);
     if (!wish)
         abort();
     wish->client = client;
-    wish->follow = follow;
+    wish->follow = follows;
     strcpy(wish->stream, stream);
+    strcpy(wish->hops, hops);
     if (mailbox_post(client->hub->inbox, wish)) {
         overflow(M_OVERFLOWS_HUB, "hub");
-        free(wish); /* a stream is asked for again by on_client_expire; one that is sent in vain is passed over */
+        free(wish); /* a stream is asked for again by on_client_expire; one that comes in vain is refused again */
     }
 }
 
 static void copy_ask(struct hub_client *client, const char *stream, struct copy *copy) {
     copy->asked_us = loop_now_us(client->loop);
-    wish_post(client, stream, true);
+    wish_post(client, stream, true, copy->hops);
 }
 
-void hub_client_follow(struct hub_client *client, const char *stream) {
+void hub_client_follow(struct hub_client *client, const char *stream, const char *hops) {
     struct copy *copy = map_get(client->copies, stream);
     if (!copy) {
         copy = calloc(1, sizeof *copy);
@@ -289,6 +440,9 @@ void hub_client_follow(struct hub_client *client, const char *stream) {
             abort();
         map_set(client->copies, stream, copy);
     }
+    hops = hops ? hops : "";
+    assert(strlen(hops) < sizeof copy->hops);
+    strcpy(copy->hops, hops);
     copy_ask(client, stream, copy);
 }
 
@@ -301,7 +455,7 @@ static void copy_drop(struct hub_client *client, const char *name) {
 
 void hub_client_unfollow(struct hub_client *client, const char *stream) {
     copy_drop(client, stream);
-    wish_post(client, stream, false);
+    wish_post(client, stream, false, "");
 }
 
 /* --- client's loop --- */
@@ -325,9 +479,12 @@ static void copy_lost(const char *stream, int rc) {
  * keep what it has until then. */
 static void apply_records(struct hub_client *client, const struct batch *batch) {
     int64_t now_us = loop_now_us(client->loop);
+    const char *stray = NULL;
     for (uint32_t i = 0; i < batch->count; i++) {
         struct record *record = batch->records[i];
         struct copy *copy = map_get(client->copies, record->stream);
+        if (!copy)
+            stray = record->stream;
         int rc = copy && copy->in_step ? store_apply(client->replica, record, now_us) : 0;
         if (!rc)
             continue;
@@ -336,6 +493,8 @@ static void apply_records(struct hub_client *client, const struct batch *batch) 
         if (now_us - copy->asked_us >= ASK_AGAIN_US) /* else on_client_expire does */
             copy_ask(client, record->stream, copy);
     }
+    if (stray)
+        wish_post(client, stray, false, ""); /* not wanted any more; the hub may not have been told, its mailbox full */
 }
 
 /* The stream anew; who waits for it, or reads along, goes on. */
@@ -360,7 +519,7 @@ static int apply_snapshot(struct hub_client *client, const struct batch *batch) 
 static void on_snapshot(struct hub_client *client, const struct batch *batch) {
     struct copy *copy = map_get(client->copies, batch->stream);
     if (!copy) {
-        wish_post(client, batch->stream, false); /* not wanted any more; an answer to an earlier wish */
+        wish_post(client, batch->stream, false, ""); /* not wanted any more; an answer to an earlier wish */
         return;
     }
     int rc = apply_snapshot(client, batch);
@@ -414,9 +573,17 @@ static void forget_expired(void *ctx, const char *name, void *value) {
         client_tell(client, name);
 }
 
+static void want_expire(void *ctx, const char *name, void *value) {
+    struct hub *hub = ctx;
+    struct want *want = value;
+    if (want->found && !store_find(hub->store, name))
+        want_removed(hub, want);
+}
+
 static void on_expire(void *ctx) {
     struct hub *hub = ctx;
     store_expire(hub->store, loop_now_us(hub->loop));
+    map_each(hub->wants, want_expire, hub);
     for (uint32_t i = 0; i < hub->client_count; i++)
         map_each(hub->clients[i]->followed, forget_expired, hub->clients[i]);
     loop_timer_set(hub->expire_timer, EXPIRE_INTERVAL_US);
@@ -428,6 +595,8 @@ struct hub *hub_create(struct loop *loop, const struct store_settings *settings)
         abort();
     hub->loop = loop;
     hub->store = store_create(settings);
+    hub->wants = map_create();
+    list_init(&hub->removed);
     hub->inbox = mailbox_create(loop, INBOX_MAX, on_wish, free, hub);
     hub->flush_timer = loop_timer_create(loop, on_flush, hub);
     hub->resync_timer = loop_timer_create(loop, on_resync, hub);
@@ -436,10 +605,17 @@ struct hub *hub_create(struct loop *loop, const struct store_settings *settings)
     return hub;
 }
 
+static void destroy_want(void *ctx, const char *name, void *value) {
+    (void)name;
+    want_destroy(ctx, value);
+}
+
 void hub_destroy(struct hub *hub) {
     if (!hub)
         return;
     mailbox_destroy(hub->inbox);
+    map_each(hub->wants, destroy_want, hub);
+    map_destroy(hub->wants);
     loop_timer_destroy(hub->flush_timer);
     loop_timer_destroy(hub->resync_timer);
     loop_timer_destroy(hub->expire_timer);
@@ -469,6 +645,11 @@ struct hub_client *hub_client_create(struct hub *hub, struct loop *loop, struct 
     return client;
 }
 
+static void end_unfollowed(void *ctx, const char *name, void *value) {
+    (void)value;
+    want_end_unfollowed(ctx, name);
+}
+
 static void destroy_copy(void *ctx, const char *stream, void *value) {
     (void)ctx, (void)stream;
     free(value);
@@ -481,6 +662,7 @@ void hub_client_destroy(struct hub_client *client) {
     for (uint32_t i = 0; i < hub->client_count; i++)
         if (hub->clients[i] == client)
             hub->clients[i] = hub->clients[--hub->client_count];
+    map_each(client->followed, end_unfollowed, hub);
     mailbox_destroy(client->box);
     loop_timer_destroy(client->wake_timer);
     loop_timer_destroy(client->expire_timer);

@@ -41,3 +41,50 @@ bool name_ok(const char *stream) {
     size_t a = (size_t)(slash - stream);
     return name_component_ok(stream, a) && !app_reserved(stream, a) && name_component_ok(slash + 1, strlen(slash + 1));
 }
+
+/* --- feeds --- */
+
+bool feed_path_parse(const char *path, char stream[STREAM_NAME_LEN], char track[4]) {
+    static const char prefix[] = "/feed/";
+    char name[STREAM_NAME_LEN];
+    if (strncmp(path, prefix, sizeof prefix - 1) != 0)
+        return false;
+    path += sizeof prefix - 1;
+    const char *slash = strchr(path, '/');
+    size_t len = slash ? (size_t)(slash - path) + 1 + strcspn(slash + 1, "/") : 0;
+    if (!len || len >= sizeof name)
+        return false;
+    memcpy(name, path, len);
+    name[len] = 0;
+    const char *rest = path + len + (path[len] == '/');
+    if (!name_ok(name) || strlen(rest) >= 4 || strchr(rest, '/') || (path[len] == '/' && !*rest))
+        return false;
+    strcpy(stream, name);
+    strcpy(track, rest);
+    return true;
+}
+
+static bool parse_number(const char **text, uint64_t max, uint64_t *ret_number) {
+    uint64_t number = 0;
+    const char *p = *text;
+    for (; *p >= '0' && *p <= '9' && p - *text < 19; p++)
+        number = number * 10 + (uint64_t)(*p - '0');
+    if (p == *text || number > max)
+        return false;
+    *text = p;
+    *ret_number = number;
+    return true;
+}
+
+bool feed_place_parse(const char *text, uint64_t *ret_msn, uint32_t *ret_number) {
+    uint64_t msn, number = 0;
+    if (!parse_number(&text, INT64_MAX - 1, &msn))
+        return false;
+    if (*text == '.' && (++text, !parse_number(&text, UINT32_MAX - 1, &number)))
+        return false;
+    if (*text)
+        return false;
+    *ret_msn = msn;
+    *ret_number = (uint32_t)number;
+    return true;
+}

@@ -2,6 +2,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { STREAM_NAME_LEN = 130 }; /* with the terminating zero: two components of at most 64 bytes */
 
@@ -11,3 +12,9 @@ bool name_component_ok(const char *component, size_t len);
 bool name_join(char out[STREAM_NAME_LEN], const char *app, const char *name);
 /* Whether the whole is "app/name". */
 bool name_ok(const char *stream);
+
+/* --- feeds: /feed/{app}/{stream}[/{track}] --- */
+/* Whether the path is a feed's; `track` is "" for the timeline. */
+bool feed_path_parse(const char *path, char stream[STREAM_NAME_LEN], char track[4]);
+/* A place, "MSN" or "MSN.CHUNK", as queries have it. False: that is none. */
+bool feed_place_parse(const char *text, uint64_t *ret_msn, uint32_t *ret_number);

@@ -74,6 +74,7 @@ static void stream_empty(struct store *store, struct stream *stream) {
     free(stream->segments);
     store->bytes -= stream->bytes;
     record_unref(stream->open);
+    record_unref(stream->path);
     if (stream->cache && store->settings.cache_free)
         store->settings.cache_free(stream->cache);
 }
@@ -81,7 +82,7 @@ static void stream_empty(struct store *store, struct stream *stream) {
 void store_clear(struct store *store, struct stream *stream) {
     stream_empty(store, stream);
     stream->segments = NULL;
-    stream->open = NULL;
+    stream->open = stream->path = NULL;
     stream->cache = NULL;
     stream->state = STREAM_LIVE;
     stream->epoch = stream->next_part = stream->bytes = 0;
@@ -311,6 +312,13 @@ static void segment_complete(struct store *store, struct stream *stream, struct 
     stream_changed(store, stream, now_us);
 }
 
+/* Numbers before the newest segment are missing: what comes before them can't be listed together with it. */
+static void window_restart(struct store *store, struct stream *stream, int64_t now_us) {
+    while (stream->first_listed + 1 < stream->segment_count)
+        stream->segments[stream->first_listed++]->removed_us = now_us;
+    stream_changed(store, stream, now_us);
+}
+
 /* The segment that a record of this msn belongs to: the newest, or a new one, which completes the one before: whether a
  * segment ends shows, as a rule, only with the first frame after it. */
 static struct segment *segment_for(struct store *store, struct stream *stream, uint64_t msn, int64_t now_us) {
@@ -324,6 +332,8 @@ static struct segment *segment_for(struct store *store, struct stream *stream, u
         (!last->part_count || last->published < last->part_count))
         return NULL;
     struct segment *segment = segment_append(stream, msn);
+    if (last && msn > last->msn + 1)
+        window_restart(store, stream, now_us);
     if (last && !last->complete)
         segment_complete(store, stream, last, now_us);
     return segment;
@@ -430,6 +440,18 @@ static void apply_state(struct store *store, struct stream *stream, enum stream_
     stream_changed(store, stream, now_us);
 }
 
+static int apply_path(struct store *store, struct stream *stream, struct record *record) {
+    if (record->path.count > PATH_NODES_MAX)
+        return -EINVAL;
+    for (uint32_t i = 0; i < record->path.count; i++)
+        if (!memchr(record->path.nodes[i], '\0', NODE_NAME_LEN))
+            return -EINVAL;
+    record_unref(stream->path);
+    stream->path = record_ref(record);
+    readers_due(store, stream);
+    return 0;
+}
+
 int store_apply(struct store *store, struct record *record, int64_t now_us) {
     struct stream *stream = store_find(store, record->stream);
     if (stream && record->epoch < stream->epoch)
@@ -445,6 +467,8 @@ int store_apply(struct store *store, struct record *record, int64_t now_us) {
         return apply_chunk(store, stream, record, now_us);
     case RECORD_PART:
         return apply_part(store, stream, record, now_us);
+    case RECORD_PATH:
+        return apply_path(store, stream, record);
     default:
         apply_state(store, stream, record->state.state, now_us);
         return 0;
@@ -502,6 +526,16 @@ static void replay_end(const struct record *open, void (*fn)(void *ctx, struct r
     record_unref(record);
 }
 
+/* The nodes are the same when the writer is another one. */
+static void replay_path(const struct stream *stream, void (*fn)(void *ctx, struct record *record), void *ctx) {
+    if (!stream->path)
+        return;
+    struct record *record = record_create(RECORD_PATH, stream->name, stream->epoch);
+    record->path = stream->path->path;
+    fn(ctx, record);
+    record_unref(record);
+}
+
 void stream_replay(const struct stream *stream, void (*fn)(void *ctx, struct record *record), void *ctx) {
     struct record *open = NULL;
     bool previous = false; /* what was replayed so far is of an ended broadcast */
@@ -512,6 +546,8 @@ void stream_replay(const struct stream *stream, void (*fn)(void *ctx, struct rec
             replay_end(open, fn, ctx);
         if (next != open)
             fn(ctx, next);
+        if (next != open && next == stream->open)
+            replay_path(stream, fn, ctx);
         open = next;
         if (!segment)
             return;
@@ -590,6 +626,12 @@ bool waiter_ready(const struct waiter *waiter, const struct stream *stream) {
     return stream_has_part(stream, waiter->number, waiter->index);
 }
 
+/* Behind the others: one crowd starves nobody. It may be in the list again, when one of those who were woken wrote. */
+static void queue_again(struct list *queue, struct list *link) {
+    list_remove(link);
+    list_append(queue, link);
+}
+
 static bool wake_waiters_of(struct stream *stream, uint32_t *max) {
     list_each(it, &stream->waiters) {
         struct waiter *waiter = list_entry(it, struct waiter, link);
@@ -609,7 +651,7 @@ static bool wake_waiters(struct store *store, uint32_t max) {
         struct stream *stream = list_entry(store->dirty.next, struct stream, dirty_link);
         list_remove(&stream->dirty_link);
         if (wake_waiters_of(stream, &max)) {
-            list_append(&store->dirty, &stream->dirty_link); /* behind the others: one crowd starves nobody */
+            queue_again(&store->dirty, &stream->dirty_link);
             return true;
         }
     }
@@ -658,8 +700,8 @@ static bool wake_readers(struct store *store, uint32_t max) {
         struct stream *stream = list_entry(store->fresh.next, struct stream, fresh_link);
         list_remove(&stream->fresh_link);
         wake_readers_of(stream, &max);
-        if (stream->fresh || !list_empty(&stream->due)) /* behind the others */
-            list_append(&store->fresh, &stream->fresh_link);
+        if (stream->fresh || !list_empty(&stream->due))
+            queue_again(&store->fresh, &stream->fresh_link);
     }
     return !list_empty(&store->fresh);
 }

@@ -6,6 +6,9 @@
  * functions below. A segment is listed while it is in the window, then kept unlisted for as long as RFC 8216bis §6.2.2 wants
  * it downloadable, then freed. `version` of a stream grows with each change that a playlist shows.
  *
+ * Numbers of listed segments are consecutive. When another open record goes on further than that, there is media that this node
+ * never had, and all that was before leaves the window at once: it may then be without a published part for a while.
+ *
  * One thread. Time is passed in (monotonic microseconds). */
 #pragma once
 #include <stdbool.h>
@@ -55,7 +58,7 @@ struct stream {
     struct record *path; /* the latest RECORD_PATH, or NULL: it comes from here */
     struct segment **segments; /* oldest first */
     uint32_t segment_count, segment_cap;
-    uint32_t first_listed; /* index of the first segment of the window */
+    uint32_t first_listed; /* index of the first segment of the window; segment_count when that is empty */
     uint64_t next_part;    /* number that the next published part will have */
     uint64_t version;
     size_t bytes;
@@ -112,7 +115,8 @@ struct part *stream_part(const struct stream *stream, uint64_t number, struct se
 /* Whether that part, or one of a later segment, is published. */
 bool stream_has_part(const struct stream *stream, uint64_t msn, uint32_t index);
 /* Calls `fn` with every record that makes the same stream of an empty one, in an order in which they can be applied. Those
- * of earlier broadcasts that are still kept come first, each followed by its end. `fn` takes its own references. */
+ * of earlier broadcasts that are still kept come first, each followed by its end. The path is that of the stream's epoch now.
+ * `fn` takes its own references. */
 void stream_replay(const struct stream *stream, void (*fn)(void *ctx, struct record *record), void *ctx);
 
 /* --- variants: sets of tracks, as bit masks over the open record's tracks --- */

@@ -1,5 +1,5 @@
-/* How a writer (an ingest session) reaches the authority on its stream: claim it, write records, let it go. In one process
- * the origin implements this; across the network ingest will, by the feed. All calls and callbacks are on one loop. */
+/* How a writer (an ingest session) reaches the authority on its stream: claim it, write records, let it go. The origin implements it in
+ * its process, and ingest/push.c for origins elsewhere. All calls and callbacks are on one loop. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,6 +10,8 @@ enum claim_result {
     CLAIM_GRANTED,
     CLAIM_BUSY,  /* somebody else publishes it and is not silent */
     CLAIM_FULL,  /* a limit on streams or memory is reached: not for who continues a stream */
+    CLAIM_FENCED,      /* of a claim that goes on: a later writer has written since */
+    CLAIM_UNREACHABLE, /* the authority can't be asked */
 };
 
 struct claim_grant {
@@ -26,9 +28,11 @@ struct writer_port {
     void *ctx;
     /* Calls `on_result` once, later (never from inside the call); `grant` is NULL unless granted and valid during the
      * call only. `on_lost` (any time after the grant) says that the claim is gone: another writer took the stream over,
-     * or the origin refuses it; never from inside the writer's own call; the writer closes its publisher and calls nothing more for this epoch.
-     * Returns a handle for claim_cancel/write/release. `priority_peer` is for logs. */
-    void *(*claim)(void *ctx, const char *stream, const char *peer,
+     * or the origin refuses it; never from inside the writer's own call; the writer closes its publisher and calls nothing more for
+     * this epoch. `epoch`: 0, or that of a claim which goes on, over another connection or after the authority has lost all; then it is
+     * granted unless a later one has written.
+     * Returns a handle for write, touch and release. `peer` is for logs. */
+    void *(*claim)(void *ctx, const char *stream, const char *peer, uint64_t epoch,
                    void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
                    void (*on_lost)(void *owner, const char *why), void *owner);
     /* Takes over the record's reference. 0; -ESTALE after the claim was lost, which this very record may have caused: it

@@ -4,6 +4,8 @@ weir          a node with all roles and the default settings (see harness.ALL_RO
 shared_weir   the same for all tests of a module, which keep apart by their streams' names: for tests that only publish,
               ask and play
 start_weir    start_weir({"origin": {"grace_s": 2}}, env={…}) starts a node with other settings, as often as wanted
+fleet         an empty fleet.Fleet: nodes by role, on loopback
+netns_fleet   the same, each node in a network namespace of its own; skipped where those can't be made
 stream        a name for a stream that no other test uses: "live/test-publish-and-play-30"
 publish       publish(url, **options) starts an ffmpeg publisher (publishers.Publisher) and stops it after the test
 publish_clock the same for the instrument that draws the clock into the picture (publishers.ClockPublisher)
@@ -20,7 +22,9 @@ from pathlib import Path
 
 import pytest
 
+import fleet as fleets
 import harness
+import netns
 import publishers
 import viewer
 
@@ -81,6 +85,27 @@ def shared_weir(tmp_path_factory):
     node = harness.Node(tmp_path_factory.mktemp("weir"))
     yield node.start()
     finish_nodes([node])
+
+
+def fleet_in(folder, namespaces):
+    fleet = fleets.Fleet(folder, namespaces)
+    try:
+        yield fleet
+        finish_nodes(fleet.nodes)
+    finally:
+        fleet.close()
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    yield from fleet_in(tmp_path, False)
+
+
+@pytest.fixture
+def netns_fleet(tmp_path):
+    if not netns.available():
+        pytest.skip("no network namespaces: needs root")
+    yield from fleet_in(tmp_path, True)
 
 
 @pytest.fixture

@@ -59,6 +59,12 @@ class Client:
         self.connection = None
 
 
+def next_part(playlist):
+    """(msn, part) of what isn't listed yet: what a blocking reload asks for."""
+    newest = playlist.all_segments[-1]
+    return (newest.msn + 1, 0) if newest.uri else (newest.msn, len(newest.parts))
+
+
 class RenditionRecorder:
     def __init__(self, address, path, fetch_media=True):
         self.path, self.address, self.fetch_media = path, address, fetch_media
@@ -130,8 +136,7 @@ class RenditionRecorder:
             self.notice(playlist)
             if playlist.endlist:
                 break
-            newest = playlist.all_segments[-1]
-            asked = (newest.msn + 1, 0) if newest.uri else (newest.msn, len(newest.parts))
+            asked = next_part(playlist)
         self.finish()
 
     def notice(self, playlist):

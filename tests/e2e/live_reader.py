@@ -88,8 +88,11 @@ class Splitter:
             assert not self.init and not self.chunks, "an init in mid-response"
             self.init, self._open = self._open, b""
         elif kind == b"mdat":
-            self.chunks.append(make_chunk(self._prft, self._moof, self._open, time.time()))
+            self.take_chunk(make_chunk(self._prft, self._moof, self._open, time.time()))
             self._open = b""
+
+    def take_chunk(self, chunk):
+        self.chunks.append(chunk)
 
 
 class LiveReader(Splitter):

@@ -53,9 +53,10 @@ static int64_t take(struct input *in, size_t bytes) {
     return bytes == 2 ? (int16_t)value : bytes == 4 ? (int32_t)value : (int64_t)value;
 }
 
-static void *port_claim(void *ctx, const char *stream, const char *peer,
+static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
                         void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
                         void (*on_lost)(void *owner, const char *why), void *owner) {
+    (void)epoch;
     struct world *world = ctx;
     (void)stream, (void)peer, (void)on_lost;
     world->on_result = on_result;

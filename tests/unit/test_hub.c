@@ -14,6 +14,7 @@
 #include "common/base/loop.h"
 #include "common/base/metrics.h"
 #include "media_fixture.h"
+#include "tests/unit/turns.h"
 
 /* The hub on this thread's loop, a client with its replica on another's. */
 
@@ -64,7 +65,7 @@ static void *run_client(void *ctx) {
 }
 
 static void follow(void *ctx) {
-    hub_client_follow(((struct world *)ctx)->client, name);
+    hub_client_follow(((struct world *)ctx)->client, name, NULL);
 }
 
 static struct world *begin(void (*on_answered)(struct world *world)) {
@@ -196,7 +197,7 @@ static void overflown_client_is_sent_the_stream_anew(void **state) {
     world->parts = 1500;
     write_record(world, fixture_open(name, FIXTURE_EPOCH, 1));
     next_part(world);
-    hub_client_follow(world->client, name); /* as if the thread had run: it has not started */
+    hub_client_follow(world->client, name, NULL); /* as if the thread had run: it has not started */
     world->step_timer = loop_timer_create(world->hub_loop, flood, world);
     loop_timer_set(world->step_timer, 10000);
     loop_run(world->hub_loop);
@@ -232,29 +233,6 @@ static long metric_value(const char *metric) {
 
 static void answered(struct world *world) {
     (void)world;
-}
-
-struct turns {
-    struct loop *loop;
-    struct loop_timer *timer;
-    int left;
-};
-
-static void on_turn(void *ctx) {
-    struct turns *turns = ctx;
-    if (--turns->left)
-        loop_timer_set(turns->timer, 0);
-    else
-        loop_stop(turns->loop);
-}
-
-/* Until all that is due on this loop, and what comes of it there, is done. */
-static void settle(struct loop *loop) {
-    struct turns turns = {.loop = loop, .left = 4};
-    turns.timer = loop_timer_create(loop, on_turn, &turns);
-    loop_timer_set(turns.timer, 0);
-    loop_run(loop);
-    loop_timer_destroy(turns.timer);
 }
 
 static void settle_both(struct world *world) {
@@ -341,7 +319,7 @@ static void what_was_under_way_when_it_was_unfollowed_makes_no_copy(void **state
     hub_client_unfollow(world->client, name);
     settle_both(world);
     assert_null(store_find(world->replica, name));
-    hub_client_follow(world->client, name);
+    hub_client_follow(world->client, name, NULL);
     settle(world->hub_loop); /* a snapshot is under way, too */
     hub_client_unfollow(world->client, name);
     settle_both(world);
@@ -389,7 +367,7 @@ static void healthy_clients_do_not_wait_for_one_that_is_full(void **state) {
     struct store *replica = store_create(&settings);
     struct world other = {.on_answered = answered};
     struct hub_client *client = hub_client_create(world->hub, world->hub_loop, replica, on_answer, &other);
-    hub_client_follow(client, name);
+    hub_client_follow(client, name, NULL);
     overflow_client(world);
     next_part(world);
     settle(world->hub_loop);
@@ -411,6 +389,392 @@ static void removed_stream_is_gone_for_who_follows_it(void **state) {
     end(world);
 }
 
+/* --- reading the hub's own store --- */
+
+enum { CROWD = 150 };
+
+struct listener {
+    struct reader reader;
+    struct world *world;
+    int woken;
+    bool writes; /* a part, once */
+};
+
+static int woken; /* of all listeners, in all */
+
+static void on_chunks(struct reader *reader) {
+    struct listener *listener = list_entry(reader, struct listener, reader);
+    listener->woken++;
+    woken++;
+    if (listener->writes)
+        next_part(listener->world);
+    listener->writes = false;
+}
+
+static struct world *begin_listening(struct listener *listeners, int count) {
+    struct world *world = begin(answered);
+    write_record(world, fixture_open(name, FIXTURE_EPOCH, 1));
+    woken = 0;
+    for (int i = 0; i < count; i++) {
+        listeners[i] = (struct listener){.reader.fn = on_chunks, .world = world};
+        stream_read(store_find(hub_store(world->hub), name), &listeners[i].reader);
+    }
+    return world;
+}
+
+static void reader_of_the_hubs_store_is_woken_once_a_turn(void **state) {
+    (void)state;
+    struct listener listener;
+    struct world *world = begin_listening(&listener, 1);
+    settle(world->hub_loop);
+    assert_int_equal(woken, 0); /* nothing was due while nobody read */
+    next_part(world);
+    next_part(world);
+    assert_int_equal(woken, 0);
+    settle(world->hub_loop);
+    assert_int_equal(woken, 1);
+    settle(world->hub_loop);
+    assert_int_equal(woken, 1);
+    listener.writes = true;
+    next_part(world);
+    settle(world->hub_loop);
+    assert_int_equal(woken, 3); /* again for what it wrote itself */
+    hub_remove(world->hub, store_find(hub_store(world->hub), name));
+    assert_null(listener.reader.stream);
+    end(world);
+}
+
+static void on_turn_of_crowd(void *ctx) {
+    struct world *world = ctx;
+    world->seen_part = (uint64_t)woken; /* after the first turn */
+    loop_stop(world->hub_loop);
+}
+
+static void crowd_at_the_hubs_store_is_woken_in_several_turns(void **state) {
+    (void)state;
+    static struct listener listeners[CROWD];
+    struct world *world = begin_listening(listeners, CROWD);
+    next_part(world);
+    world->step_timer = loop_timer_create(world->hub_loop, on_turn_of_crowd, world);
+    loop_timer_set(world->step_timer, 0);
+    loop_run(world->hub_loop);
+    assert_in_range(world->seen_part, 1, CROWD - 1);
+    settle(world->hub_loop);
+    for (int i = 0; i < CROWD; i++)
+        assert_int_equal(listeners[i].woken, 1);
+    end(world);
+}
+
+static void on_hub_waited(struct waiter *waiter, struct stream *stream, bool timed_out) {
+    struct world *world = list_entry(waiter, struct world, waiter);
+    assert_false(timed_out);
+    world->seen_part = stream->next_part - 1;
+}
+
+static void waiter_at_the_hubs_store_is_woken(void **state) {
+    (void)state;
+    struct world *world = begin_listening(NULL, 0);
+    world->waiter = (struct waiter){.what = WAIT_PART, .number = 501, .deadline_us = INT64_MAX, .fn = on_hub_waited};
+    stream_wait(store_find(hub_store(world->hub), name), &world->waiter);
+    next_part(world);
+    settle(world->hub_loop);
+    assert_int_equal(world->seen_part, 0);
+    next_part(world);
+    settle(world->hub_loop);
+    assert_int_equal(world->seen_part, 501);
+    end(world);
+}
+
+/* --- streams that are not here --- */
+
+/* What the source was asked, and what it answers. */
+struct source {
+    struct world *world;
+    bool answer;
+    int wants, unwants;
+    char hops[HUB_HOPS_LEN];
+    bool removes; /* the stream, when it's unwanted */
+};
+
+static bool on_want(void *ctx, const char *stream, const char *hops) {
+    struct source *source = ctx;
+    assert_string_equal(stream, name);
+    assert_int_equal(source->wants - source->unwants, 0); /* what was wanted has ended before */
+    strcpy(source->hops, hops);
+    source->wants += source->answer;
+    return source->answer;
+}
+
+static void on_unwant(void *ctx, const char *stream) {
+    struct source *source = ctx;
+    assert_string_equal(stream, name);
+    source->unwants++;
+    struct stream *found = store_find(hub_store(source->world->hub), name);
+    if (source->removes && found)
+        hub_remove(source->world->hub, found);
+}
+
+/* It is being looked for. */
+static struct world *begin_looking(struct source *source) {
+    struct world *world = begin(answered);
+    *source = (struct source){.world = world, .answer = true};
+    hub_set_source(world->hub, &(struct hub_source){.ctx = source, .want = on_want, .unwant = on_unwant});
+    settle_both(world);
+    assert_int_equal(source->wants, 1);
+    assert_int_equal(world->known + world->unknown, 0);
+    assert_int_equal(hub_followers(world->hub, name), 1);
+    return world;
+}
+
+static void begin_stream(struct world *world) {
+    write_record(world, fixture_open(name, FIXTURE_EPOCH, 1));
+    next_part(world);
+    settle_both(world);
+    assert_int_equal(world->rc, 0);
+}
+
+/* Another client, of the hub's own loop. */
+struct neighbour {
+    struct world answers;
+    struct store *replica;
+    struct hub_client *client;
+};
+
+static void neighbour_come(struct neighbour *neighbour, struct world *world) {
+    *neighbour = (struct neighbour){.answers.on_answered = answered, .replica = store_create(&settings)};
+    neighbour->client =
+        hub_client_create(world->hub, world->hub_loop, neighbour->replica, on_answer, &neighbour->answers);
+    hub_client_follow(neighbour->client, name, NULL);
+    settle_both(world);
+}
+
+static void neighbour_go(struct neighbour *neighbour) {
+    hub_client_destroy(neighbour->client);
+    store_destroy(neighbour->replica);
+}
+
+static void stream_that_is_looked_for_is_told_when_its_open_record_is_there(void **state) {
+    (void)state;
+    struct source source;
+    struct world *world = begin_looking(&source);
+    struct neighbour neighbour;
+    neighbour_come(&neighbour, world);
+    hub_client_follow(world->client, name, NULL); /* as is done while there is no answer */
+    settle_both(world);
+    assert_int_equal(source.wants, 1);
+    write_record(world, fixture_open(name, FIXTURE_EPOCH, 1));
+    settle_both(world);
+    assert_int_equal(world->known, 1);
+    assert_int_equal(neighbour.answers.known, 1);
+    next_part(world);
+    settle_both(world);
+    assert_int_equal(store_find(world->replica, name)->next_part, 501);
+    assert_int_equal(store_find(neighbour.replica, name)->next_part, 501);
+    neighbour_go(&neighbour);
+    end(world);
+    assert_int_equal(source.unwants, 1);
+}
+
+static void absent_stream_is_gone_for_all_who_wait(void **state) {
+    (void)state;
+    struct source source;
+    struct world *world = begin_looking(&source);
+    struct neighbour neighbour;
+    neighbour_come(&neighbour, world);
+    hub_absent(world->hub, name);
+    hub_absent(world->hub, name); /* nobody asks any more */
+    settle_both(world);
+    assert_int_equal(world->unknown, 1);
+    assert_int_equal(neighbour.answers.unknown, 1);
+    assert_int_equal(hub_followers(world->hub, name), 0);
+    neighbour_go(&neighbour);
+    assert_int_equal(source.unwants, 0);
+    hub_client_follow(world->client, name, NULL);
+    source.wants = 0; /* it has ended */
+    settle_both(world);
+    assert_int_equal(source.wants, 1);
+    end(world);
+}
+
+static void source_that_knows_of_no_such_stream_is_believed(void **state) {
+    (void)state;
+    struct source source = {.answer = false};
+    struct world *world = begin(answered);
+    hub_set_source(world->hub, &(struct hub_source){.ctx = &source, .want = on_want, .unwant = on_unwant});
+    settle_both(world);
+    assert_int_equal(world->unknown, 1);
+    end(world);
+    assert_int_equal(source.unwants, 0);
+}
+
+static void source_is_not_asked_for_a_stream_that_is_here(void **state) {
+    (void)state;
+    struct source source = {.answer = true};
+    struct world *world = begin(answered);
+    hub_set_source(world->hub, &(struct hub_source){.ctx = &source, .want = on_want, .unwant = on_unwant});
+    begin_stream(world);
+    assert_int_equal(world->known, 1);
+    end(world);
+    assert_int_equal(source.wants, 0);
+}
+
+static void source_is_told_where_the_question_came_through(void **state) {
+    (void)state;
+    struct source source = {.answer = false};
+    struct world *world = begin(answered);
+    hub_set_source(world->hub, &(struct hub_source){.ctx = &source, .want = on_want, .unwant = on_unwant});
+    settle_both(world);
+    assert_string_equal(source.hops, "");
+    char hops[HUB_HOPS_LEN] = "edge-2,edge-1,";
+    memset(hops + strlen(hops), 'x', sizeof hops - 1 - strlen(hops));
+    hops[sizeof hops - 1] = '\0';
+    hub_client_follow(world->client, name, hops);
+    settle_both(world);
+    assert_string_equal(source.hops, hops);
+    end(world);
+}
+
+static void stream_is_unwanted_with_its_last_follower(void **state) {
+    (void)state;
+    for (int there = 0; there < 2; there++) {
+        struct source source;
+        struct world *world = begin_looking(&source);
+        struct neighbour neighbour;
+        neighbour_come(&neighbour, world);
+        source.removes = true;
+        if (there)
+            begin_stream(world);
+        neighbour_go(&neighbour);
+        assert_int_equal(source.unwants, 0);
+        hub_client_unfollow(world->client, name);
+        settle_both(world);
+        assert_int_equal(source.unwants, 1);
+        assert_null(store_find(hub_store(world->hub), name));
+        hub_client_unfollow(world->client, name);
+        settle_both(world);
+        assert_int_equal(source.unwants, 1);
+        end(world);
+        assert_int_equal(source.unwants, 1);
+    }
+}
+
+static void removed_stream_is_unwanted_but_not_from_inside(void **state) {
+    (void)state;
+    struct source source;
+    struct world *world = begin_looking(&source);
+    begin_stream(world);
+    hub_remove(world->hub, store_find(hub_store(world->hub), name));
+    assert_int_equal(source.unwants, 0);
+    settle_both(world);
+    assert_int_equal(source.unwants, 1);
+    assert_int_equal(world->unknown, 1);
+    hub_client_follow(world->client, name, NULL);
+    settle_both(world);
+    assert_int_equal(source.wants, 2);
+    hub_absent(world->hub, name);
+    settle_both(world);
+    assert_int_equal(world->unknown, 2);
+    end(world);
+    assert_int_equal(source.unwants, 1);
+}
+
+/* A client's wish may be before the end of the turn. */
+static void removed_stream_is_unwanted_before_it_is_wanted_again(void **state) {
+    (void)state;
+    struct source source;
+    struct world *world = begin_looking(&source);
+    begin_stream(world);
+    hub_client_follow(world->client, name, NULL); /* it lies in the mailbox; on_want checks the order */
+    hub_remove(world->hub, store_find(hub_store(world->hub), name));
+    settle_both(world);
+    assert_int_equal(source.wants, 2);
+    assert_int_equal(source.unwants, 1);
+    end(world);
+    assert_int_equal(source.unwants, 2);
+}
+
+static void absent_is_the_end_also_of_a_removed_stream(void **state) {
+    (void)state;
+    struct source source;
+    struct world *world = begin_looking(&source);
+    begin_stream(world);
+    hub_remove(world->hub, store_find(hub_store(world->hub), name));
+    hub_absent(world->hub, name);
+    settle_both(world);
+    assert_int_equal(world->unknown, 1);
+    end(world);
+    assert_int_equal(source.unwants, 0);
+}
+
+static void stream_that_is_here_stays_when_there_is_no_more_of_it(void **state) {
+    (void)state;
+    struct source source;
+    struct world *world = begin_looking(&source);
+    begin_stream(world);
+    hub_absent(world->hub, name);
+    settle_both(world);
+    assert_int_equal(world->known, 1);
+    assert_int_equal(world->unknown, 0);
+    end(world);
+    assert_int_equal(source.unwants, 0);
+}
+
+static void expired_stream_is_unwanted(void **state) {
+    (void)state;
+    struct source source;
+    struct world *world = begin_looking(&source);
+    begin_stream(world);
+    store_remove(hub_store(world->hub), store_find(hub_store(world->hub), name)); /* as it does with time */
+    await_count(world, &source.unwants, 1);
+    settle_both(world);
+    assert_int_equal(world->unknown, 1);
+    end(world);
+    assert_int_equal(source.unwants, 1);
+}
+
+static void full_client_is_not_told_that_a_stream_is_gone_that_is_looked_for(void **state) {
+    (void)state;
+    struct world *world = begin(answered);
+    long overflows = metric_value("\nweir_hub_overflows_total{box=\"worker\"} ");
+    while (metric_value("\nweir_hub_overflows_total{box=\"worker\"} ") == overflows) {
+        hub_client_follow(world->client, name, NULL); /* each is answered: gone */
+        settle(world->hub_loop);
+    }
+    struct source source = {.world = world, .answer = true};
+    hub_set_source(world->hub, &(struct hub_source){.ctx = &source, .want = on_want, .unwant = on_unwant});
+    hub_client_follow(world->client, name, NULL);
+    settle(world->hub_loop);
+    assert_int_equal(source.wants, 1);
+    long resyncs = metric_value("\nweir_hub_resyncs_total ");
+    for (int i = 0; i < 4; i++)
+        settle(world->client_loop); /* there is room again */
+    int unknown = world->unknown;
+    while (metric_value("\nweir_hub_resyncs_total ") == resyncs)
+        settle_both(world);
+    assert_int_equal(world->unknown, unknown);
+    hub_client_follow(world->client, name, NULL); /* the last answer to an earlier question ended that */
+    settle_both(world);
+    begin_stream(world);
+    assert_int_equal(world->known, 1);
+    end(world);
+}
+
+/* Else the source would bring what nobody has. */
+static void unfollowing_is_heard_in_the_end_when_the_hub_was_full(void **state) {
+    (void)state;
+    struct world *world = begin_following(1);
+    long overflows = metric_value("\nweir_hub_overflows_total{box=\"hub\"} ");
+    while (metric_value("\nweir_hub_overflows_total{box=\"hub\"} ") == overflows)
+        hub_client_unfollow(world->client, "live/other");
+    hub_client_unfollow(world->client, name);
+    for (int64_t until_us = loop_now_us(world->hub_loop) + 10000000; hub_followers(world->hub, name);) {
+        next_part(world);
+        settle_both(world);
+        assert_true(loop_now_us(world->hub_loop) < until_us);
+    }
+    end(world);
+}
+
 int main(void) {
     hub_metrics_register();
     const struct CMUnitTest tests[] = {
@@ -427,6 +791,22 @@ int main(void) {
         cmocka_unit_test(stream_that_is_gone_while_the_mailbox_is_full_is_told_afterwards),
         cmocka_unit_test(healthy_clients_do_not_wait_for_one_that_is_full),
         cmocka_unit_test(removed_stream_is_gone_for_who_follows_it),
+        cmocka_unit_test(reader_of_the_hubs_store_is_woken_once_a_turn),
+        cmocka_unit_test(crowd_at_the_hubs_store_is_woken_in_several_turns),
+        cmocka_unit_test(waiter_at_the_hubs_store_is_woken),
+        cmocka_unit_test(stream_that_is_looked_for_is_told_when_its_open_record_is_there),
+        cmocka_unit_test(absent_stream_is_gone_for_all_who_wait),
+        cmocka_unit_test(source_that_knows_of_no_such_stream_is_believed),
+        cmocka_unit_test(source_is_not_asked_for_a_stream_that_is_here),
+        cmocka_unit_test(source_is_told_where_the_question_came_through),
+        cmocka_unit_test(stream_is_unwanted_with_its_last_follower),
+        cmocka_unit_test(removed_stream_is_unwanted_but_not_from_inside),
+        cmocka_unit_test(removed_stream_is_unwanted_before_it_is_wanted_again),
+        cmocka_unit_test(absent_is_the_end_also_of_a_removed_stream),
+        cmocka_unit_test(stream_that_is_here_stays_when_there_is_no_more_of_it),
+        cmocka_unit_test(expired_stream_is_unwanted),
+        cmocka_unit_test(full_client_is_not_told_that_a_stream_is_gone_that_is_looked_for),
+        cmocka_unit_test(unfollowing_is_heard_in_the_end_when_the_hub_was_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -125,7 +125,7 @@ static void edge_is_reported_once(void **state) {
 static void level_is_reported_until_read(void **state) {
     struct fixture *f = *state;
     char bytes[8];
-    f->io = loop_io_create_level(f->loop, f->near, count_io, f);
+    f->io = loop_io_create_level(f->loop, f->near, LOOP_READ, count_io, f);
     run_a_turn(f);
     assert_int_equal(f->events, 0);
     assert_int_equal(write(f->far, "x", 1), 1);
@@ -135,6 +135,28 @@ static void level_is_reported_until_read(void **state) {
         assert_int_equal(f->events, LOOP_READ);
     }
     assert_int_equal(read(f->near, bytes, sizeof(bytes)), 1);
+    f->events = 0;
+    run_a_turn(f);
+    assert_int_equal(f->events, 0);
+}
+
+static void level_of_writing_is_reported_until_full(void **state) {
+    struct fixture *f = *state;
+    char bytes[4096] = {0};
+    for (int reads = 0; reads <= 1; reads++) {
+        f->io = loop_io_create_level(f->loop, f->near, LOOP_WRITE | (reads ? LOOP_READ : 0), count_io, f);
+        for (int i = 0; i < 3; i++) {
+            f->events = 0;
+            run_a_turn(f);
+            assert_int_equal(f->events, LOOP_WRITE | (reads ? LOOP_READ : 0));
+            if (!reads)
+                assert_int_equal(write(f->far, "x", 1), 1); /* not asked for */
+        }
+        loop_io_destroy(f->io);
+    }
+    f->io = loop_io_create_level(f->loop, f->near, LOOP_WRITE, count_io, f);
+    while (write(f->near, bytes, sizeof(bytes)) > 0)
+        ;
     f->events = 0;
     run_a_turn(f);
     assert_int_equal(f->events, 0);
@@ -159,7 +181,7 @@ static void activate_again(void *ctx, int events) {
 
 static void activation_waits_for_the_next_turn(void **state) {
     struct fixture *f = *state;
-    f->io = loop_io_create_level(f->loop, f->near, activate_again, f);
+    f->io = loop_io_create_level(f->loop, f->near, LOOP_READ, activate_again, f);
     loop_io_activate(f->io, LOOP_READ);
     assert_int_equal(f->calls, 0); /* never from inside the arming call */
     run_a_turn(f);
@@ -174,7 +196,7 @@ static void activation_waits_for_the_next_turn(void **state) {
 
 static void activations_add_up(void **state) {
     struct fixture *f = *state;
-    f->io = loop_io_create_level(f->loop, f->near, count_io, f);
+    f->io = loop_io_create_level(f->loop, f->near, LOOP_READ, count_io, f);
     loop_io_activate(f->io, LOOP_READ);
     loop_io_activate(f->io, LOOP_WRITE);
     run_a_turn(f);
@@ -249,7 +271,7 @@ static void let_clock_pass(int64_t us) {
  */
 static void timer_is_never_early(void **state) {
     struct fixture *f = *state;
-    f->io = loop_io_create_level(f->loop, f->near, activate_again, f);
+    f->io = loop_io_create_level(f->loop, f->near, LOOP_READ, activate_again, f);
     loop_io_activate(f->io, LOOP_READ);
     f->timer = loop_timer_create(f->loop, on_timer, f);
     assert_false(loop_timer_armed(f->timer));
@@ -393,6 +415,7 @@ int main(void) {
         LOOP_TEST(stop_from_another_thread),
         LOOP_TEST(edge_is_reported_once),
         LOOP_TEST(level_is_reported_until_read),
+        LOOP_TEST(level_of_writing_is_reported_until_full),
         LOOP_TEST(hang_up_is_readable),
         LOOP_TEST(activation_waits_for_the_next_turn),
         LOOP_TEST(activations_add_up),

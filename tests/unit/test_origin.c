@@ -18,6 +18,7 @@ static const char *const name = "live/show";
 struct writer {
     struct world *world;
     const char *stream;
+    uint64_t goes_on; /* the epoch of a claim that does */
     void *claim;
     enum claim_result result;
     struct claim_grant grant;
@@ -89,11 +90,16 @@ static void end(struct world *world) {
     free(world);
 }
 
-static void claim_as(struct world *world, struct writer *writer, const char *stream) {
-    *writer = (struct writer){.world = world, .stream = stream};
-    writer->claim = world->port.claim(world->port.ctx, stream, "192.0.2.1:9", on_result, on_lost, writer);
+static void claim_with(struct world *world, struct writer *writer, const char *stream, uint64_t epoch) {
+    *writer = (struct writer){.world = world, .stream = stream, .goes_on = epoch};
+    writer->claim =
+        world->port.claim(world->port.ctx, stream, "192.0.2.1:9", writer->goes_on, on_result, on_lost, writer);
     assert_int_equal(writer->results, 0);
     loop_run(world->loop);
+}
+
+static void claim_as(struct world *world, struct writer *writer, const char *stream) {
+    claim_with(world, writer, stream, 0);
 }
 
 static void claim(struct world *world, struct writer *writer) {
@@ -115,6 +121,17 @@ static void write_first_part(struct writer *writer) {
     write_one(writer, fixture_open(writer->stream, grant->epoch, grant->init_versions + 1));
     fixture_write_part(writer->stream, grant->epoch, grant->next_part, grant->next_msn, 0,
                        grant->resumes ? PART_DISCONTINUITY : 0, write_one, writer);
+}
+
+static void on_stop(void *ctx) {
+    loop_stop(ctx);
+}
+
+static void one_turn(struct world *world) {
+    struct loop_timer *timer = loop_timer_create(world->loop, on_stop, world->loop);
+    loop_timer_set(timer, 0);
+    loop_run(world->loop);
+    loop_timer_destroy(timer);
 }
 
 static void new_stream_gets_numbers_from_the_clock(void **state) {
@@ -155,6 +172,7 @@ static void silent_writer_is_taken_over(void **state) {
         if (b.result != CLAIM_GRANTED)
             release(&b);
     } while (b.result != CLAIM_GRANTED); /* until the clock has moved on by a microsecond */
+    one_turn(world);
     assert_int_equal(a.losses, 1);
     assert_true(b.grant.epoch > a.grant.epoch);
     assert_true(b.grant.resumes);
@@ -210,6 +228,79 @@ static void stream_waits_for_its_writer_and_then_ends(void **state) {
     end(world);
 }
 
+/* --- claims that go on --- */
+
+static void writer_goes_on_over_another_connection(void **state) {
+    (void)state;
+    struct world *world = begin(5000, 1000);
+    struct writer first, second;
+    claim(world, &first);
+    write_first_part(&first);
+    claim_with(world, &second, name, first.grant.epoch); /* the first one's connection is not known to be lost yet */
+    assert_int_equal(second.result, CLAIM_GRANTED);
+    assert_int_equal(second.grant.epoch, first.grant.epoch);
+    one_turn(world);
+    assert_int_equal(first.losses, 1);
+    release(&first);
+    write_one(&second, fixture_chunk(name, second.grant.epoch, 0, first.grant.next_msn, 6, 10));
+    release(&second);
+    end(world);
+}
+
+static void writer_goes_on_where_all_was_lost(void **state) {
+    (void)state;
+    struct world *world = begin(5000, 1000);
+    struct writer writer;
+    claim_with(world, &writer, name, 12345);
+    assert_int_equal(writer.result, CLAIM_GRANTED);
+    assert_int_equal(writer.grant.epoch, 12345);
+    write_first_part(&writer);
+    release(&writer);
+    end(world);
+}
+
+static void old_writer_is_fenced_once_a_later_one_has_written(void **state) {
+    (void)state;
+    struct world *world = begin(5000, 0);
+    struct writer old, later, again;
+    claim(world, &old);
+    write_first_part(&old);
+    do {
+        claim(world, &later);
+        if (later.result != CLAIM_GRANTED)
+            release(&later);
+    } while (later.result != CLAIM_GRANTED);
+    release(&old);
+    claim_with(world, &again, name, old.grant.epoch);
+    assert_int_equal(again.result, CLAIM_BUSY); /* the later one has written nothing, and may yet leave */
+    release(&again);
+    write_first_part(&later);
+    claim_with(world, &again, name, old.grant.epoch);
+    assert_int_equal(again.result, CLAIM_FENCED);
+    release(&again);
+    release(&later);
+    claim_with(world, &again, name, old.grant.epoch);
+    assert_int_equal(again.result, CLAIM_FENCED); /* also when that one has gone */
+    release(&again);
+    end(world);
+}
+
+static void later_epoch_takes_over_one_that_is_not_silent(void **state) {
+    (void)state;
+    struct world *world = begin(5000, 1000);
+    struct writer old, later;
+    claim(world, &old);
+    write_first_part(&old);
+    claim_with(world, &later, name, old.grant.epoch + 1000); /* granted by another origin */
+    assert_int_equal(later.result, CLAIM_GRANTED);
+    one_turn(world);
+    assert_int_equal(old.losses, 1);
+    release(&old);
+    write_first_part(&later);
+    release(&later);
+    end(world);
+}
+
 /* --- memory --- */
 
 /* Another chunk of the granted segment's next part. */
@@ -217,17 +308,6 @@ static int write_chunk(struct writer *writer, uint32_t number, size_t len) {
     const struct claim_grant *grant = &writer->grant;
     struct record *record = fixture_chunk(writer->stream, grant->epoch, 0, grant->next_msn, number, len);
     return writer->world->port.write(writer->world->port.ctx, writer->claim, record);
-}
-
-static void on_stop(void *ctx) {
-    loop_stop(ctx);
-}
-
-static void one_turn(struct world *world) {
-    struct loop_timer *timer = loop_timer_create(world->loop, on_stop, world->loop);
-    loop_timer_set(timer, 0);
-    loop_run(world->loop);
-    loop_timer_destroy(timer);
 }
 
 static void stream_over_its_limit_loses_its_writer_alone(void **state) {
@@ -355,6 +435,10 @@ int main(void) {
         cmocka_unit_test(silent_writer_is_taken_over),
         cmocka_unit_test(discontinuities_are_counted_over_all_writers),
         cmocka_unit_test(stream_waits_for_its_writer_and_then_ends),
+        cmocka_unit_test(writer_goes_on_over_another_connection),
+        cmocka_unit_test(writer_goes_on_where_all_was_lost),
+        cmocka_unit_test(old_writer_is_fenced_once_a_later_one_has_written),
+        cmocka_unit_test(later_epoch_takes_over_one_that_is_not_silent),
         cmocka_unit_test(stream_over_its_limit_loses_its_writer_alone),
         cmocka_unit_test(largest_stream_goes_when_memory_is_full_whoever_writes),
         cmocka_unit_test(largest_stream_goes_when_its_own_record_is_too_much),

@@ -186,6 +186,21 @@ static void returned_publisher_shows_as_discontinuity_with_a_new_map(void **stat
     store_destroy(t.store);
 }
 
+static void playlist_begins_after_a_gap_in_the_numbers(void **state) {
+    (void)state;
+    struct target t = make(3, 4);
+    apply(&t, fixture_open(name, FIXTURE_EPOCH, 1));
+    t.part = 900;
+    fill(&t, FIXTURE_EPOCH, 110, 0, 2, 0);
+    const char *text = render(&t, "v0a0", true, PLAYLIST_MUXED_AUTO);
+    assert_non_null(strstr(text, "#EXT-X-MEDIA-SEQUENCE:110\n"));
+    assert_int_equal(count(text, "#EXTINF"), 0);
+    assert_int_equal(count(text, "#EXT-X-PART:"), 2);
+    assert_non_null(strstr(text, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"v0a0/p902.m4s\"\n"));
+    assert_non_null(strstr(render(&t, NULL, false, PLAYLIST_MUXED_AUTO), "BANDWIDTH="));
+    store_destroy(t.store);
+}
+
 static void ended_stream_has_endlist_and_no_hint(void **state) {
     (void)state;
     struct target t = make(1, 2);
@@ -237,6 +252,7 @@ int main(void) {
         cmocka_unit_test(delta_leaves_out_what_is_older_than_the_skip_boundary),
         cmocka_unit_test(delta_of_a_short_playlist_is_the_whole),
         cmocka_unit_test(returned_publisher_shows_as_discontinuity_with_a_new_map),
+        cmocka_unit_test(playlist_begins_after_a_gap_in_the_numbers),
         cmocka_unit_test(ended_stream_has_endlist_and_no_hint),
         cmocka_unit_test(multivariant_names_codecs_size_and_rate),
         cmocka_unit_test(unknown_variant_is_an_error),

@@ -50,9 +50,10 @@ static void on_grant(void *ctx) {
     world->on_result(world->owner, CLAIM_GRANTED, &world->grant);
 }
 
-static void *port_claim(void *ctx, const char *stream, const char *peer,
+static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
                         void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
                         void (*on_lost)(void *owner, const char *why), void *owner) {
+    (void)epoch;
     struct world *world = ctx;
     (void)stream, (void)peer, (void)on_lost;
     world->on_result = on_result;

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -201,6 +202,85 @@ static void new_broadcast_under_an_ended_name_starts_an_empty_window(void **stat
     assert_int_equal(t.rc, 0);
     assert_int_equal(stream->segment_count - stream->first_listed, 1);
     assert_non_null(stream_segment(stream, 100));
+    store_destroy(t.store);
+}
+
+/* --- media that this node never had --- */
+
+static void assert_listed_alone(const struct stream *stream, uint64_t msn) {
+    assert_int_equal(stream->first_listed, stream->segment_count - 1);
+    assert_int_equal(stream->segments[stream->first_listed]->msn, msn);
+    for (uint32_t i = 0; i < stream->first_listed; i++)
+        assert_true(stream->segments[i]->complete && stream->segments[i]->removed_us);
+}
+
+static void gap_in_the_numbers_leaves_what_was_before_unlisted(void **state) {
+    (void)state;
+    for (uint32_t parts = 3; parts <= FIXTURE_PARTS; parts += FIXTURE_PARTS - 3) {
+        struct target t = opened();
+        struct stream *stream = fill(&t, 100, 500, 2, parts);
+        apply(&t, fixture_open(name, FIXTURE_EPOCH, 1));
+        uint64_t version = stream->version;
+        int64_t now_us = t.now_us += 1000000;
+        apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 1, 108, 0, 400));
+        assert_int_equal(t.rc, 0);
+        assert_listed_alone(stream, 108);
+        assert_true(stream->version > version);
+        assert_null(stream_last_segment(stream)); /* nothing to play yet */
+        assert_false(stream_has_part(stream, 100, 0));
+        assert_non_null(stream_segment(stream, 102)); /* still to be had */
+        for (uint32_t i = 0; i < 6; i++)
+            apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 108, i, 1000));
+        apply(&t, fixture_part(name, FIXTURE_EPOCH, 900, 108, 0, 0));
+        assert_int_equal(stream_last_segment(stream)->msn, 108);
+        assert_listed_alone(stream, 108);
+        store_expire(t.store, now_us + 3 * 2000000 + 14000000);
+        assert_int_equal(stream->segment_count, 1);
+        store_destroy(t.store);
+    }
+}
+
+static void numbers_that_follow_stay_listed_under_another_open_record(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 3, 0);
+    apply(&t, fixture_open(name, FIXTURE_EPOCH, 1));
+    fixture_write_part(name, FIXTURE_EPOCH, 900, 103, 0, 0, apply, &t);
+    assert_int_equal(stream->first_listed, 0);
+    store_destroy(t.store);
+}
+
+/* What a lost writer left unseen gives its number back; if the next one does not use it, it is a gap. */
+static void number_that_was_given_back_and_not_used_is_a_gap(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 3, 0);
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 103, 0, 10));
+    apply(&t, fixture_open(name, FIXTURE_EPOCH + 1, 2));
+    uint64_t version = stream->version;
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH + 1, 0, 104, 0, 10));
+    assert_int_equal(t.rc, 0);
+    assert_listed_alone(stream, 104);
+    assert_true(stream->version > version);
+    store_destroy(t.store);
+}
+
+/* A writer lost right after a gap, before anybody saw of its media: the window is empty until the next. */
+static void gap_after_a_gap_of_which_nothing_was_seen(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 2, 0);
+    apply(&t, fixture_open(name, FIXTURE_EPOCH, 1));
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 110, 0, 10));
+    apply(&t, fixture_open(name, FIXTURE_EPOCH, 1));
+    apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 101, 0, 10)); /* refused */
+    assert_int_equal(t.rc, -EINVAL);
+    assert_int_equal(stream->first_listed, stream->segment_count);
+    assert_null(stream_last_segment(stream));
+    store_expire(t.store, t.now_us);
+    fixture_write_part(name, FIXTURE_EPOCH, 900, 120, 0, 0, apply, &t);
+    assert_int_equal(t.rc, 0);
+    assert_listed_alone(stream, 120);
     store_destroy(t.store);
 }
 
@@ -459,6 +539,84 @@ static void replay_rebuilds_the_same_stream(void **state) {
     store_destroy(copy.store);
 }
 
+static void replay_has_the_same_gap(void **state) {
+    (void)state;
+    struct target t = opened(), copy = {.store = make_store(), .now_us = 5};
+    struct stream *stream = fill(&t, 100, 500, 2, 3);
+    for (int with_part = 0; with_part < 2; with_part++) {
+        apply(&t, fixture_open(name, FIXTURE_EPOCH, 1));
+        fixture_write_part(name, FIXTURE_EPOCH, 900 + 10 * (unsigned)with_part, 110 + 10 * (unsigned)with_part, 0, 0,
+                           apply, &t);
+        assert_int_equal(t.rc, 0);
+        stream_replay(stream, replay, &copy);
+        struct stream *other = store_find(copy.store, name);
+        assert_int_equal(other->segment_count, stream->segment_count);
+        assert_listed_alone(other, 110 + 10 * (unsigned)with_part);
+        store_remove(copy.store, other);
+    }
+    store_destroy(t.store);
+    store_destroy(copy.store);
+}
+
+static struct record *path_through(uint64_t epoch, const char *nearest, const char *next) {
+    struct record *record = record_create(RECORD_PATH, name, epoch);
+    record->path.count = 2;
+    strcpy(record->path.nodes[0], nearest);
+    strcpy(record->path.nodes[1], next);
+    return record;
+}
+
+static void path_is_kept_and_told_to_readers_only(void **state) {
+    (void)state;
+    struct target t = opened();
+    struct stream *stream = fill(&t, 100, 500, 0, 1);
+    while (store_wake(t.store, 64))
+        ;
+    gather(stream);
+    assert_null(stream->path);
+    uint64_t version = stream->version;
+    apply(&t, path_through(FIXTURE_EPOCH, "relay-1", "origin"));
+    apply(&t, path_through(FIXTURE_EPOCH, "relay-2", "origin"));
+    assert_int_equal(t.rc, 0);
+    assert_string_equal(stream->path->path.nodes[0], "relay-2");
+    assert_int_equal(stream->version, version);
+    assert_int_equal(stream->state, STREAM_LIVE);
+    while (store_wake(t.store, 64))
+        ;
+    assert_woken(1);
+    struct record *bad = path_through(FIXTURE_EPOCH, "relay-3", "origin");
+    bad->path.count = PATH_NODES_MAX + 1;
+    apply(&t, bad);
+    assert_int_equal(t.rc, -EINVAL);
+    bad = path_through(FIXTURE_EPOCH, "relay-3", "origin");
+    memset(bad->path.nodes[1], 'x', NODE_NAME_LEN);
+    apply(&t, bad);
+    assert_int_equal(t.rc, -EINVAL);
+    assert_string_equal(stream->path->path.nodes[0], "relay-2");
+    store_clear(t.store, stream);
+    assert_null(stream->path);
+    store_destroy(t.store);
+}
+
+static void replay_has_the_path_of_an_earlier_writer(void **state) {
+    (void)state;
+    struct target t = opened(), copy = {.store = make_store(), .now_us = 5};
+    struct stream *stream = fill(&t, 100, 500, 1, 2);
+    apply(&t, path_through(FIXTURE_EPOCH, "relay-1", "origin"));
+    for (int other_epoch = 0; other_epoch < 2; other_epoch++) {
+        if (other_epoch)
+            apply(&t, fixture_open(name, FIXTURE_EPOCH + 1, 2));
+        stream_replay(stream, replay, &copy);
+        struct stream *other = store_find(copy.store, name);
+        assert_int_equal(other->path->path.count, 2);
+        assert_string_equal(other->path->path.nodes[1], "origin");
+        assert_int_equal(other->next_part, stream->next_part);
+        store_remove(copy.store, other);
+    }
+    store_destroy(t.store);
+    store_destroy(copy.store);
+}
+
 static void end_broadcast(struct target *t, uint64_t epoch) {
     struct record *ended = record_create(RECORD_STATE, name, epoch);
     ended->state.state = STREAM_ENDED;
@@ -573,6 +731,10 @@ int main(void) {
         cmocka_unit_test(returning_writer_goes_on_where_the_lost_one_stopped),
         cmocka_unit_test(segment_of_which_nothing_was_published_gives_its_number_back),
         cmocka_unit_test(new_broadcast_under_an_ended_name_starts_an_empty_window),
+        cmocka_unit_test(gap_in_the_numbers_leaves_what_was_before_unlisted),
+        cmocka_unit_test(numbers_that_follow_stay_listed_under_another_open_record),
+        cmocka_unit_test(number_that_was_given_back_and_not_used_is_a_gap),
+        cmocka_unit_test(gap_after_a_gap_of_which_nothing_was_seen),
         cmocka_unit_test(waiters_are_released_by_what_they_wait_for),
         cmocka_unit_test(crowd_is_released_in_batches),
         cmocka_unit_test(deadline_and_end_release_too),
@@ -583,6 +745,9 @@ int main(void) {
         cmocka_unit_test(readers_may_leave_while_others_are_woken),
         cmocka_unit_test(readers_see_new_tracks_the_end_and_the_stream_gone),
         cmocka_unit_test(replay_rebuilds_the_same_stream),
+        cmocka_unit_test(replay_has_the_same_gap),
+        cmocka_unit_test(path_is_kept_and_told_to_readers_only),
+        cmocka_unit_test(replay_has_the_path_of_an_earlier_writer),
         cmocka_unit_test(replay_has_what_is_kept_of_earlier_broadcasts),
         cmocka_unit_test(replay_copes_with_chunks_that_no_part_counts),
         cmocka_unit_test(other_tracks_are_a_new_version),

@@ -19,12 +19,13 @@
 #include "common/http/server.h"
 #include "common/media/hub.h"
 #include "media_fixture.h"
+#include "relay/follow.h"
 #include "relay/render.h"
 #include "tests/unit/uring.h"
 
 /* Viewers on a loop of their own behind a real HTTP server, the hub on another; clients are raw sockets. */
 
-enum { WAIT_MS = 10000, WAITING_MAX = 3 };
+enum { WAIT_MS = 10000, WAITING_MAX = 3, IDLE_US = 30000000 };
 
 static const char *const name = "live/show";
 
@@ -38,6 +39,7 @@ struct world {
     struct hub *hub;
     struct store *replica;
     struct hub_client *client;
+    struct follows *follows;
     struct viewers *viewers;
     struct http_server *http;
     uint16_t port;
@@ -46,7 +48,7 @@ struct world {
 };
 
 static void on_answer(void *ctx, const char *stream, bool known) {
-    viewers_answer(((struct world *)ctx)->viewers, stream, known);
+    follows_answer(((struct world *)ctx)->follows, stream, known);
 }
 
 static void *run_loop(void *ctx) {
@@ -88,7 +90,8 @@ static struct world *begin(void) {
                                              .waiting_max = WAITING_MAX,
                                              .live_readers_max = 1,
                                              .max_lag_us = 3000000};
-    world->viewers = viewers_create(world->loop, world->replica, world->client, &viewers);
+    world->follows = follows_create(world->loop, world->replica, world->client, IDLE_US);
+    world->viewers = viewers_create(world->loop, world->follows, &viewers);
     world->http = http_server_create(world->loop, &http_limits_default, viewers_handle, world->viewers);
     use_uring_if_asked(world->http);
     assert_int_equal(http_server_listen(world->http, "127.0.0.1:0", false, &world->port), 0);
@@ -103,6 +106,7 @@ static void end(struct world *world) {
         halt_hub(world);
     http_server_destroy(world->http);
     viewers_destroy(world->viewers);
+    follows_destroy(world->follows);
     hub_client_destroy(world->client);
     store_destroy(world->replica);
     hub_destroy(world->hub);

@@ -1,0 +1,634 @@
+#include "ingest/push.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/buf.h"
+#include "common/base/list.h"
+#include "common/base/log.h"
+#include "common/base/loop.h"
+#include "common/base/metrics.h"
+#include "common/http/peer.h"
+#include "common/media/feed_control.h"
+#include "common/media/feed_out.h"
+#include "common/media/hub.h"
+
+enum {
+    ASK_US = 3000000,     /* origins have so long to answer a claim */
+    ASK_MORE_US = 300000, /* and once one has granted it, the others so long */
+    SWEEP_US = 500000,
+    SILENT_US = 4000000, /* an origin that says nothing for so long, not even a beat, is dead */
+    RETRY_MIN_US = 100000,
+    RETRY_MAX_US = 2000000,
+    FINISH_US = 2000000, /* what is left of a released stream has so long to go out */
+    URL_LEN = 640,
+};
+
+struct origin_node {
+    const char *url;
+    struct http_peer peer;
+};
+
+struct pushes {
+    struct loop *loop;
+    struct hub *hub;
+    struct writer_port local;
+    struct pushes_settings settings;
+    struct origin_node origins[PUSH_ORIGINS_MAX];
+    struct list list;
+    struct loop_timer *sweep;
+};
+
+enum target_state {
+    ASKING,   /* it has been asked for the stream, first or again */
+    GRANTED,  /* it has granted a claim that is not decided yet */
+    BRINGING, /* feeds go there */
+    RESTING,  /* it failed; it will be asked again */
+    REFUSED,  /* of a claim that is not decided: it said no */
+};
+
+/* A track on its way to an origin. */
+struct track_push {
+    struct target *target;
+    struct http_peer_fetch fetch;
+    struct track_out out; /* its track is "": free */
+};
+
+/* One origin of one stream. */
+struct target {
+    struct push *push;
+    struct origin_node *origin;
+    enum target_state state;
+    enum claim_result refusal;
+    struct http_peer_fetch fetch; /* the timeline's */
+    int status;
+    struct buf control; /* the beginning of a line */
+    struct feed_granted granted;
+    struct timeline_out timeline;
+    struct track_push tracks[TRACKS_MAX];
+    struct reader reader;
+    uint64_t begin_msn;
+    uint32_t failures;
+    bool beat_due;
+    int64_t heard_us;
+    struct loop_timer *timer; /* to ask again; or, `broken`, to clear up */
+    bool broken;
+};
+
+struct push {
+    struct list link;
+    struct pushes *pushes;
+    char stream[STREAM_NAME_LEN], peer[64];
+    void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
+    void (*on_lost)(void *owner, const char *why);
+    void *owner;
+    void *local;  /* claim on this node's own store */
+    bool decided; /* `on_result` was called, or is when the local claim answers */
+    bool granted, lost, released;
+    struct claim_grant grant;
+    int64_t granted_us;       /* when the first origin granted */
+    struct loop_timer *timer; /* the claim's decision; later the end */
+    struct target targets[PUSH_ORIGINS_MAX];
+};
+
+static struct metric metrics[] = {
+    {"weir_push_targets", NULL, "Streams being brought to origins, one an origin.", METRIC_GAUGE, 0},
+    {"weir_push_failures_total", NULL, "Times that bringing a stream to an origin broke off.", METRIC_COUNTER, 0},
+    {"weir_push_cut_off_total", NULL, "Times that an origin was so slow that the window left it behind.",
+     METRIC_COUNTER, 0},
+    {"weir_push_sent_bytes_total", NULL, "Bytes brought to origins.", METRIC_COUNTER, 0},
+};
+enum { M_TARGETS, M_FAILURES, M_CUT_OFF, M_BYTES };
+
+void pushes_metrics_register(void) {
+    metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
+
+static int64_t now(const struct push *push) {
+    return loop_now_us(push->pushes->loop);
+}
+
+static struct stream *stream_of(const struct push *push) {
+    return store_find(hub_store(push->pushes->hub), push->stream);
+}
+
+static void target_set(struct target *target, enum target_state state) {
+    metric_add(&metrics[M_TARGETS], (state == BRINGING) - (target->state == BRINGING));
+    target->state = state;
+}
+
+/* --- bodies --- */
+
+static int count(const struct target *target, int n, const struct slice *slices) {
+    for (int i = 0; i < n; i++)
+        metric_add(&metrics[M_BYTES], (int64_t)slices[i].len);
+    if (n == -ESTALE)
+        metric_add(&metrics[M_CUT_OFF], 1);
+    if (n > 0)
+        return n;
+    return n == -ESTALE ? HTTP_SOURCE_ERROR : target->push->released ? 0 : HTTP_SOURCE_WAIT;
+}
+
+static int next_lines(void *ctx, struct slice *slices, int max) {
+    struct target *target = ctx;
+    struct stream *stream = target->state == BRINGING ? stream_of(target->push) : NULL;
+    int n = stream ? timeline_out_slices(&target->timeline, stream, slices, max) : -EAGAIN;
+    if (n == -EAGAIN && target->beat_due && target->state == BRINGING) {
+        slices[0] = timeline_out_beat();
+        n = 1;
+    }
+    if (n > 0)
+        target->beat_due = false;
+    return count(target, n, slices);
+}
+
+static int next_pieces(void *ctx, struct slice *slices, int max) {
+    struct track_push *track = ctx;
+    struct stream *stream = stream_of(track->target->push);
+    return count(track->target, stream ? track_out_slices(&track->out, stream, slices, max) : -EAGAIN, slices);
+}
+
+/* --- a target's fetches --- */
+
+static void target_break(struct target *target) {
+    target->broken = true;
+    loop_timer_set(target->timer, 0);
+}
+
+static void on_track_end(void *ctx, int error, const char *text) {
+    struct track_push *track = ctx;
+    struct target *target = track->target;
+    http_peer_ended(&target->origin->peer, &track->fetch);
+    if (target->push->released && !error)
+        return;
+    log_debug("push_track_ended", "stream", LOG_STR(target->push->stream), "why", LOG_STR(error ? text : "answered"));
+    target_break(target);
+}
+
+static void open_track(struct target *target, struct track_push *track, const char *name) {
+    char url[URL_LEN];
+    const struct push *push = target->push;
+    uint64_t msn = target->begin_msn;
+    uint32_t number = 0;
+    for (uint32_t i = 0; i < target->granted.track_count; i++)
+        if (!strcmp(target->granted.tracks[i].track, name)) {
+            msn = target->granted.tracks[i].msn;
+            number = target->granted.tracks[i].number;
+        }
+    track->target = target;
+    track_out_init(&track->out, name, msn, number);
+    snprintf(url, sizeof url, "%s/feed/%s/%s?session=%s", target->origin->url, push->stream, name,
+             target->granted.session);
+    track->fetch = http_peer_fetch(&target->origin->peer,
+                                   &(struct http_fetch_options){.url = url,
+                                                                .source = {.next = next_pieces, .ctx = track},
+                                                                .end = on_track_end,
+                                                                .ctx = track});
+}
+
+static struct track_push *track_find(struct target *target, const char *name) {
+    for (int i = 0; i < TRACKS_MAX; i++)
+        if (!strcmp(target->tracks[i].out.track, name))
+            return &target->tracks[i];
+    return NULL;
+}
+
+static void open_tracks(struct target *target) {
+    const struct stream *stream = stream_of(target->push);
+    const struct record_open *open = stream && stream->open ? &stream->open->open : NULL;
+    for (uint32_t i = 0; open && i < open->track_count; i++) {
+        struct track_push *unused = track_find(target, "");
+        if (!track_find(target, open->tracks[i].name) && unused)
+            open_track(target, unused, open->tracks[i].name);
+    }
+}
+
+static void resume_all(struct target *target) {
+    if (target->fetch.fetch)
+        http_fetch_resume(target->fetch.fetch);
+    for (int i = 0; i < TRACKS_MAX; i++)
+        if (target->tracks[i].fetch.fetch)
+            http_fetch_resume(target->tracks[i].fetch.fetch);
+}
+
+static void on_news(struct reader *reader) {
+    struct target *target = list_entry(reader, struct target, reader);
+    open_tracks(target);
+    resume_all(target);
+}
+
+static void close_feeds(struct target *target) {
+    http_peer_cancel(&target->origin->peer, &target->fetch);
+    timeline_out_finish(&target->timeline);
+    for (int i = 0; i < TRACKS_MAX; i++) {
+        http_peer_cancel(&target->origin->peer, &target->tracks[i].fetch);
+        track_out_finish(&target->tracks[i].out);
+        target->tracks[i] = (struct track_push){0};
+    }
+    reader_cancel(&target->reader);
+    buf_clear(&target->control);
+}
+
+/* Its stream is in the store, or will be: reads along from then on. */
+static void attach(struct target *target) {
+    struct stream *stream = stream_of(target->push);
+    if (target->state != BRINGING || !stream || !list_empty(&target->reader.link))
+        return;
+    stream_read(stream, &target->reader);
+    open_tracks(target);
+    resume_all(target);
+}
+
+static void bring(struct target *target) {
+    const struct stream *stream = stream_of(target->push);
+    target->begin_msn = target->granted.from_msn;
+    if (!target->begin_msn && stream && stream->first_listed < stream->segment_count)
+        target->begin_msn = stream->segments[stream->first_listed]->msn;
+    if (!target->begin_msn)
+        target->begin_msn = target->push->grant.next_msn;
+    timeline_out_init(&target->timeline, target->push->pushes->settings.node, target->begin_msn);
+    target_set(target, BRINGING);
+    target->failures = 0;
+    log_info("push_start", "stream", LOG_STR(target->push->stream), "origin", LOG_STR(target->origin->url), "from",
+             LOG_INT(target->begin_msn));
+    attach(target);
+    resume_all(target);
+}
+
+/* --- asking --- */
+
+static void judge(struct push *push);
+
+static void on_granted(struct target *target) {
+    struct push *push = target->push;
+    if (target->state != ASKING)
+        return;
+    if (push->granted) {
+        bring(target);
+        return;
+    }
+    target_set(target, GRANTED);
+    if (!push->granted_us)
+        push->granted_us = now(push);
+    judge(push);
+}
+
+static void on_control(void *ctx, const uint8_t *data, size_t len) {
+    struct target *target = ctx;
+    const uint8_t *end;
+    target->heard_us = now(target->push);
+    if (target->broken || buf_append(&target->control, data, len)) {
+        target_break(target);
+        return;
+    }
+    while (!target->broken && (end = memchr(buf_head(&target->control), '\n', buf_len(&target->control)))) {
+        size_t n = (size_t)(end - buf_head(&target->control));
+        int rc = feed_granted_parse((const char *)buf_head(&target->control), n, &target->granted);
+        buf_consume(&target->control, n + 1);
+        if (!rc)
+            on_granted(target);
+        else if (rc != -ENOMSG)
+            target_break(target);
+        if (!buf_len(&target->control))
+            return;
+    }
+}
+
+static void on_head(void *ctx, int status) {
+    struct target *target = ctx;
+    target->status = status;
+    target->heard_us = now(target->push);
+}
+
+static void lose(struct push *push, const char *why) {
+    if (push->lost || push->released || !push->granted)
+        return;
+    push->lost = true;
+    push->on_lost(push->owner, why);
+}
+
+static int64_t retry_us(const struct target *target) {
+    int64_t us = (int64_t)RETRY_MIN_US << (target->failures < 5 ? target->failures : 5);
+    us = us < RETRY_MAX_US ? us : RETRY_MAX_US;
+    return us + (int64_t)((double)us / 2 * ((double)rand() / RAND_MAX));
+}
+
+static void rest(struct target *target) {
+    close_feeds(target);
+    target->broken = false;
+    target_set(target, RESTING);
+    loop_timer_set(target->timer, retry_us(target));
+    target->failures++;
+}
+
+/* The bringing, or the question, has come to an end that is no success. */
+static void target_failed(struct target *target, const char *why) {
+    struct push *push = target->push;
+    bool fenced = target->status == 409;
+    if (target->state == BRINGING || (push->granted && !target->failures)) {
+        metric_add(&metrics[M_FAILURES], 1);
+        log_warn("push_failed", "stream", LOG_STR(push->stream), "origin", LOG_STR(target->origin->url), "why",
+                 LOG_STR(why));
+    }
+    if (push->decided) {
+        rest(target);
+        if (fenced)
+            lose(push, "a later writer has the stream");
+        return;
+    }
+    close_feeds(target);
+    target->refusal = target->status == 423 ? CLAIM_BUSY : target->status == 503 ? CLAIM_FULL : CLAIM_UNREACHABLE;
+    target_set(target, REFUSED);
+    judge(push);
+}
+
+static void push_step_end(struct push *push);
+
+static void on_end(void *ctx, int error, const char *text) {
+    struct target *target = ctx;
+    http_peer_ended(&target->origin->peer, &target->fetch);
+    if (target->push->released)
+        push_step_end(target->push);
+    else
+        target_failed(target, error ? text : "the origin has ended it");
+}
+
+static void ask(struct target *target) {
+    struct push *push = target->push;
+    const struct stream *stream = push->granted ? stream_of(push) : NULL;
+    char url[URL_LEN], place[96] = "";
+    if (stream && stream->first_listed < stream->segment_count)
+        snprintf(place, sizeof place, "&epoch=%" PRIu64 "&first=%" PRIu64, stream->epoch,
+                 stream->segments[stream->first_listed]->msn);
+    else if (push->granted)
+        snprintf(place, sizeof place, "&epoch=%" PRIu64, push->grant.epoch);
+    snprintf(url, sizeof url, "%s/feed/%s?peer=%s%s", target->origin->url, push->stream, push->peer, place);
+    target_set(target, ASKING);
+    target->status = 0;
+    target->broken = false;
+    target->heard_us = now(push);
+    target->fetch = http_peer_fetch(&target->origin->peer,
+                                    &(struct http_fetch_options){.url = url,
+                                                                 .source = {.next = next_lines, .ctx = target},
+                                                                 .head = on_head,
+                                                                 .data = on_control,
+                                                                 .end = on_end,
+                                                                 .ctx = target});
+}
+
+static void on_target_timer(void *ctx) {
+    struct target *target = ctx;
+    if (target->broken)
+        target_failed(target, "malformed control, or a track has broken off");
+    else if (target->state == RESTING)
+        ask(target);
+}
+
+/* --- deciding a claim --- */
+
+static uint64_t larger(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+/* What goes on from everybody: the highest numbers and the latest time; of two that disagree on how a stream is cut,
+ * the one whose writer was the later. */
+static void merge(struct claim_grant *into, const struct claim_grant *grant) {
+    if (grant->resumes && (!into->resumes || grant->epoch > into->epoch)) {
+        into->target_duration_ms = grant->target_duration_ms;
+        into->part_target_us = grant->part_target_us;
+    }
+    into->epoch = larger(into->epoch, grant->epoch);
+    into->next_msn = larger(into->next_msn, grant->next_msn);
+    into->next_part = larger(into->next_part, grant->next_part);
+    into->not_before_us = (int64_t)larger((uint64_t)into->not_before_us, (uint64_t)grant->not_before_us);
+    into->resumes |= grant->resumes;
+    into->init_versions = (uint32_t)larger(into->init_versions, grant->init_versions);
+    into->discontinuity_sequence = (uint32_t)larger(into->discontinuity_sequence, grant->discontinuity_sequence);
+}
+
+static void on_local_result(void *owner, enum claim_result result, const struct claim_grant *grant) {
+    struct push *push = owner;
+    if (result != CLAIM_GRANTED) {
+        push->on_result(push->owner, result, NULL);
+        return;
+    }
+    merge(&push->grant, grant);
+    push->granted = true;
+    for (size_t i = 0; i < push->pushes->settings.origin_count; i++) {
+        struct target *target = &push->targets[i];
+        if (target->state == GRANTED)
+            bring(target);
+        else if (target->state == REFUSED)
+            rest(target);
+    }
+    push->on_result(push->owner, CLAIM_GRANTED, &push->grant);
+}
+
+static void on_local_lost(void *owner, const char *why) {
+    lose(owner, why);
+}
+
+static void settle(struct push *push, enum claim_result result) {
+    const struct writer_port *local = &push->pushes->local;
+    push->decided = true;
+    loop_timer_cancel(push->timer);
+    if (result == CLAIM_GRANTED) {
+        for (size_t i = 0; i < push->pushes->settings.origin_count; i++)
+            if (push->targets[i].state == GRANTED)
+                merge(&push->grant, &push->targets[i].granted.grant);
+        push->local = local->claim(local->ctx, push->stream, push->peer, 0, on_local_result, on_local_lost, push);
+        return;
+    }
+    for (size_t i = 0; i < push->pushes->settings.origin_count; i++)
+        close_feeds(&push->targets[i]);
+    push->on_result(push->owner, result, NULL);
+}
+
+/* Decides when all have answered, or time is up. */
+static void judge(struct push *push) {
+    uint32_t asking = 0, granted = 0, busy = 0, full = 0;
+    if (push->decided)
+        return;
+    for (size_t i = 0; i < push->pushes->settings.origin_count; i++) {
+        const struct target *target = &push->targets[i];
+        asking += target->state == ASKING;
+        granted += target->state == GRANTED;
+        busy += target->state == REFUSED && target->refusal == CLAIM_BUSY;
+        full += target->state == REFUSED && target->refusal == CLAIM_FULL;
+    }
+    if (busy)
+        settle(push, CLAIM_BUSY);
+    else if (!asking)
+        settle(push, granted ? CLAIM_GRANTED : full ? CLAIM_FULL : CLAIM_UNREACHABLE);
+    else if (granted)
+        loop_timer_set(push->timer, push->granted_us + ASK_MORE_US - now(push));
+}
+
+/* --- the end --- */
+
+static void push_destroy(struct push *push) {
+    list_remove(&push->link);
+    for (size_t i = 0; i < push->pushes->settings.origin_count; i++) {
+        struct target *target = &push->targets[i];
+        close_feeds(target);
+        target_set(target, REFUSED);
+        buf_finish(&target->control);
+        loop_timer_destroy(target->timer);
+    }
+    loop_timer_destroy(push->timer);
+    free(push);
+}
+
+static bool under_way(const struct push *push) {
+    for (size_t i = 0; i < push->pushes->settings.origin_count; i++)
+        if (push->targets[i].state == BRINGING && push->targets[i].fetch.fetch)
+            return true;
+    return false;
+}
+
+/* In a turn of its own: a target may be in a callback. */
+static void push_step_end(struct push *push) {
+    if (!under_way(push))
+        loop_timer_set(push->timer, 0);
+}
+
+static void on_push_timer(void *ctx) {
+    struct push *push = ctx;
+    uint32_t granted = 0;
+    if (push->released) {
+        push_destroy(push);
+        return;
+    }
+    for (size_t i = 0; i < push->pushes->settings.origin_count; i++)
+        granted += push->targets[i].state == GRANTED;
+    settle(push, granted ? CLAIM_GRANTED : CLAIM_UNREACHABLE);
+}
+
+/* --- the port --- */
+
+/* What stands in URLs as it is; others are left out: the peer is for logs. */
+static void copy_plain(char *out, size_t size, const char *text) {
+    size_t n = 0;
+    for (; *text && n + 1 < size; text++)
+        if ((*text >= '0' && *text <= '9') || (*text >= 'a' && *text <= 'z') || strchr(".:[]-", *text))
+            out[n++] = *text;
+    out[n] = 0;
+}
+
+static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
+                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
+                        void (*on_lost)(void *owner, const char *why), void *owner) {
+    struct pushes *pushes = ctx;
+    struct push *push = calloc(1, sizeof *push);
+    if (!push)
+        abort();
+    (void)epoch; /* publishers begin */
+    *push = (struct push){.pushes = pushes, .on_result = on_result, .on_lost = on_lost, .owner = owner};
+    snprintf(push->stream, sizeof push->stream, "%s", stream);
+    copy_plain(push->peer, sizeof push->peer, peer);
+    push->timer = loop_timer_create(pushes->loop, on_push_timer, push);
+    loop_timer_set(push->timer, ASK_US);
+    list_append(&pushes->list, &push->link);
+    for (size_t i = 0; i < pushes->settings.origin_count; i++) {
+        struct target *target = &push->targets[i];
+        *target = (struct target){.push = push, .origin = &pushes->origins[i], .state = REFUSED, .reader.fn = on_news};
+        list_init(&target->reader.link);
+        buf_init(&target->control, FEED_CONTROL_MAX);
+        target->timer = loop_timer_create(pushes->loop, on_target_timer, target);
+        ask(target);
+    }
+    return push;
+}
+
+static int port_write(void *ctx, void *handle, struct record *record) {
+    struct pushes *pushes = ctx;
+    struct push *push = handle;
+    bool open = record->type == RECORD_OPEN;
+    int rc = pushes->local.write(pushes->local.ctx, push->local, record);
+    if (!rc && open)
+        for (size_t i = 0; i < pushes->settings.origin_count; i++)
+            attach(&push->targets[i]);
+    return rc;
+}
+
+static void port_touch(void *ctx, void *handle) {
+    struct pushes *pushes = ctx;
+    pushes->local.touch(pushes->local.ctx, ((struct push *)handle)->local);
+}
+
+static void port_release(void *ctx, void *handle, bool clean) {
+    struct pushes *pushes = ctx;
+    struct push *push = handle;
+    if (push->local)
+        pushes->local.release(pushes->local.ctx, push->local, clean);
+    push->local = NULL;
+    push->released = push->decided = true;
+    for (size_t i = 0; i < pushes->settings.origin_count; i++) {
+        if (push->targets[i].state == BRINGING)
+            resume_all(&push->targets[i]); /* what is left, and then the end */
+        else
+            close_feeds(&push->targets[i]);
+        loop_timer_cancel(push->targets[i].timer);
+    }
+    loop_timer_set(push->timer, under_way(push) ? FINISH_US : 0);
+}
+
+struct writer_port pushes_port(struct pushes *pushes) {
+    return (struct writer_port){
+        .ctx = pushes, .claim = port_claim, .write = port_write, .touch = port_touch, .release = port_release};
+}
+
+/* --- life cycle --- */
+
+static void sweep_target(struct target *target) {
+    if (target->state != BRINGING)
+        return;
+    if (now(target->push) - target->heard_us > SILENT_US) {
+        http_peer_renew(&target->origin->peer);
+        target_failed(target, "silent");
+        return;
+    }
+    target->beat_due = true;
+    if (target->fetch.fetch)
+        http_fetch_resume(target->fetch.fetch);
+}
+
+static void on_sweep(void *ctx) {
+    struct pushes *pushes = ctx;
+    list_each(it, &pushes->list) {
+        struct push *push = list_entry(it, struct push, link);
+        for (size_t i = 0; i < pushes->settings.origin_count && !push->released; i++)
+            sweep_target(&push->targets[i]);
+    }
+    loop_timer_set(pushes->sweep, SWEEP_US);
+}
+
+struct pushes *pushes_create(struct loop *loop, struct hub *hub, const struct writer_port *local,
+                             const struct pushes_settings *settings) {
+    struct pushes *pushes = calloc(1, sizeof *pushes);
+    if (!pushes)
+        abort();
+    *pushes = (struct pushes){.loop = loop, .hub = hub, .local = *local, .settings = *settings};
+    list_init(&pushes->list);
+    for (size_t i = 0; i < settings->origin_count; i++) {
+        pushes->origins[i].url = settings->origins[i];
+        http_peer_init(&pushes->origins[i].peer, loop, &settings->client);
+    }
+    pushes->sweep = loop_timer_create(loop, on_sweep, pushes);
+    loop_timer_set(pushes->sweep, SWEEP_US);
+    return pushes;
+}
+
+void pushes_destroy(struct pushes *pushes) {
+    if (!pushes)
+        return;
+    while (!list_empty(&pushes->list))
+        push_destroy(list_entry(pushes->list.next, struct push, link));
+    for (size_t i = 0; i < pushes->settings.origin_count; i++)
+        http_peer_finish(&pushes->origins[i].peer);
+    loop_timer_destroy(pushes->sweep);
+    free(pushes);
+}

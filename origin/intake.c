@@ -1,0 +1,471 @@
+#include "origin/intake.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "common/auth/secret.h"
+#include "common/base/buf.h"
+#include "common/base/list.h"
+#include "common/base/log.h"
+#include "common/base/loop.h"
+#include "common/base/map.h"
+#include "common/base/metrics.h"
+#include "common/http/server.h"
+#include "common/media/assembler.h"
+#include "common/media/feed_control.h"
+#include "common/media/hub.h"
+
+enum {
+    SWEEP_US = 1000000,
+    SILENT_US = 5000000, /* not even a beat came for so long: whoever brought is gone */
+};
+
+struct intake {
+    struct loop *loop;
+    struct hub *hub;
+    struct writer_port port;
+    struct intake_settings settings;
+    struct map *streams;
+    struct loop_timer *sweep;
+};
+
+/* What has come of a stream, kept between bringings, so that the next one goes on where the last one broke off. */
+struct brought {
+    char name[STREAM_NAME_LEN];
+    struct intake *intake;
+    struct assembler *assembler;
+    struct session *session; /* the one that writes; NULL: none */
+};
+
+/* One bringing: its timeline's request, and what belongs to it. */
+struct session {
+    struct intake *intake;
+    struct brought *brought;
+    char stream[STREAM_NAME_LEN], token[FEED_SESSION_LEN];
+    uint64_t epoch,
+        first_msn; /* as the ingest node says: it goes on with that, and has this and later segments; or 0 */
+    void *claim;
+    bool granted, answered, failed, ended;
+    struct http_request *req;
+    struct feed_lines *lines;
+    struct buf control;        /* lines to be said */
+    struct list tracks;        /* struct track_body */
+    struct loop_timer *finish; /* what has failed ends in a turn of its own */
+    int64_t heard_us;
+};
+
+struct track_body {
+    struct list link;
+    struct session *session; /* NULL: it is over */
+    struct http_request *req;
+    char track[4];
+    struct feed_reader *reader;
+    bool whole; /* it was brought to its end */
+};
+
+static struct metric metrics[] = {
+    {"weir_intake_sessions", NULL, "Ingest nodes that are bringing a stream.", METRIC_GAUGE, 0},
+    {"weir_intake_sessions_total", "result=\"granted\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
+    {"weir_intake_sessions_total", "result=\"busy\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
+    {"weir_intake_sessions_total", "result=\"full\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
+    {"weir_intake_sessions_total", "result=\"fenced\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
+    {"weir_intake_sessions_total", "result=\"key\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
+    {"weir_intake_bytes_total", NULL, "Bytes brought.", METRIC_COUNTER, 0},
+    {"weir_intake_failed_total", NULL, "Bringings that ended by what they brought, or by silence.", METRIC_COUNTER, 0},
+};
+enum { M_SESSIONS, M_GRANTED, M_BUSY, M_FULL, M_FENCED, M_KEY, M_BYTES, M_FAILED };
+
+void intake_metrics_register(void) {
+    metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
+
+static void refuse(struct http_request *req, int status, const char *why) {
+    const struct http_header headers[] = {{"Cache-Control", "no-store"}, {"WWW-Authenticate", "Bearer"}};
+    http_respond_error(req, status, why, headers, status == 401 ? 2 : 1);
+}
+
+/* --- streams --- */
+
+static int on_write(void *ctx, struct record *record) {
+    struct brought *brought = ctx;
+    struct session *session = brought->session;
+    if (!session) {
+        record_unref(record);
+        return -ESTALE;
+    }
+    const struct writer_port *port = &session->intake->port;
+    return port->write(port->ctx, session->claim, record);
+}
+
+static struct brought *brought_get(struct intake *intake, const char *stream) {
+    struct brought *brought = map_get(intake->streams, stream);
+    if (brought)
+        return brought;
+    brought = calloc(1, sizeof *brought);
+    if (!brought)
+        abort();
+    strcpy(brought->name, stream);
+    brought->intake = intake;
+    brought->assembler = assembler_create(stream, on_write, brought);
+    map_set(intake->streams, stream, brought);
+    return brought;
+}
+
+static void brought_destroy(struct brought *brought) {
+    map_remove(brought->intake->streams, brought->name);
+    assembler_destroy(brought->assembler);
+    free(brought);
+}
+
+/* --- the end of a session --- */
+
+/* Their answers end when they say more: this may be the end of the connection that they are on, too. */
+static void end_tracks(struct session *session) {
+    list_each(it, &session->tracks) {
+        list_remove(it);
+        list_entry(it, struct track_body, link)->session = NULL;
+    }
+}
+
+static void let_go(struct session *session) {
+    if (session->brought && session->brought->session == session)
+        session->brought->session = NULL;
+    session->brought = NULL;
+    if (session->claim)
+        session->intake->port.release(session->intake->port.ctx, session->claim, session->ended);
+    if (session->granted)
+        metric_add(&metrics[M_SESSIONS], -1);
+    session->claim = NULL;
+    session->granted = false;
+}
+
+static void on_finish(void *ctx) {
+    struct session *session = ctx;
+    end_tracks(session);
+    let_go(session);
+    if (session->answered)
+        http_request_resume(session->req); /* its source fails, or ends */
+    else
+        refuse(session->req, 503, "the stream was lost before it began");
+}
+
+static void fail(struct session *session, const char *why) {
+    if (session->failed || session->ended)
+        return;
+    session->failed = true;
+    metric_add(&metrics[M_FAILED], 1);
+    log_warn("intake_failed", "stream", LOG_STR(session->stream), "peer", LOG_STR(http_request_peer(session->req)),
+             "why", LOG_STR(why));
+    loop_timer_set(session->finish, 0);
+}
+
+static void on_session_close(void *ctx) {
+    struct session *session = ctx;
+    end_tracks(session);
+    let_go(session);
+    feed_lines_destroy(session->lines);
+    buf_finish(&session->control);
+    loop_timer_destroy(session->finish);
+    free(session);
+}
+
+/* --- what is brought --- */
+
+static const char *why_of(int rc) {
+    return rc == -ENODATA   ? "something is missing in the feed"
+           : rc == -ENOBUFS ? "its feeds are too far apart"
+           : rc == -EBADMSG ? "malformed feed"
+                            : "a record was refused";
+}
+
+static int on_line(void *ctx, const struct feed_line *line) {
+    struct session *session = ctx;
+    if (line->kind == FEED_LINE_HELLO)
+        return line->version == FEED_VERSION ? 0 : -EBADMSG;
+    int rc = session->brought ? assembler_line(session->brought->assembler, line) : -ESTALE;
+    return rc < 0 ? rc : 0;
+}
+
+static bool on_timeline_body(void *ctx, const uint8_t *data, size_t len) {
+    struct session *session = ctx;
+    session->heard_us = loop_now_us(session->intake->loop);
+    if (!len && !session->failed) {
+        session->ended = true;
+        if (list_empty(&session->tracks)) /* else with the last of them */
+            loop_timer_set(session->finish, 0);
+    }
+    if (!len || session->failed)
+        return true;
+    metric_add(&metrics[M_BYTES], (int64_t)len);
+    int rc = session->granted ? feed_lines_push(session->lines, data, len) : -EBADMSG;
+    if (rc)
+        fail(session, why_of(rc));
+    return true;
+}
+
+static int on_item(void *ctx, const struct feed_box *box, struct slice body) {
+    struct track_body *track = ctx;
+    if (box->kind == FEED_INIT)
+        return 0; /* the timeline has it */
+    int rc = track->session->brought ? assembler_chunk(track->session->brought->assembler, track->track, box, body)
+                                     : -ESTALE;
+    return rc < 0 ? rc : 0;
+}
+
+/* The answer says that the track is taken, and its end that it is no more. */
+static int next_nothing(void *ctx, struct slice *slices, int max) {
+    const struct track_body *track = ctx;
+    (void)slices, (void)max;
+    return track->session ? HTTP_SOURCE_WAIT : track->whole ? 0 : HTTP_SOURCE_ERROR;
+}
+
+static bool on_track_body(void *ctx, const uint8_t *data, size_t len) {
+    struct track_body *track = ctx;
+    struct session *session = track->session;
+    if (session && len == 0) {
+        list_remove(&track->link);
+        track->session = NULL;
+        track->whole = true;
+        if (session->ended && list_empty(&session->tracks))
+            loop_timer_set(session->finish, 0);
+    }
+    if (!track->session) {
+        http_request_resume(track->req);
+        return true;
+    }
+    metric_add(&metrics[M_BYTES], (int64_t)len);
+    int rc = feed_reader_push(track->reader, data, len);
+    if (rc)
+        fail(session, why_of(rc));
+    return true;
+}
+
+static void on_track_close(void *ctx) {
+    struct track_body *track = ctx;
+    struct session *session = track->session;
+    list_remove(&track->link);
+    track->session = NULL;
+    feed_reader_destroy(track->reader);
+    free(track);
+    if (session)
+        fail(session, "a track has broken off");
+}
+
+/* --- the control stream --- */
+
+static int next_control(void *ctx, struct slice *slices, int max) {
+    struct session *session = ctx;
+    (void)max;
+    if (session->failed)
+        return HTTP_SOURCE_ERROR;
+    if (!buf_len(&session->control))
+        return session->ended ? 0 : HTTP_SOURCE_WAIT;
+    struct blob *blob = buf_to_blob(&session->control);
+    buf_consume(&session->control, buf_len(&session->control));
+    slices[0] = (struct slice){blob, 0, blob->len};
+    return 1;
+}
+
+/* Where the ingest node is to go on. */
+static void tell_places(struct session *session, struct feed_granted *granted) {
+    struct assembler *assembler = session->brought->assembler;
+    uint64_t epoch, msn;
+    const struct record_open *open = assembler_tracks(assembler);
+    bool known = session->epoch && open && assembler_segment(assembler, &epoch, &msn);
+    if (!known)
+        return;
+    if (session->first_msn > msn || !store_find(hub_store(session->intake->hub), session->stream)) {
+        assembler_restart(assembler); /* what comes next is gone there, or what came is gone here */
+        return;
+    }
+    granted->from_msn = msn;
+    for (uint32_t i = 0; i < open->track_count; i++) {
+        struct feed_from *from = &granted->tracks[granted->track_count];
+        strcpy(from->track, open->tracks[i].name);
+        granted->track_count += assembler_next(assembler, from->track, &from->msn, &from->number);
+    }
+}
+
+static void on_granted(struct session *session, const struct claim_grant *grant) {
+    static const struct http_header headers[] = {{"Content-Type", "application/x-ndjson"},
+                                                 {"Cache-Control", "no-store"}};
+    struct feed_granted granted = {.grant = *grant};
+    metric_add(&metrics[M_SESSIONS], 1);
+    session->granted = true;
+    session->brought = brought_get(session->intake, session->stream);
+    session->brought->session = session; /* one before it has lost its claim, which it is being told */
+    strcpy(granted.session, session->token);
+    tell_places(session, &granted);
+    if (feed_granted_write(&session->control, &granted))
+        abort(); /* the buffer is as large as a line may be */
+    session->answered = true;
+    log_info("intake_start", "stream", LOG_STR(session->stream), "peer", LOG_STR(http_request_peer(session->req)),
+             "epoch", LOG_INT(grant->epoch), "from", LOG_INT(granted.from_msn));
+    http_respond(session->req, &(struct http_response){.status = 200,
+                                                       .headers = headers,
+                                                       .header_count = 2,
+                                                       .length = -1,
+                                                       .source = {.next = next_control, .ctx = session}});
+}
+
+static void on_result(void *owner, enum claim_result result, const struct claim_grant *grant) {
+    static const struct {
+        int metric, status;
+        const char *why;
+    } answers[] = {[CLAIM_GRANTED] = {M_GRANTED, 200, NULL},
+                   [CLAIM_BUSY] = {M_BUSY, 423, "somebody else writes it"},
+                   [CLAIM_FULL] = {M_FULL, 503, "no room for another stream"},
+                   [CLAIM_FENCED] = {M_FENCED, 409, "a later writer has it"},
+                   [CLAIM_UNREACHABLE] = {M_FULL, 503, "no origin"}};
+    struct session *session = owner;
+    metric_add(&metrics[answers[result].metric], 1);
+    if (result == CLAIM_GRANTED)
+        on_granted(session, grant);
+    else
+        session->failed = session->answered = true;
+    if (result != CLAIM_GRANTED)
+        refuse(session->req, answers[result].status, answers[result].why);
+}
+
+static void on_lost(void *owner, const char *why) {
+    fail(owner, why);
+}
+
+/* --- requests --- */
+
+static uint64_t query_number(const struct http_request *req, const char *key) {
+    char text[32];
+    uint64_t number = 0;
+    uint32_t none;
+    return http_query_get(http_request_query(req), key, text, sizeof text) && feed_place_parse(text, &number, &none)
+               ? number
+               : 0;
+}
+
+static void handle_timeline(struct intake *intake, struct http_request *req, const char *stream) {
+    struct session *session = calloc(1, sizeof *session);
+    if (!session)
+        abort();
+    uint8_t bytes[(FEED_SESSION_LEN - 1) / 2];
+    char peer[64] = "";
+    session->intake = intake;
+    session->req = req;
+    strcpy(session->stream, stream);
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        abort();
+    for (size_t i = 0; i < sizeof bytes; i++)
+        snprintf(session->token + 2 * i, 3, "%02x", bytes[i]);
+    session->epoch = query_number(req, "epoch");
+    session->first_msn = query_number(req, "first");
+    http_query_get(http_request_query(req), "peer", peer, sizeof peer);
+    session->lines = feed_lines_create(stream, on_line, session);
+    session->finish = loop_timer_create(intake->loop, on_finish, session);
+    session->heard_us = loop_now_us(intake->loop);
+    list_init(&session->tracks);
+    buf_init(&session->control, FEED_CONTROL_MAX);
+    http_request_on_close(req, on_session_close, session);
+    http_request_on_body(req, on_timeline_body, session);
+    session->claim = intake->port.claim(intake->port.ctx, stream, *peer ? peer : http_request_peer(req), session->epoch,
+                                        on_result, on_lost, session);
+}
+
+static void handle_track(struct intake *intake, struct http_request *req, const char *stream, const char *name) {
+    char token[FEED_SESSION_LEN];
+    const struct brought *brought = map_get(intake->streams, stream);
+    struct session *session = brought ? brought->session : NULL;
+    if (!session || session->failed || !http_query_get(http_request_query(req), "session", token, sizeof token) ||
+        strcmp(token, session->token) != 0) {
+        refuse(req, 410, "no such session");
+        return;
+    }
+    struct track_body *track = calloc(1, sizeof *track);
+    if (!track)
+        abort();
+    track->session = session;
+    track->req = req;
+    snprintf(track->track, sizeof track->track, "%s", name);
+    track->reader = feed_reader_create(on_item, track);
+    list_append(&session->tracks, &track->link);
+    http_request_on_close(req, on_track_close, track);
+    http_request_on_body(req, on_track_body, track);
+    http_respond(req,
+                 &(struct http_response){.status = 200, .length = -1, .source = {.next = next_nothing, .ctx = track}});
+}
+
+bool intake_streams(void *ctx, const struct http_request *req) {
+    (void)ctx;
+    return http_request_method(req) == HTTP_POST;
+}
+
+void intake_handle(void *ctx, struct http_request *req) {
+    struct intake *intake = ctx;
+    char stream[STREAM_NAME_LEN], track[4];
+    if (intake->settings.key && !secret_borne(intake->settings.key, http_request_header(req, "authorization"))) {
+        metric_add(&metrics[M_KEY], 1);
+        refuse(req, 401, "the fleet's key is missing or another");
+    } else if (http_request_method(req) != HTTP_POST) {
+        refuse(req, 405, NULL);
+    } else if (!feed_path_parse(http_request_path(req), stream, track)) {
+        refuse(req, 404, "feeds are brought to /feed/APP/STREAM and /feed/APP/STREAM/TRACK");
+    } else if (*track) {
+        handle_track(intake, req, stream, track);
+    } else {
+        handle_timeline(intake, req, stream);
+    }
+}
+
+/* --- life cycle --- */
+
+/* So that the ingest node hears that this one lives. What it doesn't take has a limit: the buffer's. */
+static void say_beat(struct session *session) {
+    if (!buf_append_str(&session->control, "{\"beat\":{}}\n"))
+        http_request_resume(session->req);
+    else
+        fail(session, "takes no control");
+}
+
+static void sweep_one(void *ctx, const char *name, void *value) {
+    const struct intake *intake = ctx;
+    struct brought *brought = value;
+    struct session *session = brought->session;
+    if (session && loop_now_us(intake->loop) - session->heard_us > SILENT_US)
+        fail(session, "silent");
+    else if (session)
+        say_beat(session);
+    else if (!session && !store_find(hub_store(intake->hub), name))
+        brought_destroy(brought);
+}
+
+static void on_sweep(void *ctx) {
+    struct intake *intake = ctx;
+    map_each(intake->streams, sweep_one, intake);
+    loop_timer_set(intake->sweep, SWEEP_US);
+}
+
+struct intake *intake_create(struct loop *loop, struct hub *hub, const struct writer_port *port,
+                             const struct intake_settings *settings) {
+    struct intake *intake = calloc(1, sizeof *intake);
+    if (!intake)
+        abort();
+    *intake = (struct intake){.loop = loop, .hub = hub, .port = *port, .settings = *settings, .streams = map_create()};
+    intake->sweep = loop_timer_create(loop, on_sweep, intake);
+    loop_timer_set(intake->sweep, SWEEP_US);
+    return intake;
+}
+
+static void destroy_one(void *ctx, const char *name, void *value) {
+    (void)ctx, (void)name;
+    brought_destroy(value);
+}
+
+void intake_destroy(struct intake *intake) {
+    if (!intake)
+        return;
+    map_each(intake->streams, destroy_one, NULL);
+    map_destroy(intake->streams);
+    loop_timer_destroy(intake->sweep);
+    free(intake);
+}

@@ -1,0 +1,152 @@
+#include "relay/follow.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/loop.h"
+#include "common/base/map.h"
+#include "common/base/metrics.h"
+#include "common/media/hub.h"
+
+enum {
+    SWEEP_INTERVAL_US = 100000,
+    ASK_AGAIN_US = 1000000, /* the hub's answer is late: ask again */
+};
+
+/* A stream that this worker follows, or has asked the hub for. */
+struct follow {
+    bool known;
+    struct list waits; /* until the hub has answered */
+    int64_t used_us;
+    char hops[HUB_HOPS_LEN]; /* of the question under way */
+};
+
+struct follows {
+    struct loop *loop;
+    struct store *replica;
+    struct hub_client *client;
+    int64_t idle_us;
+    struct map *map;
+    struct loop_timer *sweep_timer;
+};
+
+static struct metric metrics[] = {
+    {"weir_relay_streams_followed", NULL, "Streams that workers follow.", METRIC_GAUGE, 0},
+};
+enum { M_FOLLOWED };
+
+void follows_metrics_register(void) {
+    metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
+
+/* --- following --- */
+
+static struct follow *follow_create(struct follows *follows, const char *name) {
+    struct follow *follow = calloc(1, sizeof *follow);
+    if (!follow)
+        abort();
+    list_init(&follow->waits);
+    map_set(follows->map, name, follow);
+    metric_add(&metrics[M_FOLLOWED], 1);
+    return follow;
+}
+
+static void follow_drop(struct follows *follows, const char *name, struct follow *follow) {
+    map_remove(follows->map, name);
+    metric_add(&metrics[M_FOLLOWED], -1);
+    free(follow);
+}
+
+struct stream *follows_find(struct follows *follows, const char *name) {
+    struct follow *follow = map_get(follows->map, name);
+    struct stream *stream = follow && follow->known ? store_find(follows->replica, name) : NULL;
+    if (stream)
+        follow->used_us = loop_now_us(follows->loop);
+    return stream;
+}
+
+void follows_wait(struct follows *follows, const char *name, struct follow_wait *wait, const char *hops) {
+    struct follow *follow = map_get(follows->map, name);
+    if (!follow)
+        follow = follow_create(follows, name);
+    if (follow->known || list_empty(&follow->waits)) {
+        follow->known = false;
+        hub_client_follow(follows->client, name, hops);
+        strcpy(follow->hops, hops ? hops : "");
+    }
+    follow->used_us = loop_now_us(follows->loop);
+    list_append(&follow->waits, &wait->link);
+}
+
+void follow_wait_cancel(struct follow_wait *wait) {
+    list_remove(&wait->link);
+}
+
+void follows_answer(struct follows *follows, const char *name, bool known) {
+    struct follow *follow = map_get(follows->map, name);
+    if (!follow)
+        return;
+    struct stream *stream = known ? store_find(follows->replica, name) : NULL;
+    follow->known = stream;
+    struct list waits; /* theirs alone: answering one may bring the next of its connection */
+    list_init(&waits);
+    list_append_all(&waits, &follow->waits);
+    if (!stream)
+        follow_drop(follows, name, follow);
+    while (!list_empty(&waits)) {
+        struct follow_wait *wait = list_entry(waits.next, struct follow_wait, link);
+        list_remove(&wait->link);
+        wait->fn(wait, stream);
+    }
+}
+
+/* --- time --- */
+
+static void sweep_one(void *ctx, const char *name, void *value) {
+    struct follows *follows = ctx;
+    struct follow *follow = value;
+    const struct stream *stream = store_find(follows->replica, name);
+    int64_t now_us = loop_now_us(follows->loop);
+    if (!list_empty(&follow->waits) && now_us - follow->used_us > ASK_AGAIN_US) {
+        follow->used_us = now_us;
+        hub_client_follow(follows->client, name, follow->hops);
+    }
+    bool idle = now_us - follow->used_us > follows->idle_us && list_empty(&follow->waits);
+    if (!idle || (stream && stream_wanted(stream)))
+        return;
+    hub_client_unfollow(follows->client, name);
+    follow_drop(follows, name, follow);
+}
+
+static void on_sweep(void *ctx) {
+    struct follows *follows = ctx;
+    store_time_out(follows->replica, loop_now_us(follows->loop));
+    map_each(follows->map, sweep_one, follows);
+    loop_timer_set(follows->sweep_timer, SWEEP_INTERVAL_US);
+}
+
+/* --- life cycle --- */
+
+struct follows *follows_create(struct loop *loop, struct store *replica, struct hub_client *client, int64_t idle_us) {
+    struct follows *follows = calloc(1, sizeof *follows);
+    if (!follows)
+        abort();
+    *follows =
+        (struct follows){.loop = loop, .replica = replica, .client = client, .idle_us = idle_us, .map = map_create()};
+    follows->sweep_timer = loop_timer_create(loop, on_sweep, follows);
+    loop_timer_set(follows->sweep_timer, SWEEP_INTERVAL_US);
+    return follows;
+}
+
+static void destroy_one(void *ctx, const char *name, void *value) {
+    follow_drop(ctx, name, value);
+}
+
+void follows_destroy(struct follows *follows) {
+    if (!follows)
+        return;
+    map_each(follows->map, destroy_one, follows);
+    map_destroy(follows->map);
+    loop_timer_destroy(follows->sweep_timer);
+    free(follows);
+}
