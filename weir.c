@@ -25,6 +25,7 @@
 #include "ingest/rtmp_server.h"
 #include "origin/intake.h"
 #include "origin/origin.h"
+#include "relay/load.h"
 #include "relay/pull.h"
 #include "relay/upstream.h"
 #include "relay/viewer.h"
@@ -48,7 +49,8 @@ struct node {
     struct intake *intake; /* streams brought by ingest nodes */
     struct http_server *intake_http;
     struct upstreams *upstreams;
-    struct pulls *pulls;   /* streams taken from upstream; NULL: there is none */
+    struct pulls *pulls; /* streams taken from upstream; NULL: there is none */
+    struct load *load;
     struct pushes *pushes; /* streams brought to origins elsewhere; NULL: to this one */
     struct ingest *ingest;
     struct rtmp_server *rtmp;
@@ -228,7 +230,14 @@ static bool start_workers(struct node *node) {
                                        .idle_us = (int64_t)conf->relay.linger_s * 1000000,
                                        .feeds = {.node = conf->node,
                                                  .key = conf->auth.feed_key,
-                                                 .responses_max = FEEDS_MAX}};
+                                                 .responses_max = FEEDS_MAX},
+                                       .steer = {.node = conf->node,
+                                                 .peers = conf->relay.peers.items,
+                                                 .peer_count = conf->relay.peers.count,
+                                                 .redirect = conf->relay.redirect == CONF_REDIRECT_ON}};
+    node->load = load_create(node->loop, &(struct load_settings){.viewers_max = conf->relay.viewers_max,
+                                                                 .egress_mbps_max = conf->relay.egress_mbps_max});
+    settings.load = node->load;
     settings.http.connections_max = conf->http.connections_max;
     settings.http.connections_per_address = conf->http.connections_per_address;
     settings.congestion = conf->http.congestion;
@@ -299,6 +308,7 @@ static void stop_roles(struct node *node) {
     intake_destroy(node->intake);
     for (uint32_t i = 0; i < node->worker_count; i++)
         worker_destroy(node->workers[i]);
+    load_destroy(node->load);
     pulls_destroy(node->pulls);
     upstreams_destroy(node->upstreams);
     admin_destroy(node->admin);
@@ -458,6 +468,7 @@ static void register_metrics(void) {
     viewers_metrics_register();
     http_client_metrics_register();
     feeds_metrics_register();
+    load_metrics_register();
     intake_metrics_register();
     pulls_metrics_register();
     pushes_metrics_register();
