@@ -1000,6 +1000,51 @@ static void server_must_have_the_name_that_was_asked_for(void **state) {
     world_finish(&w);
 }
 
+static struct tls_context *make_demanding(void) {
+    struct tls_context *context = make_context(&server_pair);
+    struct tls_error error;
+    assert_int_equal(tls_context_demand(context, other_pair.cert, &error), 0);
+    return context;
+}
+
+/* `shows` may be NULL. Whether that got it what it asked for. */
+static bool is_served(const struct fixture_pair *shows) {
+    struct world w;
+    struct tls_context *context = make_demanding();
+    world_init(&w);
+    world_listen(&w, &server_pair);
+    http_server_set_tls(w.server, context);
+    tls_context_unref(context);
+    w.config.cert_file = shows ? shows->cert : NULL;
+    w.config.key_file = shows ? shows->key : NULL;
+    w.client = http_client_create(w.loop, &w.config);
+    struct seen *s = fetch(&w, "/facts");
+    until(&w, s->ends);
+    bool served = s->error == 0;
+    if (!served && s->error != -EPROTO &&
+        s->error != -ECONNRESET) /* with TLS 1.3 the refusal comes after the handshake */
+        fail_msg("%d %s", s->error, s->text);
+    free(s);
+    world_finish(&w);
+    return served;
+}
+
+static void client_shows_who_it_is(void **state) {
+    (void)state;
+    if (!over_tls)
+        return;
+    struct fixture_pair missing = other_pair, locked = other_pair;
+    strcpy(missing.cert, "/nonexistent");
+    snprintf(locked.key, sizeof locked.key, "%s/locked", dir);
+    fixture_lock_key(&other_pair, locked.key);
+    assert_true(is_served(&other_pair));
+    assert_false(is_served(NULL));
+    assert_false(is_served(&server_pair));
+    assert_false(is_served(&missing));
+    assert_false(is_served(&locked)); /* and nobody is asked for the passphrase */
+    unlink(locked.key);
+}
+
 /* --- what is no good: only in the round of HTTP/1.1 in clear text --- */
 
 static void expect_raw(const char *words, int error, const char *text, int status, const char *data) {
@@ -1103,6 +1148,7 @@ static int run_round(bool h1, bool with_tls) {
         cmocka_unit_test(client_that_is_destroyed_cancels_all),
         cmocka_unit_test(server_must_be_vouched_for),
         cmocka_unit_test(server_must_have_the_name_that_was_asked_for),
+        cmocka_unit_test(client_shows_who_it_is),
         cmocka_unit_test(words_of_strange_servers),
         cmocka_unit_test(urls_that_are_no_good),
     };
