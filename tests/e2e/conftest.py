@@ -5,7 +5,8 @@ shared_weir   the same for all tests of a module, which keep apart by their stre
               ask and play
 start_weir    start_weir({"origin": {"grace_s": 2}}, env={…}) starts a node with other settings, as often as wanted
 fleet         an empty fleet.Fleet: nodes by role, on loopback
-netns_fleet   the same, each node in a network namespace of its own; skipped where those can't be made
+shared_fleet  the same for all tests of a module
+netns_fleet   the same as `fleet`, each node in a network namespace of its own; skipped where those can't be made
 stream        a name for a stream that no other test uses: "live/test-publish-and-play-30"
 publish       publish(url, **options) starts an ffmpeg publisher (publishers.Publisher) and stops it after the test
 publish_clock the same for the instrument that draws the clock into the picture (publishers.ClockPublisher)
@@ -99,6 +100,11 @@ def fleet_in(folder, namespaces):
 @pytest.fixture
 def fleet(tmp_path):
     yield from fleet_in(tmp_path, False)
+
+
+@pytest.fixture(scope="module")
+def shared_fleet(tmp_path_factory):
+    yield from fleet_in(tmp_path_factory.mktemp("fleet"), False)
 
 
 @pytest.fixture
