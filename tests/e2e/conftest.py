@@ -19,6 +19,7 @@ has something to say. What the node logged is printed with a failing test.
 import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,18 +61,22 @@ def start_weir(tmp_path):
     finish_nodes(nodes)
 
 
+def stop_node(node):
+    """What is wrong with how it ended, or None."""
+    try:
+        if node.process.returncode is None:
+            node.stop()
+        node.check_log()
+    except AssertionError as problem:
+        return str(problem)
+
+
 def finish_nodes(nodes):
-    """All are stopped, whatever the first of them has to say."""
-    problems = []
-    for node in nodes:
-        if not hasattr(node, "process"):
-            continue
-        try:
-            if node.process.returncode is None:
-                node.stop()
-            node.check_log()
-        except AssertionError as problem:
-            problems.append(str(problem))
+    """All are stopped, at the same time, whatever one of them has to say."""
+    started = [node for node in nodes if hasattr(node, "process")]
+    with ThreadPoolExecutor(max(1, len(started))) as threads:
+        problems = [problem for problem in threads.map(stop_node, started) if problem]
+    for node in started:
         print_log(node)
     assert not problems, "\n".join(problems)
 

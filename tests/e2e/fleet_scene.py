@@ -31,8 +31,10 @@ class Watched:
         self.wait(BEFORE_S)
 
     def wait(self, media_s):
-        both = [(watch, dict(watch.reached_s)) for watch in (self.live, self.parts)]
-        for watch, since in both:
+        both = (self.live, self.parts)
+        for watch in both:
+            watch.wait_media(0)  # it has begun
+        for watch, since in [(watch, dict(watch.reached_s)) for watch in both]:
             watch.wait_media(media_s, since=since)
 
     def check(self, max_gap_s=FAILOVER_S, after_s=AFTER_S):
