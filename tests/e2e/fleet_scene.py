@@ -27,6 +27,7 @@ class Watched:
     """A continuous viewer and one of LL-HLS, both with media."""
 
     def __init__(self, node, stream):
+        node.wait_live(stream)
         self.live, self.parts = LiveWatch(node.http, stream), PartWatch(node.http, stream)
         self.wait(BEFORE_S)
 
@@ -61,7 +62,6 @@ class Scene:
             harness.wait_for(lambda o=origin: o.state(self.stream) == "live", RECOVERY_S, f"{origin.name} to have {self.stream}")
 
     def watch(self, node):
-        node.wait_live(self.stream)
         return Watched(node, self.stream)
 
     def used_by(self, relay):
