@@ -52,7 +52,7 @@ struct node {
     struct pushes *pushes; /* streams brought to origins elsewhere; NULL: to this one */
     struct ingest *ingest;
     struct rtmp_server *rtmp;
-    struct certificates *certificates; /* NULL: no TLS */
+    struct certificates *certificates, *feed_certificates; /* viewers', and nodes'; NULL: no TLS */
     struct worker *workers[WORKERS_MAX];
     uint32_t worker_count;
     struct admin *admin;
@@ -92,6 +92,17 @@ static struct http_client_config client_config(const struct conf *conf) {
     return config;
 }
 
+static bool intake_listen(struct node *node, const struct conf_list *addresses, bool tls) {
+    for (size_t i = 0; i < addresses->count; i++) {
+        uint16_t port = 0;
+        int rc = tls ? http_server_listen_tls(node->intake_http, addresses->items[i], false, &port)
+                     : http_server_listen(node->intake_http, addresses->items[i], false, &port);
+        if (!listened(tls ? "origin-tls" : "origin", addresses->items[i], rc, port))
+            return false;
+    }
+    return true;
+}
+
 static bool start_intake(struct node *node) {
     const struct conf *conf = node->conf;
     const struct writer_port port = origin_port(node->origin);
@@ -99,14 +110,9 @@ static bool start_intake(struct node *node) {
     node->intake = intake_create(node->loop, node->hub, &port, &settings);
     node->intake_http = http_server_create(node->loop, &http_limits_default, intake_handle, node->intake);
     http_server_stream_bodies(node->intake_http, intake_streams);
-    for (size_t i = 0; i < conf->origin.listen.count; i++) {
-        uint16_t port_number = 0;
-        const char *address = conf->origin.listen.items[i];
-        int rc = http_server_listen(node->intake_http, address, false, &port_number);
-        if (!listened("origin", address, rc, port_number))
-            return false;
-    }
-    return true;
+    if (node->feed_certificates)
+        http_server_set_tls(node->intake_http, certificates_context(node->feed_certificates));
+    return intake_listen(node, &conf->origin.listen, false) && intake_listen(node, &conf->origin.tls_listen, true);
 }
 
 static struct writer_port ingest_port(struct node *node) {
@@ -173,14 +179,23 @@ static bool worker_listen_all(struct worker *worker, enum worker_listener listen
     return true;
 }
 
-static int give_certificates(void *ctx, struct tls_context *context) {
-    struct node *node = ctx;
+static int give_to_workers(struct node *node, enum worker_listener listener, struct tls_context *context) {
     int result = 0;
     for (uint32_t i = 0; i < node->worker_count; i++) {
-        int rc = worker_set_tls(node->workers[i], WORKER_HTTPS, context);
+        int rc = worker_set_tls(node->workers[i], listener, context);
         result = rc ? rc : result;
     }
     return result;
+}
+
+static int give_certificates(void *ctx, struct tls_context *context) {
+    return give_to_workers(ctx, WORKER_HTTPS, context);
+}
+
+static int give_feed_certificates(void *ctx, struct tls_context *context) {
+    struct node *node = ctx;
+    http_server_set_tls(node->intake_http, context);
+    return give_to_workers(node, WORKER_FEED_TLS, context);
 }
 
 static bool start_upstream(struct node *node) {
@@ -233,13 +248,14 @@ static bool start_workers(struct node *node) {
         node->workers[node->worker_count++] = worker;
         if (node->certificates)
             worker_set_tls(worker, WORKER_HTTPS, certificates_context(node->certificates));
+        if (node->feed_certificates)
+            worker_set_tls(worker, WORKER_FEED_TLS, certificates_context(node->feed_certificates));
         if (!worker_listen_all(worker, WORKER_HTTP, &conf->http.listen, ports[WORKER_HTTP], i == 0) ||
             !worker_listen_all(worker, WORKER_HTTPS, &conf->http.tls.listen, ports[WORKER_HTTPS], i == 0) ||
-            !worker_listen_all(worker, WORKER_FEED, &conf->feed.listen, ports[WORKER_FEED], i == 0))
+            !worker_listen_all(worker, WORKER_FEED, &conf->feed.listen, ports[WORKER_FEED], i == 0) ||
+            !worker_listen_all(worker, WORKER_FEED_TLS, &conf->feed.tls.listen, ports[WORKER_FEED_TLS], i == 0))
             return false;
     }
-    if (node->certificates)
-        certificates_watch(node->certificates, node->loop, give_certificates, node);
     for (uint32_t i = 0; i < count; i++)
         if (worker_start(node->workers[i]))
             return false;
@@ -265,9 +281,14 @@ static bool start_roles(struct node *node) {
     struct origin_settings origin = {.grace_ms = conf->origin.grace_s * 1000, .silent_ms = SILENT_MS};
     node->hub = hub_create(node->loop, &store);
     node->origin = origin_create(node->loop, node->hub, &origin);
-    bool serves = conf->relay_on || conf->feed.listen.count;
-    return start_admin(node) && start_upstream(node) && (!serves || start_workers(node)) && start_intake(node) &&
-           (!conf->ingest_on || start_ingest(node));
+    bool serves = conf->relay_on || conf->feed.listen.count || conf->feed.tls.listen.count;
+    bool ok = start_admin(node) && start_upstream(node) && (!serves || start_workers(node)) && start_intake(node) &&
+              (!conf->ingest_on || start_ingest(node));
+    if (ok && node->certificates)
+        certificates_watch(node->certificates, node->loop, give_certificates, node);
+    if (ok && node->feed_certificates)
+        certificates_watch(node->feed_certificates, node->loop, give_feed_certificates, node);
+    return ok;
 }
 
 static void stop_roles(struct node *node) {
@@ -310,9 +331,12 @@ static void on_stop_signal(void *ctx) {
 
 static void on_reload_signal(void *ctx) {
     struct node *node = ctx;
-    log_info("reload", "note", LOG_STR(node->certificates ? "certificates" : "nothing to read again: no TLS"));
+    bool any = node->certificates || node->feed_certificates;
+    log_info("reload", "note", LOG_STR(any ? "certificates" : "nothing to read again: no TLS"));
     if (node->certificates)
         certificates_reload(node->certificates);
+    if (node->feed_certificates)
+        certificates_reload(node->feed_certificates);
 }
 
 static void on_watchdog(void *ctx) {
@@ -321,8 +345,21 @@ static void on_watchdog(void *ctx) {
     loop_timer_set(node->watchdog_timer, (int64_t)(node->watchdog_us / 2));
 }
 
-static int run(const struct conf *conf, struct certificates *certificates) {
-    struct node node = {.conf = conf, .loop = loop_create(), .certificates = certificates};
+/* The files that a configuration names, as read; NULL where it names none. */
+struct files {
+    struct certificates *certificates, *feed_certificates;
+};
+
+static void files_finish(struct files *files) {
+    certificates_destroy(files->certificates);
+    certificates_destroy(files->feed_certificates);
+}
+
+static int run(const struct conf *conf, struct files *files) {
+    struct node node = {.conf = conf,
+                        .loop = loop_create(),
+                        .certificates = files->certificates,
+                        .feed_certificates = files->feed_certificates};
     signal(SIGPIPE, SIG_IGN);
     struct loop_signal *term = loop_signal_create(node.loop, SIGTERM, on_stop_signal, &node);
     struct loop_signal *interrupt = loop_signal_create(node.loop, SIGINT, on_stop_signal, &node);
@@ -341,7 +378,7 @@ static int run(const struct conf *conf, struct certificates *certificates) {
     stop_roles(&node);
     loop_timer_destroy(node.stop_timer);
     loop_timer_destroy(node.watchdog_timer);
-    certificates_destroy(certificates);
+    files_finish(files);
     loop_signal_destroy(reload);
     loop_signal_destroy(term);
     loop_signal_destroy(interrupt);
@@ -361,13 +398,24 @@ static const char usage[] = "usage: weir [-c FILE] [-t]\n"
                             "  --version  print the version\n"
                             "  --help     print this\n";
 
+static bool read_pairs(const struct conf_tls *tls, const char *section, const char *path, struct buf *errors,
+                       struct certificates **ret_certificates) {
+    *ret_certificates = tls->cert.count ? certificates_create(tls, section, path, errors) : NULL;
+    return *ret_certificates || !tls->cert.count;
+}
+
+static bool read_files(const struct conf *conf, const char *path, struct buf *errors, struct files *files) {
+    return read_pairs(&conf->http.tls, "http.tls", path, errors, &files->certificates) &&
+           read_pairs(&conf->feed.tls, "feed.tls", path, errors, &files->feed_certificates);
+}
+
 /* The configuration, and the files that it names: NULL when anything is wrong with either. */
-static struct conf *read_conf(const char *path, struct certificates **ret_certificates) {
+static struct conf *read_conf(const char *path, struct files *files) {
     struct buf errors;
     buf_init(&errors, ERRORS_MAX);
     struct conf *conf = path ? conf_load(path, &errors) : conf_create_default();
-    *ret_certificates = NULL;
-    if (conf && conf->http.tls.listen.count && !(*ret_certificates = certificates_create(conf, path, &errors))) {
+    if (conf && !read_files(conf, path, &errors, files)) {
+        files_finish(files);
         conf_destroy(conf);
         conf = NULL;
     }
@@ -439,8 +487,8 @@ int main(int argc, char **argv) {
         fputs(usage, stderr);
         return 2;
     }
-    struct certificates *certificates;
-    struct conf *conf = read_conf(path, &certificates);
+    struct files files = {0};
+    struct conf *conf = read_conf(path, &files);
     if (!conf)
         return 1;
     int rc = 0;
@@ -448,9 +496,9 @@ int main(int argc, char **argv) {
         log_configure((enum log_level)conf->log.level, (enum log_format)conf->log.format);
         log_identify(conf->node, conf->region);
         log_open();
-        rc = run(conf, certificates);
+        rc = run(conf, &files);
     } else {
-        certificates_destroy(certificates);
+        files_finish(&files);
     }
     conf_destroy(conf);
     return rc;
