@@ -126,7 +126,8 @@ int main(void) {
 def test_it_builds_with_optimisation_whatever_there_was(quickstart, tmp_path, there, reconfigured):
     """In a tree whose program is small and tells how it was compiled."""
     (tmp_path / "tools").mkdir()
-    shutil.copy(QUICKSTART, tmp_path / "tools")
+    for name in ("quickstart", "start.sh"):
+        shutil.copy(QUICKSTART.parent / name, tmp_path / "tools")
     (tmp_path / "meson.build").write_text("project('stand-in', 'c')\nexecutable('weir', 'weir.c')\n")
     (tmp_path / "weir.c").write_text(STAND_IN)
     if there:
