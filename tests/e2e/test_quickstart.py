@@ -126,7 +126,8 @@ int main(void) {
 def test_it_builds_with_optimisation_whatever_there_was(quickstart, tmp_path, there, reconfigured):
     """In a tree whose program is small and tells how it was compiled."""
     (tmp_path / "tools").mkdir()
-    shutil.copy(QUICKSTART, tmp_path / "tools")
+    for name in ("quickstart", "start.sh"):
+        shutil.copy(QUICKSTART.parent / name, tmp_path / "tools")
     (tmp_path / "meson.build").write_text("project('stand-in', 'c')\nexecutable('weir', 'weir.c')\n")
     (tmp_path / "weir.c").write_text(STAND_IN)
     if there:
@@ -139,6 +140,14 @@ def test_it_builds_with_optimisation_whatever_there_was(quickstart, tmp_path, th
 
 
 # --- meson install
+
+UNITS = {"weir.service": "weir.yaml", "weir-ingest.service": "ingest.yaml", "weir-origin.service": "origin.yaml",
+         "weir-relay.service": "relay.yaml"}
+
+
+def fleet_samples():
+    folder = harness.ROOT / "conf/fleet"
+    return [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +172,9 @@ def test_install_lays_out_everything(tmp_path, prefix):
     usr, etc = installed(tmp_path, prefix)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(
         str(path.relative_to(tmp_path)) for path in (
-            usr / "bin/weir", usr / "bin/weir-load", usr / "lib/systemd/system/weir.service", usr / "lib/sysusers.d/weir.conf",
-            usr / "share/doc/weir/settings.md", usr / "share/doc/weir/weir.yaml", etc / "weir/weir.yaml"))
+            usr / "bin/weir", usr / "bin/weir-feedcat", usr / "bin/weir-load", *(usr / "lib/systemd/system" / unit for unit in UNITS),
+            usr / "lib/sysusers.d/weir.conf", usr / "share/doc/weir/settings.md", usr / "share/doc/weir/weir.yaml", etc / "weir/weir.yaml",
+            *(usr / "share/doc/weir/fleet" / sample for sample in fleet_samples())))
     assert (etc / "weir/weir.yaml").read_text() == (harness.ROOT / "conf/weir.yaml").read_text()
     checked = subprocess.run([usr / "bin/weir", "-t", "-c", etc / "weir/weir.yaml"], capture_output=True, text=True, timeout=20)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
@@ -178,21 +188,36 @@ def test_install_keeps_what_the_operator_wrote(tmp_path, prefix):
     assert (etc / "weir/weir.yaml").read_text() == "relay: {}\n"
 
 
-def test_systemd_accepts_the_installed_unit(tmp_path, prefix):
+def commands(unit):
+    return re.findall(r"^ExecStart(?:Pre)?=(\S+) (?:-t )?-c (\S+)$", unit.read_text(), re.M)
+
+
+@pytest.mark.parametrize("name, file", UNITS.items())
+def test_systemd_accepts_the_installed_units(tmp_path, prefix, name, file):
     """Below another root, where programs and users are looked for, too."""
     install(tmp_path)
     usr, etc = installed(tmp_path, prefix)
-    for line in (usr / "lib/systemd/system/weir.service").read_text().splitlines():
-        if line.startswith("ExecStart"):
-            assert (tmp_path / line.split("=")[1].split()[0].lstrip("/")).exists(), line
-            assert (tmp_path / line.split(" -c ")[1].lstrip("/")).exists(), line
-    unit = usr / "lib/systemd/system/weir.service"
-    text = unit.read_text()
-    local = tmp_path / "weir.service"
-    local.write_text(text.replace(prefix["prefix"] + "/bin/", f"{usr}/bin/"))
+    unit = usr / "lib/systemd/system" / name
+    program, config = f"{prefix['prefix']}/bin/weir", "/" + str((etc / "weir" / file).relative_to(tmp_path))
+    assert commands(unit) == [(program, config)] * 2 and (usr / "bin/weir").exists()
+    local = tmp_path / name
+    local.write_text(unit.read_text().replace(prefix["prefix"] + "/bin/", f"{usr}/bin/"))
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", local], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0
     assert [line for line in done.stderr.splitlines() if "weir" in line] == []
+
+
+def test_units_differ_in_what_they_run_only(tmp_path, prefix):
+    install(tmp_path)
+    texts = [(installed(tmp_path, prefix)[0] / "lib/systemd/system" / name).read_text() for name in UNITS]
+    assert len(set(texts)) == len(UNITS)
+    assert len({re.sub(r"^(Description|ExecStart|ExecStartPre)=.*", "", text, flags=re.M) for text in texts}) == 1
+    assert "NoNewPrivileges=yes" in texts[0]
+
+
+def test_the_installed_user_can_be_made(tmp_path, prefix):
+    install(tmp_path)
+    usr, _ = installed(tmp_path, prefix)
     (tmp_path / "etc").mkdir(exist_ok=True)
     users = subprocess.run(["systemd-sysusers", "--root", tmp_path, usr / "lib/sysusers.d/weir.conf"], capture_output=True,
                            text=True, timeout=30)
