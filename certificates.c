@@ -26,11 +26,12 @@ struct stamp {
 };
 
 struct stamps {
-    struct stamp cert[CONF_LIST_MAX], key[CONF_LIST_MAX];
+    struct stamp cert[CONF_LIST_MAX], key[CONF_LIST_MAX], client_ca;
 };
 
 struct certificates {
     const struct conf_tls *tls;
+    const struct conf_list *client_ca;
     const char *section;
     struct certificates *next; /* of those that are watched */
     bool ktls;
@@ -58,22 +59,39 @@ static void take_stamps(const struct certificates *certificates, struct stamps *
         take_stamp(cert->items[i], &stamps->cert[i]);
         take_stamp(key->items[i], &stamps->key[i]);
     }
+    if (certificates->client_ca->count)
+        take_stamp(certificates->client_ca->items[0], &stamps->client_ca);
 }
 
 /* Stamps come first: what changes while it is read is read again. */
-static struct tls_context *read_files(struct certificates *certificates, struct tls_error *ret_error) {
+static struct tls_context *read_files(struct certificates *certificates, struct tls_error *ret_error,
+                                      bool *ret_demand) {
     const struct conf_list *cert = &certificates->tls->cert, *key = &certificates->tls->key;
     struct tls_pair pairs[CONF_LIST_MAX];
     for (size_t i = 0; i < cert->count; i++)
         pairs[i] = (struct tls_pair){cert->items[i], key->items[i]};
     take_stamps(certificates, &certificates->stamps);
-    return tls_context_create(pairs, cert->count, certificates->tickets, certificates->ktls, ret_error);
+    struct tls_context *context =
+        tls_context_create(pairs, cert->count, certificates->tickets, certificates->ktls, ret_error);
+    *ret_demand = context && certificates->client_ca->count;
+    if (*ret_demand && tls_context_demand(context, certificates->client_ca->items[0], ret_error)) {
+        tls_context_unref(context);
+        return NULL;
+    }
+    return context;
 }
 
-static const char *culprit(const struct conf_tls *tls, const struct tls_error *error, uint32_t *ret_line) {
-    const struct conf_list *list = error->key ? &tls->key : &tls->cert;
-    *ret_line = list->lines[error->pair];
-    return list->items[error->pair];
+struct culprit {
+    const char *setting, *file;
+    uint32_t line;
+};
+
+/* `demand`: the pairs are good, it is whom clients are to be signed by. */
+static struct culprit culprit_of(const struct certificates *certificates, const struct tls_error *error, bool demand) {
+    const struct conf_tls *tls = certificates->tls;
+    const struct conf_list *list = demand ? certificates->client_ca : error->key ? &tls->key : &tls->cert;
+    size_t i = demand ? 0 : error->pair;
+    return (struct culprit){demand ? "client_ca" : error->key ? "key" : "cert", list->items[i], list->lines[i]};
 }
 
 /* --- what operators see --- */
@@ -113,22 +131,23 @@ static void collect(void *ctx, struct buf *out) {
 
 /* --- life --- */
 
-struct certificates *certificates_create(const struct conf_tls *tls, const char *section, const char *name,
-                                         struct buf *errors) {
+struct certificates *certificates_create(const struct conf_tls *tls, const struct conf_list *client_ca,
+                                         const char *section, const char *name, struct buf *errors) {
     struct certificates *certificates = calloc(1, sizeof *certificates);
     if (!certificates)
         abort();
     certificates->tls = tls;
+    certificates->client_ca = client_ca;
     certificates->section = section;
     certificates->ktls = tls->ktls == CONF_KTLS_AUTO && tls_ktls_available();
     certificates->tickets = tls_tickets_create();
     struct tls_error error;
-    certificates->context = read_files(certificates, &error);
+    bool demand;
+    certificates->context = read_files(certificates, &error, &demand);
     if (certificates->context)
         return certificates;
-    uint32_t line;
-    const char *file = culprit(tls, &error, &line);
-    buf_printf(errors, "%s:%" PRIu32 ": %s.%s: %s %s\n", name, line, section, error.key ? "key" : "cert", file,
+    struct culprit culprit = culprit_of(certificates, &error, demand);
+    buf_printf(errors, "%s:%" PRIu32 ": %s.%s: %s %s\n", name, culprit.line, section, culprit.setting, culprit.file,
                error.text);
     certificates_destroy(certificates);
     return NULL;
@@ -144,10 +163,10 @@ static void give(struct certificates *certificates) {
 
 void certificates_reload(struct certificates *certificates) {
     struct tls_error error;
-    uint32_t line;
-    struct tls_context *context = read_files(certificates, &error);
+    bool demand;
+    struct tls_context *context = read_files(certificates, &error, &demand);
     if (!context) {
-        log_error("tls_refused", "file", LOG_STR(culprit(certificates->tls, &error, &line)), "error",
+        log_error("tls_refused", "file", LOG_STR(culprit_of(certificates, &error, demand).file), "error",
                   LOG_STR(error.text), "note", LOG_STR("the certificates of before stay in use"));
         return;
     }

@@ -36,7 +36,9 @@ enum {
     SILENT_MS = 3000,  /* a publisher may be taken over */
     DRAIN_US = 300000, /* between closing listeners and stopping */
     FEEDS_MAX = 20000, /* responses to other nodes, a worker */
-    BACK_MS = 6000,    /* of media that a stream from upstream begins with */
+    /* HTTP/2 to other nodes: libcurl looks at all fetches of a connection whenever one has something (docs/http.md). */
+    STREAMS_A_CONNECTION = 8,
+    BACK_MS = 6000, /* of media that a stream from upstream begins with */
     ERRORS_MAX = 64 << 10,
 };
 
@@ -86,6 +88,7 @@ static bool listened(const char *kind, const char *address, int rc, uint16_t por
 static struct http_client_config client_config(const struct conf *conf) {
     struct http_client_config config = http_client_config_default;
     config.token = conf->auth.feed_key;
+    config.streams_max = STREAMS_A_CONNECTION;
     config.ca_file = conf->feed.ca.count ? conf->feed.ca.items[0] : NULL;
     if (conf->feed.tls.cert.count) {
         config.cert_file = conf->feed.tls.cert.items[0];
@@ -408,15 +411,16 @@ static const char usage[] = "usage: weir [-c FILE] [-t]\n"
                             "  --version  print the version\n"
                             "  --help     print this\n";
 
-static bool read_pairs(const struct conf_tls *tls, const char *section, const char *path, struct buf *errors,
-                       struct certificates **ret_certificates) {
-    *ret_certificates = tls->cert.count ? certificates_create(tls, section, path, errors) : NULL;
+static bool read_pairs(const struct conf_tls *tls, const struct conf_list *client_ca, const char *section,
+                       const char *path, struct buf *errors, struct certificates **ret_certificates) {
+    *ret_certificates = tls->cert.count ? certificates_create(tls, client_ca, section, path, errors) : NULL;
     return *ret_certificates || !tls->cert.count;
 }
 
 static bool read_files(const struct conf *conf, const char *path, struct buf *errors, struct files *files) {
-    return read_pairs(&conf->http.tls, "http.tls", path, errors, &files->certificates) &&
-           read_pairs(&conf->feed.tls, "feed.tls", path, errors, &files->feed_certificates);
+    static const struct conf_list nobody;
+    return read_pairs(&conf->http.tls, &nobody, "http.tls", path, errors, &files->certificates) &&
+           read_pairs(&conf->feed.tls, &conf->feed.client_ca, "feed.tls", path, errors, &files->feed_certificates);
 }
 
 /* The configuration, and the files that it names: NULL when anything is wrong with either. */

@@ -803,6 +803,8 @@ static enum conn_step h2_run(struct http_conn *conn) {
         http_conn_linger(conn, NULL, 0);
         return CONN_AGAIN;
     }
+    if (len > 0 && !list_empty(&session->streams))
+        conn->readable = true; /* the client's end may have come with what it said last, and nothing else would tell */
     if (conn->readable) {
         int more = http_conn_read(conn);
         if (more != 0)
