@@ -4,12 +4,13 @@ One fleet for most: two origins; a relay with both behind it and one that reache
 one behind both. What a test breaks is mended before the next.
 """
 
-import fleet as fleets
-import pytest
-from fleet_scene import AFTER_S, FAILOVER_S, Scene, failovers
+import contextlib
+import time
 
 import harness
+import pytest
 from continuity import LiveWatch, longest_gap
+from fleet_scene import AFTER_S, TRACKS, Scene, failovers
 
 STREAM = "live/failover"
 RELAYS = 2  # that take it from origins
@@ -112,3 +113,63 @@ def test_relay_killed_with_another_for_the_second_tier(scene):
     scene.used_by(scene.edge_of_both).kill()
     print(watched.check())
     assert failovers(scene.edge_of_both, "broken") >= 1
+
+
+def longest_of(watch, track):
+    return longest_gap([chunk.received_s for chunk in watch.seen if chunk.track == track])
+
+
+def test_race(scene):
+    """From both at once: when one dies there is nothing to change, and next to nothing to wait for."""
+    relay = scene.fleet.relay("racing", upstreams=scene.origins, config={"relay": {"race": [STREAM]}})
+    relay.wait_live(STREAM)
+    given = [origin.metric(TRACKS) for origin in scene.origins]
+    assert sum(given) == 2 * RELAYS + 4, "two tracks from each"
+    watched = scene.watch(relay)
+    known = relay.metric('weir_pull_chunks_total{known="yes"}')
+    assert known > 30, "each chunk comes twice"
+    scene.used_by(relay).kill()
+    watched.wait(AFTER_S)
+    video, sound = (longest_of(watched.live, track) for track in (1, 101))
+    print(f"longest gap: picture {video:.3f} s, sound {sound:.3f} s")
+    assert video < FRAME_S + 0.1 and sound < SOUND_S + 0.1
+    watched.check(max_gap_s=0.2 + 0.1, after_s=0)
+
+
+# --- with fleets of their own
+
+
+def test_origin_partitioned(netns_fleet, stream, tmp_path):
+    """Between the relay and the origin in use: its connections stand, and nothing passes."""
+    fleet = netns_fleet
+    with contextlib.closing(Scene(fleet, stream, tmp_path)) as scene:
+        relay = fleet.relay("relay", upstreams=scene.origins)
+        edge = fleet.relay("edge", upstreams=[relay])
+        edge.wait_live(stream)
+        scene.wait_relays(1)
+        watched, lost = scene.watch(edge), scene.used_by(relay)
+        fleet.cut(relay, lost)
+        print(watched.check(after_s=4))  # the silent one is given up meanwhile
+        assert failovers(relay, "late") == 1
+        assert relay.log.find("link_failed", why="silent", upstream=f"http://{relay.address_of(lost)}")
+
+
+def test_better_path_is_returned_to_only_after_a_while(fleet, stream, tmp_path):
+    """When it has been better for 10 to 15 seconds, and without a gap."""
+    with contextlib.closing(Scene(fleet, stream, tmp_path)) as scene:
+        near, far = scene.origins
+        relay = fleet.relay(upstreams=scene.origins)
+        relay.config = {"relay": {"upstreams": [f"http://{near.addresses['feed']}", f"http://{far.addresses['feed']} 3000"]}}
+        relay.restart()
+        relay.wait_live(stream)
+        scene.wait_relays(1)
+        assert scene.used_by(relay) is near
+        near.kill()
+        relay.log.wait("pull_from", stream=stream, upstream=f"http://{far.addresses['feed']}")
+        near.restart()
+        scene.wait_brought()
+        scene.wait_relays(1)
+        watched, since, mark = scene.watch(relay), time.monotonic(), len(relay.log.lines)
+        relay.log.wait("pull_from", 17, mark, upstream=f"http://{near.addresses['feed']}")
+        assert time.monotonic() - since > 8 and failovers(relay, "better") == 1
+        print(watched.check(max_gap_s=0.3))

@@ -7,7 +7,7 @@ import contextlib
 import harness
 import pytest
 from continuity import LiveWatch, PartWatch
-from fleet_scene import RECOVERY_S, Scene, Watched
+from fleet_scene import FAILOVER_S, RECOVERY_S, Scene, Watched
 from hls_playlist import parse
 
 BROUGHT = "weir_push_targets"  # origins that are being brought a stream
@@ -15,6 +15,7 @@ CUT_OFF = "weir_push_cut_off_total"
 BUSY = "Somebody else is publishing under this name"
 SILENT_S = 3  # who writes nothing for so long may be taken over
 DECIDED_S = 10
+UNDELAYED_S = 0.8  # what a busy machine may make of the 0.23 s that it is on an idle one
 
 
 @pytest.fixture
@@ -84,8 +85,9 @@ def test_old_writer_fenced(netns_fleet, publish, scene_of, stream):
         return is_let_publish(other, stream, publish(other.push_url(stream), size="256x144"))
 
     harness.wait_for(takes_over, SILENT_S + DECIDED_S, "another publisher to be let in")
-    epoch = other.streams()[stream]["epoch"]
-    harness.wait_for(lambda: relay.streams()[stream]["epoch"] == epoch, 5, "the relay to have it")
+    epoch = harness.wait_for(lambda: other.streams().get(stream), 5, "its stream")["epoch"]
+    maps = {s.map_uri for s in playlist_of(relay, stream).segments}
+    harness.wait_for(lambda: playlist_of(relay, stream).all_segments[-1].map_uri not in maps, 5, "the relay to have it")
     watch = PartWatch(relay.http, stream).wait_media(1)
     assert scene.publisher.alive and scene.ingest.state(stream) == "live"
     for origin in scene.origins:
@@ -93,7 +95,7 @@ def test_old_writer_fenced(netns_fleet, publish, scene_of, stream):
     scene.publisher.wait(DECIDED_S)
     scene.ingest.log.wait("publish_end", stream=stream)
     report = watch.wait_media(1).finish().report()
-    report.check(max_gap_s=0.5)
+    report.check(FAILOVER_S)
     for node in (relay, *scene.origins):
         entry = node.streams()[stream]
         assert (entry["epoch"], entry["tracks"][0]["width"]) == (epoch, 256)
@@ -159,7 +161,7 @@ def test_one_origin_down_at_first(fleet, publish, stream):
     relays[1].wait_live(stream, RECOVERY_S)
     after = LiveWatch(relays[1].http, stream).wait_media(1).finish()
     after.report(watch.finish()).check()
-    watch.report().check(max_gap_s=0.3)
+    watch.report().check(UNDELAYED_S)
     assert playlist_of(relays[1], stream).segments[0].msn == first.segments[0].msn
 
 
@@ -174,6 +176,6 @@ def test_origin_slow_to_take(fleet, publish, stream):
     watched = Watched(relay, stream)
     harness.wait_for(lambda: ingest.metric(CUT_OFF), RECOVERY_S, "the slow one to be cut off")
     line.clear()
-    watched.check(max_gap_s=0.3, after_s=0.5)
-    assert watched.live.report().longest_lag_s < 0.3 and publisher.alive
+    watched.check(UNDELAYED_S, after_s=0.5)
+    assert watched.live.report().longest_lag_s < UNDELAYED_S and publisher.alive
     harness.wait_for(lambda: far.streams().get(stream, {}).get("part") == near.streams()[stream]["part"], RECOVERY_S, "both to have it")
