@@ -13,6 +13,7 @@ from continuity import LiveWatch, longest_gap
 from fleet_scene import AFTER_S, TRACKS, Scene, failovers
 
 STREAM = "live/failover"
+PAGE_WARM_S = 2
 RELAYS = 2  # that take it from origins
 OUTAGE_S = 3  # with no origin at all: as long as nodes wait before they ask again
 FRAME_S, SOUND_S = 1 / 30, 0.107  # a chunk of each
@@ -134,6 +135,23 @@ def test_race(scene):
     print(f"longest gap: picture {video:.3f} s, sound {sound:.3f} s")
     assert video < FRAME_S + 0.1 and sound < SOUND_S + 0.1
     watched.check(max_gap_s=0.2 + 0.1, after_s=0)
+
+
+def test_page_plays_over_a_killed_origin(scene, publish_clock, open_page):
+    """The player of LL-HLS in a browser: no frame is late enough to be a stall."""
+    clock = "live/clock"
+    publish_clock(scene.ingest.push_url(clock), size="320x180", kbps=300, noise=8)
+    scene.edge.wait_segment(clock)
+    page = open_page(scene.edge.url(f"/{clock}/"))
+    page.wait_state("playing")
+    page.wait_frames(30 * PAGE_WARM_S, deadline_s=20)
+    scene.used_by(scene.relay, clock).kill()
+    page.wait_frames(90)
+    report = page.report(warm_s=PAGE_WARM_S)
+    print({key: report[key] for key in ("latency_ms", "stalls_after_warm", "gaps", "missed")})
+    assert failovers(scene.relay, "broken") >= 1 and page.state == "playing"
+    assert report["stalls_after_warm"] == 0, report["gaps"]
+    assert report["reordered"] == 0 and not report["errors"]
 
 
 # --- with fleets of their own
