@@ -11,6 +11,7 @@ struct upstream {
     char url[UPSTREAM_URL_LEN]; /* "https://origin-a:8443" */
     struct score score;
     struct http_peer peer;
+    int64_t warned_us; /* when a failure of it was logged last that stopped a search; or 0 */
 };
 
 struct upstreams {
