@@ -26,11 +26,14 @@ struct stamp {
 };
 
 struct stamps {
-    struct stamp cert[CONF_LIST_MAX], key[CONF_LIST_MAX];
+    struct stamp cert[CONF_LIST_MAX], key[CONF_LIST_MAX], client_ca;
 };
 
 struct certificates {
-    const struct conf *conf;
+    const struct conf_tls *tls;
+    const struct conf_list *client_ca;
+    const char *section;
+    struct certificates *next; /* of those that are watched */
     bool ktls;
     struct tls_tickets *tickets;
     struct tls_context *context;
@@ -50,28 +53,45 @@ static void take_stamp(const char *path, struct stamp *stamp) {
 }
 
 static void take_stamps(const struct certificates *certificates, struct stamps *stamps) {
-    const struct conf_list *cert = &certificates->conf->http.tls.cert, *key = &certificates->conf->http.tls.key;
+    const struct conf_list *cert = &certificates->tls->cert, *key = &certificates->tls->key;
     memset(stamps, 0, sizeof *stamps);
     for (size_t i = 0; i < cert->count; i++) {
         take_stamp(cert->items[i], &stamps->cert[i]);
         take_stamp(key->items[i], &stamps->key[i]);
     }
+    if (certificates->client_ca->count)
+        take_stamp(certificates->client_ca->items[0], &stamps->client_ca);
 }
 
 /* Stamps come first: what changes while it is read is read again. */
-static struct tls_context *read_files(struct certificates *certificates, struct tls_error *ret_error) {
-    const struct conf_list *cert = &certificates->conf->http.tls.cert, *key = &certificates->conf->http.tls.key;
+static struct tls_context *read_files(struct certificates *certificates, struct tls_error *ret_error,
+                                      bool *ret_demand) {
+    const struct conf_list *cert = &certificates->tls->cert, *key = &certificates->tls->key;
     struct tls_pair pairs[CONF_LIST_MAX];
     for (size_t i = 0; i < cert->count; i++)
         pairs[i] = (struct tls_pair){cert->items[i], key->items[i]};
     take_stamps(certificates, &certificates->stamps);
-    return tls_context_create(pairs, cert->count, certificates->tickets, certificates->ktls, ret_error);
+    struct tls_context *context =
+        tls_context_create(pairs, cert->count, certificates->tickets, certificates->ktls, ret_error);
+    *ret_demand = context && certificates->client_ca->count;
+    if (*ret_demand && tls_context_demand(context, certificates->client_ca->items[0], ret_error)) {
+        tls_context_unref(context);
+        return NULL;
+    }
+    return context;
 }
 
-static const char *culprit(const struct conf *conf, const struct tls_error *error, uint32_t *ret_line) {
-    const struct conf_list *list = error->key ? &conf->http.tls.key : &conf->http.tls.cert;
-    *ret_line = list->lines[error->pair];
-    return list->items[error->pair];
+struct culprit {
+    const char *setting, *file;
+    uint32_t line;
+};
+
+/* `demand`: the pairs are good, it is whom clients are to be signed by. */
+static struct culprit culprit_of(const struct certificates *certificates, const struct tls_error *error, bool demand) {
+    const struct conf_tls *tls = certificates->tls;
+    const struct conf_list *list = demand ? certificates->client_ca : error->key ? &tls->key : &tls->cert;
+    size_t i = demand ? 0 : error->pair;
+    return (struct culprit){demand ? "client_ca" : error->key ? "key" : "cert", list->items[i], list->lines[i]};
 }
 
 /* --- what operators see --- */
@@ -84,40 +104,50 @@ static void log_certificates(const struct certificates *certificates) {
         bool expired = expiry_us < clock_utc_us();
         log_event(expired ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, expired ? "tls_certificate_expired" : "tls_certificate",
                   "name", LOG_STR(tls_context_name(certificates->context, i)), "file",
-                  LOG_STR(certificates->conf->http.tls.cert.items[i]), "expires", LOG_STR(expiry), (const char *)0);
+                  LOG_STR(certificates->tls->cert.items[i]), "expires", LOG_STR(expiry), (const char *)0);
     }
 }
 
-static void collect(void *ctx, struct buf *out) {
-    const struct certificates *certificates = ctx;
-    metrics_family(out, "weir_tls_certificate_expiry_seconds", "When the certificate expires, as Unix time.",
-                   METRIC_GAUGE);
+static struct certificates *watched;
+
+static void collect_one(const struct certificates *certificates, struct buf *out) {
     for (size_t i = 0; i < tls_context_count(certificates->context); i++) {
         char labels[1600], name[512], file[1024];
         metrics_escape(name, sizeof name, tls_context_name(certificates->context, i));
-        metrics_escape(file, sizeof file, certificates->conf->http.tls.cert.items[i]);
+        metrics_escape(file, sizeof file, certificates->tls->cert.items[i]);
         snprintf(labels, sizeof labels, "name=\"%s\",file=\"%s\"", name, file);
         metrics_sample(out, "weir_tls_certificate_expiry_seconds", labels,
                        (double)tls_context_expiry_s(certificates->context, i));
     }
 }
 
+static void collect(void *ctx, struct buf *out) {
+    (void)ctx;
+    metrics_family(out, "weir_tls_certificate_expiry_seconds", "When the certificate expires, as Unix time.",
+                   METRIC_GAUGE);
+    for (const struct certificates *certificates = watched; certificates; certificates = certificates->next)
+        collect_one(certificates, out);
+}
+
 /* --- life --- */
 
-struct certificates *certificates_create(const struct conf *conf, const char *name, struct buf *errors) {
+struct certificates *certificates_create(const struct conf_tls *tls, const struct conf_list *client_ca,
+                                         const char *section, const char *name, struct buf *errors) {
     struct certificates *certificates = calloc(1, sizeof *certificates);
     if (!certificates)
         abort();
-    certificates->conf = conf;
-    certificates->ktls = conf->http.tls.ktls == CONF_KTLS_AUTO && tls_ktls_available();
+    certificates->tls = tls;
+    certificates->client_ca = client_ca;
+    certificates->section = section;
+    certificates->ktls = tls->ktls == CONF_KTLS_AUTO && tls_ktls_available();
     certificates->tickets = tls_tickets_create();
     struct tls_error error;
-    certificates->context = read_files(certificates, &error);
+    bool demand;
+    certificates->context = read_files(certificates, &error, &demand);
     if (certificates->context)
         return certificates;
-    uint32_t line;
-    const char *file = culprit(conf, &error, &line);
-    buf_printf(errors, "%s:%" PRIu32 ": http.tls.%s: %s %s\n", name, line, error.key ? "key" : "cert", file,
+    struct culprit culprit = culprit_of(certificates, &error, demand);
+    buf_printf(errors, "%s:%" PRIu32 ": %s.%s: %s %s\n", name, culprit.line, section, culprit.setting, culprit.file,
                error.text);
     certificates_destroy(certificates);
     return NULL;
@@ -133,10 +163,10 @@ static void give(struct certificates *certificates) {
 
 void certificates_reload(struct certificates *certificates) {
     struct tls_error error;
-    uint32_t line;
-    struct tls_context *context = read_files(certificates, &error);
+    bool demand;
+    struct tls_context *context = read_files(certificates, &error, &demand);
     if (!context) {
-        log_error("tls_refused", "file", LOG_STR(culprit(certificates->conf, &error, &line)), "error",
+        log_error("tls_refused", "file", LOG_STR(culprit_of(certificates, &error, demand).file), "error",
                   LOG_STR(error.text), "note", LOG_STR("the certificates of before stay in use"));
         return;
     }
@@ -171,8 +201,11 @@ void certificates_watch(struct certificates *certificates, struct loop *loop,
     certificates->rotate = loop_timer_create(loop, on_rotate, certificates);
     loop_timer_set(certificates->look, LOOK_US);
     loop_timer_set(certificates->rotate, TLS_TICKET_LIFE_S * INT64_C(1000000));
-    metrics_register_collector(collect, certificates);
-    log_info("tls", "ktls", LOG_STR(certificates->ktls ? "yes" : "no"));
+    if (!watched)
+        metrics_register_collector(collect, NULL);
+    certificates->next = watched;
+    watched = certificates;
+    log_info("tls", "section", LOG_STR(certificates->section), "ktls", LOG_STR(certificates->ktls ? "yes" : "no"));
     log_certificates(certificates);
 }
 

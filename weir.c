@@ -25,6 +25,7 @@
 #include "ingest/rtmp_server.h"
 #include "origin/intake.h"
 #include "origin/origin.h"
+#include "relay/load.h"
 #include "relay/pull.h"
 #include "relay/upstream.h"
 #include "relay/viewer.h"
@@ -35,7 +36,9 @@ enum {
     SILENT_MS = 3000,  /* a publisher may be taken over */
     DRAIN_US = 300000, /* between closing listeners and stopping */
     FEEDS_MAX = 20000, /* responses to other nodes, a worker */
-    BACK_MS = 6000,    /* of media that a stream from upstream begins with */
+    /* HTTP/2 to other nodes: libcurl looks at all fetches of a connection whenever one has something (docs/http.md). */
+    STREAMS_A_CONNECTION = 8,
+    BACK_MS = 6000, /* of media that a stream from upstream begins with */
     ERRORS_MAX = 64 << 10,
 };
 
@@ -48,11 +51,12 @@ struct node {
     struct intake *intake; /* streams brought by ingest nodes */
     struct http_server *intake_http;
     struct upstreams *upstreams;
-    struct pulls *pulls;   /* streams taken from upstream; NULL: there is none */
+    struct pulls *pulls; /* streams taken from upstream; NULL: there is none */
+    struct load *load;
     struct pushes *pushes; /* streams brought to origins elsewhere; NULL: to this one */
     struct ingest *ingest;
     struct rtmp_server *rtmp;
-    struct certificates *certificates; /* NULL: no TLS */
+    struct certificates *certificates, *feed_certificates; /* viewers', and nodes'; NULL: no TLS */
     struct worker *workers[WORKERS_MAX];
     uint32_t worker_count;
     struct admin *admin;
@@ -84,12 +88,24 @@ static bool listened(const char *kind, const char *address, int rc, uint16_t por
 static struct http_client_config client_config(const struct conf *conf) {
     struct http_client_config config = http_client_config_default;
     config.token = conf->auth.feed_key;
+    config.streams_max = STREAMS_A_CONNECTION;
     config.ca_file = conf->feed.ca.count ? conf->feed.ca.items[0] : NULL;
     if (conf->feed.tls.cert.count) {
         config.cert_file = conf->feed.tls.cert.items[0];
         config.key_file = conf->feed.tls.key.items[0];
     }
     return config;
+}
+
+static bool intake_listen(struct node *node, const struct conf_list *addresses, bool tls) {
+    for (size_t i = 0; i < addresses->count; i++) {
+        uint16_t port = 0;
+        int rc = tls ? http_server_listen_tls(node->intake_http, addresses->items[i], false, &port)
+                     : http_server_listen(node->intake_http, addresses->items[i], false, &port);
+        if (!listened(tls ? "origin-tls" : "origin", addresses->items[i], rc, port))
+            return false;
+    }
+    return true;
 }
 
 static bool start_intake(struct node *node) {
@@ -99,14 +115,9 @@ static bool start_intake(struct node *node) {
     node->intake = intake_create(node->loop, node->hub, &port, &settings);
     node->intake_http = http_server_create(node->loop, &http_limits_default, intake_handle, node->intake);
     http_server_stream_bodies(node->intake_http, intake_streams);
-    for (size_t i = 0; i < conf->origin.listen.count; i++) {
-        uint16_t port_number = 0;
-        const char *address = conf->origin.listen.items[i];
-        int rc = http_server_listen(node->intake_http, address, false, &port_number);
-        if (!listened("origin", address, rc, port_number))
-            return false;
-    }
-    return true;
+    if (node->feed_certificates)
+        http_server_set_tls(node->intake_http, certificates_context(node->feed_certificates));
+    return intake_listen(node, &conf->origin.listen, false) && intake_listen(node, &conf->origin.tls_listen, true);
 }
 
 static struct writer_port ingest_port(struct node *node) {
@@ -173,14 +184,23 @@ static bool worker_listen_all(struct worker *worker, enum worker_listener listen
     return true;
 }
 
-static int give_certificates(void *ctx, struct tls_context *context) {
-    struct node *node = ctx;
+static int give_to_workers(struct node *node, enum worker_listener listener, struct tls_context *context) {
     int result = 0;
     for (uint32_t i = 0; i < node->worker_count; i++) {
-        int rc = worker_set_tls(node->workers[i], WORKER_HTTPS, context);
+        int rc = worker_set_tls(node->workers[i], listener, context);
         result = rc ? rc : result;
     }
     return result;
+}
+
+static int give_certificates(void *ctx, struct tls_context *context) {
+    return give_to_workers(ctx, WORKER_HTTPS, context);
+}
+
+static int give_feed_certificates(void *ctx, struct tls_context *context) {
+    struct node *node = ctx;
+    http_server_set_tls(node->intake_http, context);
+    return give_to_workers(node, WORKER_FEED_TLS, context);
 }
 
 static bool start_upstream(struct node *node) {
@@ -216,7 +236,14 @@ static bool start_workers(struct node *node) {
                                        .idle_us = (int64_t)conf->relay.linger_s * 1000000,
                                        .feeds = {.node = conf->node,
                                                  .key = conf->auth.feed_key,
-                                                 .responses_max = FEEDS_MAX}};
+                                                 .responses_max = FEEDS_MAX},
+                                       .steer = {.node = conf->node,
+                                                 .peers = conf->relay.peers.items,
+                                                 .peer_count = conf->relay.peers.count,
+                                                 .redirect = conf->relay.redirect == CONF_REDIRECT_ON}};
+    node->load = load_create(node->loop, &(struct load_settings){.viewers_max = conf->relay.viewers_max,
+                                                                 .egress_mbps_max = conf->relay.egress_mbps_max});
+    settings.load = node->load;
     settings.http.connections_max = conf->http.connections_max;
     settings.http.connections_per_address = conf->http.connections_per_address;
     settings.congestion = conf->http.congestion;
@@ -236,13 +263,14 @@ static bool start_workers(struct node *node) {
         node->workers[node->worker_count++] = worker;
         if (node->certificates)
             worker_set_tls(worker, WORKER_HTTPS, certificates_context(node->certificates));
+        if (node->feed_certificates)
+            worker_set_tls(worker, WORKER_FEED_TLS, certificates_context(node->feed_certificates));
         if (!worker_listen_all(worker, WORKER_HTTP, &conf->http.listen, ports[WORKER_HTTP], i == 0) ||
             !worker_listen_all(worker, WORKER_HTTPS, &conf->http.tls.listen, ports[WORKER_HTTPS], i == 0) ||
-            !worker_listen_all(worker, WORKER_FEED, &conf->feed.listen, ports[WORKER_FEED], i == 0))
+            !worker_listen_all(worker, WORKER_FEED, &conf->feed.listen, ports[WORKER_FEED], i == 0) ||
+            !worker_listen_all(worker, WORKER_FEED_TLS, &conf->feed.tls.listen, ports[WORKER_FEED_TLS], i == 0))
             return false;
     }
-    if (node->certificates)
-        certificates_watch(node->certificates, node->loop, give_certificates, node);
     for (uint32_t i = 0; i < count; i++)
         if (worker_start(node->workers[i]))
             return false;
@@ -268,9 +296,14 @@ static bool start_roles(struct node *node) {
     struct origin_settings origin = {.grace_ms = conf->origin.grace_s * 1000, .silent_ms = SILENT_MS};
     node->hub = hub_create(node->loop, &store);
     node->origin = origin_create(node->loop, node->hub, &origin);
-    bool serves = conf->relay_on || conf->feed.listen.count;
-    return start_admin(node) && start_upstream(node) && (!serves || start_workers(node)) && start_intake(node) &&
-           (!conf->ingest_on || start_ingest(node));
+    bool serves = conf->relay_on || conf->feed.listen.count || conf->feed.tls.listen.count;
+    bool ok = start_admin(node) && start_upstream(node) && (!serves || start_workers(node)) && start_intake(node) &&
+              (!conf->ingest_on || start_ingest(node));
+    if (ok && node->certificates)
+        certificates_watch(node->certificates, node->loop, give_certificates, node);
+    if (ok && node->feed_certificates)
+        certificates_watch(node->feed_certificates, node->loop, give_feed_certificates, node);
+    return ok;
 }
 
 static void stop_roles(struct node *node) {
@@ -281,6 +314,7 @@ static void stop_roles(struct node *node) {
     intake_destroy(node->intake);
     for (uint32_t i = 0; i < node->worker_count; i++)
         worker_destroy(node->workers[i]);
+    load_destroy(node->load);
     pulls_destroy(node->pulls);
     upstreams_destroy(node->upstreams);
     admin_destroy(node->admin);
@@ -313,9 +347,12 @@ static void on_stop_signal(void *ctx) {
 
 static void on_reload_signal(void *ctx) {
     struct node *node = ctx;
-    log_info("reload", "note", LOG_STR(node->certificates ? "certificates" : "nothing to read again: no TLS"));
+    bool any = node->certificates || node->feed_certificates;
+    log_info("reload", "note", LOG_STR(any ? "certificates" : "nothing to read again: no TLS"));
     if (node->certificates)
         certificates_reload(node->certificates);
+    if (node->feed_certificates)
+        certificates_reload(node->feed_certificates);
 }
 
 static void on_watchdog(void *ctx) {
@@ -324,8 +361,21 @@ static void on_watchdog(void *ctx) {
     loop_timer_set(node->watchdog_timer, (int64_t)(node->watchdog_us / 2));
 }
 
-static int run(const struct conf *conf, struct certificates *certificates) {
-    struct node node = {.conf = conf, .loop = loop_create(), .certificates = certificates};
+/* The files that a configuration names, as read; NULL where it names none. */
+struct files {
+    struct certificates *certificates, *feed_certificates;
+};
+
+static void files_finish(struct files *files) {
+    certificates_destroy(files->certificates);
+    certificates_destroy(files->feed_certificates);
+}
+
+static int run(const struct conf *conf, struct files *files) {
+    struct node node = {.conf = conf,
+                        .loop = loop_create(),
+                        .certificates = files->certificates,
+                        .feed_certificates = files->feed_certificates};
     signal(SIGPIPE, SIG_IGN);
     struct loop_signal *term = loop_signal_create(node.loop, SIGTERM, on_stop_signal, &node);
     struct loop_signal *interrupt = loop_signal_create(node.loop, SIGINT, on_stop_signal, &node);
@@ -344,7 +394,7 @@ static int run(const struct conf *conf, struct certificates *certificates) {
     stop_roles(&node);
     loop_timer_destroy(node.stop_timer);
     loop_timer_destroy(node.watchdog_timer);
-    certificates_destroy(certificates);
+    files_finish(files);
     loop_signal_destroy(reload);
     loop_signal_destroy(term);
     loop_signal_destroy(interrupt);
@@ -364,13 +414,25 @@ static const char usage[] = "usage: weir [-c FILE] [-t]\n"
                             "  --version  print the version\n"
                             "  --help     print this\n";
 
+static bool read_pairs(const struct conf_tls *tls, const struct conf_list *client_ca, const char *section,
+                       const char *path, struct buf *errors, struct certificates **ret_certificates) {
+    *ret_certificates = tls->cert.count ? certificates_create(tls, client_ca, section, path, errors) : NULL;
+    return *ret_certificates || !tls->cert.count;
+}
+
+static bool read_files(const struct conf *conf, const char *path, struct buf *errors, struct files *files) {
+    static const struct conf_list nobody;
+    return read_pairs(&conf->http.tls, &nobody, "http.tls", path, errors, &files->certificates) &&
+           read_pairs(&conf->feed.tls, &conf->feed.client_ca, "feed.tls", path, errors, &files->feed_certificates);
+}
+
 /* The configuration, and the files that it names: NULL when anything is wrong with either. */
-static struct conf *read_conf(const char *path, struct certificates **ret_certificates) {
+static struct conf *read_conf(const char *path, struct files *files) {
     struct buf errors;
     buf_init(&errors, ERRORS_MAX);
     struct conf *conf = path ? conf_load(path, &errors) : conf_create_default();
-    *ret_certificates = NULL;
-    if (conf && conf->http.tls.listen.count && !(*ret_certificates = certificates_create(conf, path, &errors))) {
+    if (conf && !read_files(conf, path, &errors, files)) {
+        files_finish(files);
         conf_destroy(conf);
         conf = NULL;
     }
@@ -413,6 +475,7 @@ static void register_metrics(void) {
     viewers_metrics_register();
     http_client_metrics_register();
     feeds_metrics_register();
+    load_metrics_register();
     intake_metrics_register();
     pulls_metrics_register();
     pushes_metrics_register();
@@ -442,8 +505,8 @@ int main(int argc, char **argv) {
         fputs(usage, stderr);
         return 2;
     }
-    struct certificates *certificates;
-    struct conf *conf = read_conf(path, &certificates);
+    struct files files = {0};
+    struct conf *conf = read_conf(path, &files);
     if (!conf)
         return 1;
     int rc = 0;
@@ -451,9 +514,9 @@ int main(int argc, char **argv) {
         log_configure((enum log_level)conf->log.level, (enum log_format)conf->log.format);
         log_identify(conf->node, conf->region);
         log_open();
-        rc = run(conf, certificates);
+        rc = run(conf, &files);
     } else {
-        certificates_destroy(certificates);
+        files_finish(&files);
     }
     conf_destroy(conf);
     return rc;

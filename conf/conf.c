@@ -438,6 +438,9 @@ static void check_viewers(struct reader *r) {
         complain(r, line_of(r, "relay"),
                  "relay has nothing to serve from, \"origin: {}\" in the same file, or \"upstreams:\" in it, would be "
                  "right");
+    if (conf->relay.redirect == CONF_REDIRECT_ON && !conf->relay.peers.count)
+        complain(r, line_of(r, "relay.redirect"),
+                 "relay.redirect is on but there is nowhere to go, \"peers: [URL]\" beside it would be right");
     if (!conf->relay_on && conf->http.listen.count)
         complain(r, line_of(r, "http.listen"),
                  "http.listen is given but nobody serves viewers, \"relay: {}\" would be right");

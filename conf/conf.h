@@ -54,6 +54,9 @@ struct conf {
         struct conf_list upstreams; /* URLs, each perhaps with a space and its cost in ms behind it */
         struct conf_list shields;   /* the same */
         struct conf_list race;      /* patterns of streams' names */
+        struct conf_list peers;     /* URLs */
+        enum { CONF_REDIRECT_OFF, CONF_REDIRECT_ON } redirect;
+        uint32_t viewers_max, egress_mbps_max; /* 0: no limit */
     } relay;
     struct {
         uint32_t segment_ms, part_ms, chunk_ms, stall_ms;

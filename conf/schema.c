@@ -110,6 +110,15 @@ const struct setting schema_settings[] = {
      .text = "Streams that are taken from two upstreams at once, whoever is first: `app/name`, or `live/*` where names begin so."},
     {"relay.late_ms", SETTING_INT, AT(relay.late_ms), .min = 50, .max = 10000, .fallback = "200", .unit = "ms",
      .text = "An upstream that is later than another by more than this is left for that one; a shield by more than twice this."},
+    {"relay.viewers_max", SETTING_INT, AT(relay.viewers_max), .min = 0, .max = 10000000, .fallback = "0", .unit = "connections",
+     .text = "Viewers from which on new ones are steered to `relay.peers`; a tenth above it they are answered 503. 0: no limit."},
+    {"relay.egress_mbps_max", SETTING_INT, AT(relay.egress_mbps_max), .min = 0, .max = 10000000, .fallback = "0", .unit = "Mb/s",
+     .text = "The same by what this node sends."},
+    {"relay.peers", SETTING_URLS, AT(relay.peers),
+     .text = "Other relays that serve the same streams, as viewers reach them. Players that know HLS Content Steering go there when this "
+             "one fails or is full."},
+    {"relay.redirect", SETTING_ENUM, AT(relay.redirect), .choices = switch_choices, .fallback = "off",
+     .text = "`on`: above a limit, new viewers are sent to a peer at once (302), for players that don't know Content Steering."},
     {"relay.linger_s", SETTING_INT, AT(relay.linger_s), .min = 1, .max = 3600, .fallback = "30", .unit = "s",
      .text = "How long a stream is still taken from upstream when nobody asks for it any more."},
 

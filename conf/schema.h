@@ -34,7 +34,7 @@ struct setting {
     const char *text;
 };
 
-enum { SETTING_NAME_MAX = 63, SETTING_KEY_MAX = 128, SETTING_FILE_MAX = 1024, SETTING_URL_MAX = 255, SETTING_SECRET_MIN = 16, SCHEMA_MAX = 64 };
+enum { SETTING_NAME_MAX = 63, SETTING_KEY_MAX = 128, SETTING_FILE_MAX = 1024, SETTING_URL_MAX = 255, SETTING_SECRET_MIN = 16, SCHEMA_MAX = 96 };
 
 extern const struct setting schema_settings[];
 extern const size_t schema_count;

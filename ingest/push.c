@@ -251,7 +251,6 @@ static void bring(struct target *target) {
         target->begin_msn = target->push->grant.next_msn;
     timeline_out_init(&target->timeline, target->push->pushes->settings.node, target->begin_msn);
     target_set(target, BRINGING);
-    target->failures = 0;
     log_info("push_start", "stream", LOG_STR(target->push->stream), "origin", LOG_STR(target->origin->url), "from",
              LOG_INT(target->begin_msn));
     attach(target);
@@ -290,7 +289,9 @@ static void on_control(void *ctx, const uint8_t *data, size_t len) {
         buf_consume(&target->control, n + 1);
         if (!rc)
             on_granted(target);
-        else if (rc != -ENOMSG)
+        else if (rc == -ENOMSG)
+            target->failures = 0; /* a beat: it lasts */
+        else
             target_break(target);
         if (!buf_len(&target->control))
             return;
@@ -393,16 +394,25 @@ static uint64_t larger(uint64_t a, uint64_t b) {
     return a > b ? a : b;
 }
 
+/* It grants out of nothing: its numbers are the time's, which run ahead of a stream's. */
+static bool knows_nothing(const struct claim_grant *grant) {
+    return !grant->resumes && !grant->init_versions;
+}
+
 /* What goes on from everybody: the highest numbers and the latest time; of two that disagree on how a stream is cut,
- * the one whose writer was the later. */
+ * the one whose writer was the later. Who knows nothing of the stream has no say in its numbers when others do. */
 static void merge(struct claim_grant *into, const struct claim_grant *grant) {
     if (grant->resumes && (!into->resumes || grant->epoch > into->epoch)) {
         into->target_duration_ms = grant->target_duration_ms;
         into->part_target_us = grant->part_target_us;
     }
+    if (knows_nothing(into) && !knows_nothing(grant))
+        into->next_msn = into->next_part = 0;
+    if (knows_nothing(into) || !knows_nothing(grant)) {
+        into->next_msn = larger(into->next_msn, grant->next_msn);
+        into->next_part = larger(into->next_part, grant->next_part);
+    }
     into->epoch = larger(into->epoch, grant->epoch);
-    into->next_msn = larger(into->next_msn, grant->next_msn);
-    into->next_part = larger(into->next_part, grant->next_part);
     into->not_before_us = (int64_t)larger((uint64_t)into->not_before_us, (uint64_t)grant->not_before_us);
     into->resumes |= grant->resumes;
     into->init_versions = (uint32_t)larger(into->init_versions, grant->init_versions);

@@ -269,6 +269,21 @@ static int next_control(void *ctx, struct slice *slices, int max) {
     return 1;
 }
 
+/* Where each track is to go on. False: with something that is gone at the ingest node, which `first_msn` is the oldest of.
+ * Tracks may be far behind the timeline. */
+static bool track_places(const struct session *session, const struct record_open *open, struct feed_granted *granted) {
+    const struct assembler *assembler = session->brought->assembler;
+    for (uint32_t i = 0; i < open->track_count; i++) {
+        struct feed_from *from = &granted->tracks[granted->track_count];
+        strcpy(from->track, open->tracks[i].name);
+        bool begun = assembler_next(assembler, from->track, &from->msn, &from->number);
+        if (begun ? from->msn < session->first_msn : assembler_waits(assembler))
+            return false;
+        granted->track_count += begun;
+    }
+    return true;
+}
+
 /* Where the ingest node is to go on. */
 static void tell_places(struct session *session, struct feed_granted *granted) {
     struct assembler *assembler = session->brought->assembler;
@@ -277,16 +292,13 @@ static void tell_places(struct session *session, struct feed_granted *granted) {
     bool known = session->epoch && open && assembler_segment(assembler, &epoch, &msn);
     if (!known)
         return;
-    if (session->first_msn > msn || !store_find(hub_store(session->intake->hub), session->stream)) {
+    if (session->first_msn > msn || !store_find(hub_store(session->intake->hub), session->stream) ||
+        !track_places(session, open, granted)) {
         assembler_restart(assembler); /* what comes next is gone there, or what came is gone here */
+        granted->track_count = 0;
         return;
     }
     granted->from_msn = msn;
-    for (uint32_t i = 0; i < open->track_count; i++) {
-        struct feed_from *from = &granted->tracks[granted->track_count];
-        strcpy(from->track, open->tracks[i].name);
-        granted->track_count += assembler_next(assembler, from->track, &from->msn, &from->number);
-    }
 }
 
 static void on_granted(struct session *session, const struct claim_grant *grant) {

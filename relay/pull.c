@@ -296,7 +296,7 @@ static void start_over(struct pull *pull) {
 static void on_failed(void *ctx, struct link *link, enum link_failure failure, const char *why) {
     struct pull *pull = ctx;
     struct side *side = side_of(pull, link);
-    bool was_used = in_use(pull, side), alone = !pull->sides[side == pull->sides].link;
+    bool was_used = in_use(pull, side), alone = !pull->sides[side == pull->sides].up;
     struct upstream *upstream = upstream_of(pull, side);
     bool news = was_used || !pull->attempts[side->upstream].failures;
     log_event(news && pull->found ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "link_failed", "stream", LOG_STR(pull->stream),

@@ -68,12 +68,12 @@ static struct rendered *rendered_slot(struct cache *cache, enum render_kind kind
 }
 
 static struct blob *make_playlist(struct stream *stream, enum render_kind kind, const char *variant,
-                                  enum playlist_muxed muxed) {
+                                  enum playlist_muxed muxed, const char *pathway) {
     struct buf text;
     buf_init(&text, PLAYLIST_BYTES_MAX);
     int rc = 0;
     if (kind == RENDER_MULTIVARIANT)
-        playlist_multivariant(&text, stream, muxed);
+        playlist_multivariant(&text, stream, muxed, pathway);
     else
         rc = playlist_media(&text, stream, variant, kind == RENDER_DELTA, muxed);
     struct blob *blob = rc || text.overflow ? NULL : buf_to_blob(&text);
@@ -82,11 +82,11 @@ static struct blob *make_playlist(struct stream *stream, enum render_kind kind, 
 }
 
 struct blob *render_playlist(struct stream *stream, enum render_kind kind, const char *variant,
-                             enum playlist_muxed muxed, bool gzip) {
+                             enum playlist_muxed muxed, const char *pathway, bool gzip) {
     struct rendered *r = rendered_slot(cache_of(stream), kind, variant);
     if (!r->plain || r->version != stream->version) {
         rendered_drop(r);
-        r->plain = make_playlist(stream, kind, variant, muxed);
+        r->plain = make_playlist(stream, kind, variant, muxed, pathway);
         r->version = stream->version;
     }
     if (gzip && r->plain && !r->gzip)

@@ -7,9 +7,10 @@
 
 enum render_kind { RENDER_MULTIVARIANT, RENDER_MEDIA, RENDER_DELTA };
 
-/* The playlist as it is now, not a reference of the caller's: valid until the stream changes. NULL: no such variant. The
+/* The playlist as it is now (`pathway` as for playlist_multivariant, always the same), not a reference of the caller's: valid until the stream changes. NULL: no such variant. The
  * stream must have something to play. */
-struct blob *render_playlist(struct stream *stream, enum render_kind kind, const char *variant, enum playlist_muxed muxed, bool gzip);
+struct blob *render_playlist(struct stream *stream, enum render_kind kind, const char *variant, enum playlist_muxed muxed, const char *pathway,
+                             bool gzip);
 /* The init segment with that version of a variant; likewise. Its blob is also an HTTP/1.1 chunk (http_slice_framed). A NULL
  * blob: none. */
 struct slice render_init(struct stream *stream, const char *variant, uint32_t version);

@@ -47,6 +47,8 @@ static void parse_in_stream(struct target *target, const char *rest) {
         }
     } else if (!strcmp(rest, "index.m3u8")) {
         target->kind = TARGET_MULTIVARIANT;
+    } else if (!strcmp(rest, "steering.json")) {
+        target->kind = TARGET_STEERING;
     } else if (ends_with(rest, ".m3u8")) {
         if (len - 5 < sizeof target->variant) {
             memcpy(target->variant, rest, len - 5);

@@ -16,6 +16,7 @@ enum target_kind {
     TARGET_SEGMENT,      /* /app/stream/VARIANT/N.m4s */
     TARGET_PART,         /* /app/stream/VARIANT/pN.m4s */
     TARGET_LIVE,         /* /app/stream/VARIANT/live.mp4 */
+    TARGET_STEERING,     /* /app/stream/steering.json */
 };
 
 struct target {

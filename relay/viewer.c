@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/buf.h"
 #include "common/base/loop.h"
 #include "common/base/metrics.h"
 #include "common/http/server.h"
@@ -14,11 +15,13 @@
 #include "relay/page.h"
 #include "relay/query.h"
 #include "relay/render.h"
+#include "relay/steer.h"
 #include "relay/target.h"
 
 enum {
     HEADERS_MAX = 12,
     REDIRECT_QUERY_MAX = 4096,
+    STEERING_MAX = 16 << 10,
     FIRST_PART_WAIT_US = 8000000, /* how long a stream that has just started may take to have a part */
     WAIT_TARGETS = 3,             /* a held request is answered 503 after so many target durations (LL-078) */
     AHEAD_SEGMENTS = 2,           /* _HLS_msn may be so far ahead (LL-075) */
@@ -30,6 +33,9 @@ struct viewers {
     enum playlist_muxed muxed;
     uint32_t waiting, waiting_max; /* parked and held requests */
     struct live *live;
+    const struct steer *steer;
+    const struct load *load;
+    uint32_t seed; /* spreads viewers that are sent elsewhere */
 };
 
 /* A request under way: parked until its stream is followed, held at the stream, or just being answered. */
@@ -51,10 +57,27 @@ static struct metric metrics[] = {
     {"weir_relay_requests_total", "kind=\"segment\"", "Requests of viewers.", METRIC_COUNTER, 0},
     {"weir_relay_requests_total", "kind=\"part\"", "Requests of viewers.", METRIC_COUNTER, 0},
     {"weir_relay_requests_total", "kind=\"live\"", "Requests of viewers.", METRIC_COUNTER, 0},
+    {"weir_relay_requests_total", "kind=\"steering\"", "Requests of viewers.", METRIC_COUNTER, 0},
+    {"weir_relay_turned_away_total", "how=\"redirected\"", "New viewers not served because this node has enough.",
+     METRIC_COUNTER, 0},
+    {"weir_relay_turned_away_total", "how=\"refused\"", "New viewers not served because this node has enough.",
+     METRIC_COUNTER, 0},
     {"weir_relay_requests_held", NULL, "Requests that wait for media.", METRIC_GAUGE, 0},
     {"weir_relay_requests_timed_out_total", NULL, "Held requests answered 503.", METRIC_COUNTER, 0},
 };
-enum { M_PAGE, M_PLAYLIST, M_INIT, M_SEGMENT, M_PART, M_LIVE, M_HELD, M_TIMED_OUT };
+enum {
+    M_PAGE,
+    M_PLAYLIST,
+    M_INIT,
+    M_SEGMENT,
+    M_PART,
+    M_LIVE,
+    M_STEERING,
+    M_REDIRECTED,
+    M_REFUSED,
+    M_HELD,
+    M_TIMED_OUT
+};
 
 void viewers_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -158,6 +181,64 @@ static void answer_redirect(struct http_request *req) {
     free(location);
 }
 
+/* --- who is served here --- */
+
+static void answer_steering(struct viewers *viewers, struct http_request *req) {
+    struct headers headers;
+    struct buf manifest;
+    buf_init(&manifest, STEERING_MAX);
+    steer_manifest(viewers->steer, load_level(viewers->load), viewers->seed++, &manifest);
+    struct slice slice = {.blob = buf_to_blob(&manifest), .len = buf_len(&manifest)};
+    headers_cors(&headers);
+    headers_add(&headers, "Content-Type", "application/json");
+    headers_add(&headers, "Cache-Control", "no-store"); /* it is for this viewer, now */
+    metric_add(&metrics[M_STEERING], 1);
+    http_respond_slices(req, 200, headers.items, headers.count, &slice, 1, false);
+    blob_unref(slice.blob);
+    buf_finish(&manifest);
+}
+
+#define MOVED "_weir_moved"
+
+static void answer_elsewhere(struct viewers *viewers, struct http_request *req) {
+    struct headers headers;
+    char *location;
+    const char *query = http_request_query(req);
+    if (strlen(query) > REDIRECT_QUERY_MAX) {
+        fail(req, 414, "the query is too long", 1);
+        return;
+    }
+    if (asprintf(&location, "%s%s?%s%s" MOVED "=1", steer_peer(viewers->steer, viewers->seed++), http_request_path(req),
+                 query, *query ? "&" : "") < 0)
+        abort();
+    headers_cors(&headers);
+    headers_add(&headers, "Location", location);
+    headers_add(&headers, "Cache-Control", "no-store");
+    http_respond_slices(req, 302, headers.items, headers.count, NULL, 0, false);
+    free(location);
+}
+
+/* Viewers that are here are served whatever there is; of those that come, what is asked for first. False: it was
+ * answered. */
+static bool admit(struct viewers *viewers, struct http_request *req, enum target_kind kind) {
+    char moved[4];
+    if (kind != TARGET_PAGE && kind != TARGET_MULTIVARIANT && kind != TARGET_LIVE)
+        return true;
+    bool was_moved = http_query_get(http_request_query(req), MOVED, moved, sizeof moved);
+    switch (steer_judge(viewers->steer, load_level(viewers->load), was_moved)) {
+    case STEER_REDIRECT:
+        metric_add(&metrics[M_REDIRECTED], 1);
+        answer_elsewhere(viewers, req);
+        return false;
+    case STEER_REFUSE:
+        metric_add(&metrics[M_REFUSED], 1);
+        fail(req, 503, "this node has all the viewers that it can carry", 0);
+        return false;
+    default:
+        return true;
+    }
+}
+
 /* --- playlists --- */
 
 static void answer_playlist(struct viewer *viewer, struct stream *stream) {
@@ -166,7 +247,8 @@ static void answer_playlist(struct viewer *viewer, struct stream *stream) {
                             : viewer->query.skip                ? RENDER_DELTA
                                                                 : RENDER_MEDIA;
     bool gzip = http_accepts_gzip(http_request_header(viewer->req, "accept-encoding"));
-    struct blob *blob = render_playlist(stream, kind, target->variant, viewer->viewers->muxed, gzip);
+    struct blob *blob = render_playlist(stream, kind, target->variant, viewer->viewers->muxed,
+                                        steer_pathway(viewer->viewers->steer), gzip);
     if (!blob) {
         fail(viewer->req, 404, "no such variant", target_s(stream));
         return;
@@ -511,7 +593,7 @@ static void metric_request(enum target_kind kind) {
 }
 
 /* What needs no stream. */
-static bool handle_fixed(struct http_request *req, const struct target *target) {
+static bool handle_fixed(struct viewers *viewers, struct http_request *req, const struct target *target) {
     enum http_method method = http_request_method(req);
     if (method == HTTP_OPTIONS)
         answer_preflight(req);
@@ -521,6 +603,10 @@ static bool handle_fixed(struct http_request *req, const struct target *target) 
         fail(req, 404, NULL, 1);
     else if (target->kind == TARGET_PAGE_SLASH)
         answer_redirect(req);
+    else if (!admit(viewers, req, target->kind))
+        return true;
+    else if (target->kind == TARGET_STEERING)
+        answer_steering(viewers, req);
     else if (target->kind == TARGET_PAGE || target->kind == TARGET_ASSET)
         answer_asset(req, target->kind == TARGET_PAGE ? "index.html" : target->file);
     else
@@ -531,7 +617,7 @@ static bool handle_fixed(struct http_request *req, const struct target *target) 
 void viewers_handle(void *ctx, struct http_request *req) {
     struct viewers *viewers = ctx;
     struct target target = target_parse(http_request_path(req));
-    if (handle_fixed(req, &target))
+    if (handle_fixed(viewers, req, &target))
         return;
     struct hls_query query = {0};
     const char *why;
@@ -559,6 +645,9 @@ struct viewers *viewers_create(struct loop *loop, struct follows *follows, const
                                 .follows = follows,
                                 .muxed = settings->muxed,
                                 .waiting_max = settings->waiting_max,
+                                .steer = settings->steer,
+                                .load = settings->load,
+                                .seed = (uint32_t)rand(),
                                 .live = live_create(settings->max_lag_us, settings->live_readers_max)};
     return viewers;
 }

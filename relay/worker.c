@@ -22,6 +22,7 @@ struct worker {
     struct store *replica;
     struct hub_client *client;
     struct follows *follows;
+    struct steer *steer;
     struct viewers *viewers;
     struct feeds *feeds;
     struct http_server *http, *feed_http; /* of viewers; of other nodes */
@@ -95,10 +96,13 @@ struct worker *worker_create(struct hub *hub, const struct worker_settings *sett
         worker_destroy(worker);
         return NULL;
     }
+    worker->steer = steer_create(&settings->steer);
     const struct viewers_settings viewers = {.muxed = settings->muxed,
                                              .waiting_max = REQUESTS_WAITING_MAX,
                                              .live_readers_max = LIVE_READERS_MAX,
-                                             .max_lag_us = settings->max_lag_us};
+                                             .max_lag_us = settings->max_lag_us,
+                                             .steer = worker->steer,
+                                             .load = settings->load};
     worker->follows = follows_create(worker->loop, worker->replica, worker->client, settings->idle_us);
     worker->viewers = viewers_create(worker->loop, worker->follows, &viewers);
     worker->http = http_server_create(worker->loop, &settings->http, viewers_handle, worker->viewers);
@@ -161,6 +165,7 @@ void worker_destroy(struct worker *worker) {
     http_server_destroy(worker->feed_http);
     feeds_destroy(worker->feeds);
     viewers_destroy(worker->viewers);
+    steer_destroy(worker->steer);
     follows_destroy(worker->follows);
     hub_client_destroy(worker->client);
     mailbox_destroy(worker->commands);

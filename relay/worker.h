@@ -6,6 +6,7 @@
 #include "common/http/server.h"
 #include "common/media/playlist.h"
 #include "relay/feed.h"
+#include "relay/steer.h"
 
 struct hub;
 struct tls_context;
@@ -23,6 +24,8 @@ struct worker_settings {
     int64_t window_us;  /* as the hub's */
     int64_t idle_us;    /* a stream that nobody asked for so long is followed no longer */
     struct feeds_settings feeds;
+    struct steer_settings steer;
+    const struct load *load; /* outlives the workers */
 };
 
 /* On the hub's thread; the worker runs from worker_start on. NULL when it can't be made. */

@@ -93,6 +93,7 @@ struct http_client {
     struct list fetches;              /* http_fetch.link: those that nobody cancelled */
     struct list cancelled;            /* http_fetch.link: while libcurl was on the stack */
     struct list resumed;              /* http_fetch.resumed */
+    struct list dried;                /* http_fetch.dried */
     struct list halved;               /* http_fetch.halved */
     struct list changed;              /* watch.changed */
     struct list origins;              /* origin.link */
@@ -111,7 +112,7 @@ struct watch {
 struct origin {
     struct list link;
     struct list line;           /* http_fetch.line: whose turn it isn't */
-    struct http_fetch *placing; /* libcurl has it, and it hasn't a connection yet; NULL only until settle */
+    struct http_fetch *placing; /* HTTP/2: libcurl has it, and it hasn't a connection yet; NULL only until place_next */
     size_t len;
     char name[]; /* scheme and authority */
 };
@@ -126,9 +127,10 @@ enum fetch_state {
 struct http_fetch {
     struct list link;
     struct list resumed;   /* in the client's while libcurl is to go on with its body, or alone */
+    struct list dried;     /* in the client's when libcurl took bytes of its body and would wait for room, or alone */
     struct list halved;    /* in the client's when its response has ended and its body hasn't, or alone */
     struct list line;      /* in its origin's, or alone */
-    struct origin *origin; /* while it is being placed, or in the line; HTTP/2 only */
+    struct origin *origin; /* while it is being placed, or in the line */
     struct http_client *client;
     CURL *easy;
     enum fetch_state state;
@@ -141,6 +143,7 @@ struct http_fetch {
     bool owns_held, drained;
     bool dry; /* it said HTTP_SOURCE_WAIT, and nobody resumed it */
     bool tls, leads, refused, placed;
+    int fd; /* over HTTP/1.1, the connection's */
     int64_t start_us, first_byte_us;
     struct loop_timer *late; /* or NULL */
     struct curl_slist *headers;
@@ -209,18 +212,22 @@ static void watch_destroy(struct watch *watch) {
 
 /* Over HTTP/1.1, a socket that isn't read any more has given all of the response: that is how libcurl tells, which goes
  * on with the body for as long as that lasts. */
-static void note_half(struct http_client *client, CURL *easy) {
-    struct http_fetch *fetch;
-    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &fetch);
-    if (fetch && fetch->source.next && fetch->state == FETCH_RECEIVES && !fetch->drained && list_empty(&fetch->halved))
+static void note_socket(struct http_client *client, struct http_fetch *fetch, int fd, int what) {
+    if (what != CURL_POLL_REMOVE)
+        fetch->fd = fd;
+    if (what & CURL_POLL_IN)
+        return;
+    if (fetch->source.next && fetch->state == FETCH_RECEIVES && !fetch->drained && list_empty(&fetch->halved))
         list_append(&client->halved, &fetch->halved);
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *socket_ctx) {
     struct http_client *client = ctx;
     struct watch *watch = socket_ctx;
-    if (!(what & CURL_POLL_IN))
-        note_half(client, easy);
+    struct http_fetch *fetch;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &fetch);
+    if (fetch) /* else it's libcurl's own, for what is idle */
+        note_socket(client, fetch, fd, what);
     if (what == CURL_POLL_REMOVE) {
         watch_destroy(watch);
         return 0;
@@ -299,14 +306,31 @@ static struct origin *find_origin(struct http_client *client, const char *url) {
     return origin;
 }
 
+/* Starts those whose turn it is: libcurl mustn't be on the stack. */
+static void place_next(struct http_client *client) {
+    list_each(it, &client->origins) {
+        struct origin *origin = list_entry(it, struct origin, link);
+        while (!origin->placing && !list_empty(&origin->line)) {
+            struct http_fetch *fetch = list_entry(origin->line.next, struct http_fetch, line);
+            list_remove(&fetch->line);
+            if (client->config.http1)
+                fetch->origin = NULL;
+            else
+                origin->placing = fetch;
+            start(fetch, false);
+        }
+        if (!origin->placing) {
+            list_remove(&origin->link);
+            free(origin);
+        }
+    }
+}
+
 static void place(struct http_fetch *fetch, const char *url) {
     fetch->origin = find_origin(fetch->client, url);
-    if (fetch->origin->placing || fetch->client->inside) { /* libcurl takes none from inside its callbacks */
-        list_append(&fetch->origin->line, &fetch->line);
-        return;
-    }
-    fetch->origin->placing = fetch;
-    start(fetch, false);
+    list_append(&fetch->origin->line, &fetch->line);
+    if (!fetch->client->inside)
+        place_next(fetch->client);
 }
 
 /* Its place in the line, or at the front, is free. */
@@ -324,22 +348,6 @@ static int on_placed(void *ctx, char *ip, char *local_ip, int port, int local_po
     fetch->placed = true;
     step_aside(fetch);
     return CURL_PREREQFUNC_OK;
-}
-
-static void place_next(struct http_client *client) {
-    list_each(it, &client->origins) {
-        struct origin *origin = list_entry(it, struct origin, link);
-        if (origin->placing)
-            continue;
-        if (list_empty(&origin->line)) {
-            list_remove(&origin->link);
-            free(origin);
-            continue;
-        }
-        origin->placing = list_entry(origin->line.next, struct http_fetch, line);
-        list_remove(&origin->placing->line);
-        start(origin->placing, false);
-    }
 }
 
 /* libcurl found no connection with room, or lost the one that it had found. */
@@ -403,6 +411,8 @@ static size_t on_read(char *out, size_t size, size_t n, void *ctx) {
         fetch->owns_held = true;
     }
     metric_add(&metrics[METRIC_SENT], (int64_t)len);
+    if (len > 0 && fetch->dry && fetch->client->config.http1 && list_empty(&fetch->dried))
+        list_append(&fetch->client->dried, &fetch->dried);
     return len > 0 && none != CURL_READFUNC_ABORT ? len : none;
 }
 
@@ -473,14 +483,16 @@ static size_t on_data(char *data, size_t size, size_t n, void *ctx) {
 
 /* --- ends --- */
 
-static void count_end(int error) {
-    int by = error == 0               ? METRIC_OK
-             : error == -EREMOTEIO    ? METRIC_STATUS
-             : error == -ETIMEDOUT    ? METRIC_TIMEOUT
-             : error == -ECONNABORTED ? METRIC_CANCELLED
-                                      : METRIC_FAILED;
-    metric_add(&metrics[by], 1);
+static void count_end(int metric) {
+    metric_add(&metrics[metric], 1);
     metric_add(&metrics[METRIC_OPEN], -1);
+}
+
+static int metric_of(int error) {
+    return error == 0            ? METRIC_OK
+           : error == -EREMOTEIO ? METRIC_STATUS
+           : error == -ETIMEDOUT ? METRIC_TIMEOUT
+                                 : METRIC_FAILED;
 }
 
 static void fetch_destroy(struct http_fetch *fetch) {
@@ -496,6 +508,7 @@ static void leave(struct http_fetch *fetch, enum fetch_state state) {
     fetch->state = state;
     list_remove(&fetch->link);
     list_remove(&fetch->resumed);
+    list_remove(&fetch->dried);
     list_remove(&fetch->halved);
     step_aside(fetch);
     loop_timer_destroy(fetch->late);
@@ -506,7 +519,7 @@ static void leave(struct http_fetch *fetch, enum fetch_state state) {
 static void end(struct http_fetch *fetch, int error, const char *text) {
     curl_multi_remove_handle(fetch->client->multi, fetch->easy);
     leave(fetch, FETCH_ENDS);
-    count_end(error);
+    count_end(metric_of(error));
     if (error == 0 && fetch->collects && fetch->data)
         fetch->data(fetch->ctx, buf_head(&fetch->collected), buf_len(&fetch->collected));
     if (fetch->state == FETCH_ENDS)
@@ -556,6 +569,7 @@ static void conclude(struct http_fetch *fetch, CURLcode code) {
     list_init(&line);
     if (fetch->origin && code != CURLE_OK && !fetch->error)
         list_append_all(&line, &fetch->origin->line);
+    list_each(it, &line) list_entry(it, struct http_fetch, line)->origin = NULL;
     end(fetch, error, text);
     while (!list_empty(&line))
         end(list_entry(line.next, struct http_fetch, line), error, text);
@@ -595,10 +609,18 @@ static void settle(struct http_client *client) {
     arm_changed(client);
 }
 
+/* libcurl goes on asking a source for more when there is room for it, and is told to wait only then. Without going
+ * through the loop for that, and with nothing changed for the kernel, a chunk of a body costs half as much. Over HTTP/2
+ * it would look at all streams. */
 static void act(struct http_client *client, curl_socket_t fd, int events) {
     int running;
     client->inside = true;
     curl_multi_socket_action(client->multi, fd, events, &running);
+    while (!list_empty(&client->dried)) {
+        struct http_fetch *fetch = list_entry(client->dried.next, struct http_fetch, dried);
+        list_remove(&fetch->dried);
+        curl_multi_socket_action(client->multi, fetch->fd, CURL_CSELECT_OUT, &running);
+    }
     client->inside = false;
     settle(client);
 }
@@ -681,6 +703,7 @@ struct http_client *http_client_create(struct loop *loop, const struct http_clie
     list_init(&client->fetches);
     list_init(&client->cancelled);
     list_init(&client->resumed);
+    list_init(&client->dried);
     list_init(&client->halved);
     list_init(&client->changed);
     list_init(&client->origins);
@@ -746,8 +769,8 @@ static void set_body(struct http_fetch *fetch, const struct http_fetch_options *
     }
 }
 
-/* The passphrase is given so that OpenSSL doesn't ask the terminal for one. Certificates of a folder would be read anew
- * at each connect, those of a file are kept. */
+/* The passphrase is given so that OpenSSL doesn't ask the terminal for one. Of those whom the system trusts only the
+ * file is taken: it is kept for a while, a folder beside it would have all be read anew at each connect. */
 static void set_tls(CURL *easy, const struct http_client_config *config) {
     curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
@@ -801,6 +824,7 @@ static struct http_fetch *fetch_create(struct http_client *client, const struct 
     buf_init(&fetch->collected, options->collect_bytes);
     fetch->tls = strncasecmp(options->url, "https:", 6) == 0;
     list_init(&fetch->resumed);
+    list_init(&fetch->dried);
     list_init(&fetch->halved);
     list_init(&fetch->line);
     list_append(&client->fetches, &fetch->link);
@@ -811,8 +835,6 @@ struct http_fetch *http_client_fetch(struct http_client *client, const struct ht
     struct http_fetch *fetch = fetch_create(client, options);
     curl_easy_setopt(fetch->easy, CURLOPT_URL, options->url);
     curl_easy_setopt(fetch->easy, CURLOPT_USERAGENT, "weir");
-    if (getenv("CV"))
-        curl_easy_setopt(fetch->easy, CURLOPT_VERBOSE, 1L);
     set_connection(fetch);
     set_tls(fetch->easy, &client->config);
     set_response(fetch->easy, fetch);
@@ -824,10 +846,7 @@ struct http_fetch *http_client_fetch(struct http_client *client, const struct ht
         loop_timer_set(fetch->late, client->config.response_timeout_ms * INT64_C(1000));
     }
     metric_add(&metrics[METRIC_OPEN], 1);
-    if (client->config.http1 && !client->inside)
-        start(fetch, false);
-    else
-        place(fetch, options->url);
+    place(fetch, options->url);
     return fetch;
 }
 
@@ -850,7 +869,7 @@ void http_fetch_cancel(struct http_fetch *fetch) {
     }
     leave(fetch, FETCH_CANCELLED);
     expect_no_end(fetch);
-    count_end(-ECONNABORTED);
+    count_end(METRIC_CANCELLED);
     if (client->inside) {
         list_append(&client->cancelled, &fetch->link);
         return;

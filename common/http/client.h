@@ -23,7 +23,7 @@ struct http_client_config {
     const char *cert_file, *key_file; /* PEM, without a passphrase: who we are, for servers that ask; NULL: nobody. Read at each connect */
     const char *token;                /* "Authorization: Bearer TOKEN" with every request; NULL: none */
     bool http1;                       /* HTTP/1.1 only; else HTTP/2: known to be spoken by http://, agreed on by ALPN with https:// */
-    uint32_t streams_max;             /* HTTP/2: fetches of a connection, if the server doesn't want fewer */
+    uint32_t streams_max;             /* HTTP/2: fetches of a connection, if the server doesn't want fewer (docs/http.md: what they cost) */
     uint32_t connect_timeout_ms;      /* finding the address, TCP and TLS together */
     uint32_t response_timeout_ms;     /* from the beginning until the response's first byte, connecting included; 0: no limit */
 };
@@ -43,7 +43,8 @@ struct http_fetch_options {
     const void *body; /* one in memory: POST instead of GET; copied */
     size_t body_len;
     /* One that is pulled: POST, too. It is asked when there is room; after HTTP_SOURCE_WAIT not until http_fetch_resume. The response
-     * comes while the body goes out. If it ends before the body does, that is an error, found when the source gives the next bytes. */
+     * comes while the body goes out. If it ends before the body does, that is an error (-ECONNRESET), which over HTTP/2 is found when the
+     * source gives the next bytes. */
     struct http_source source;
     /* More than 0: the response's body is collected, up to so many bytes (more: -EMSGSIZE), and given to `data` in one run when all of it
      * is there, whatever the status. Else a status of 300 and above ends the fetch at once, with -EREMOTEIO. */
@@ -62,7 +63,8 @@ struct http_fetch_options {
 struct http_fetch *http_client_fetch(struct http_client *client, const struct http_fetch_options *options);
 /* Its source has more, or has ended. */
 void http_fetch_resume(struct http_fetch *fetch);
-/* None of its callbacks runs from here on; its source's `finish` does, in this call. Allowed everywhere, also in its own callbacks. */
+/* None of its callbacks runs from here on; its source's `finish` does, in this call. Allowed everywhere, also in its own callbacks. Over
+ * HTTP/2 the server is told by the connection's next words, whosever they are. */
 void http_fetch_cancel(struct http_fetch *fetch);
 
 /* A field of the response, by its name in any case, from `head` on; NULL: there is none. Valid until the next call for the fetch. */

@@ -29,6 +29,7 @@ enum {
     CONNECTION_WINDOW = 1 << 20, /* of uploads: one that is held stops no others */
     SETTINGS_IN_MAX = 32,        /* entries of one SETTINGS frame */
     ACKS_OUT_MAX = 200,          /* of PING and SETTINGS, waiting: beyond, it is a flood */
+    ANSWERED_GRACE_US = 100000,  /* from a response's end until the rest of its request's body is refused */
     RESETS_BURST = 1000, /* streams that a client may reset at once, and a second: seeking players reset a lot */
     RESETS_PER_SECOND = 50,
     CONTINUATIONS_MAX = 8,
@@ -76,6 +77,7 @@ struct h2_session {
     struct h2_out *out;  /* NULL: nothing is on its way */
     uint32_t responding; /* streams with a response that isn't all out */
     uint32_t live;       /* of these with a source of HTTP_SOURCE_LIVE */
+    int64_t answered_us; /* when a response last ended before its request's body did */
     bool draining;
 };
 
@@ -419,15 +421,27 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *frame, void *ctx) 
     return 0;
 }
 
+/* The rest of a body whose response is out isn't wanted (RFC 9113 §8.1). But the client has a moment to read the
+ * response first: some that find both in one read forget it over the other (libcurl 7.88). */
+static void drop_data(struct h2_session *session, int32_t id, size_t len) {
+    nghttp2_session_consume(session->ng, id, len);
+    if (loop_now_us(session->conn->server->loop) - session->answered_us >= ANSWERED_GRACE_US)
+        nghttp2_submit_rst_stream(session->ng, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
+}
+
 static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *ctx) {
     struct h2_stream *stream = nghttp2_session_get_stream_user_data(ng, id);
-    (void)flags, (void)ctx;
-    if (stream && stream->req && stream->req->streams && stream->req->held)
+    (void)flags;
+    if (!stream) {
+        drop_data(ctx, id, len);
+        return 0;
+    }
+    if (stream->req && stream->req->streams && stream->req->held)
         return buf_append(&stream->req->body, data, len) < 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
     nghttp2_session_consume(ng, id, len);
-    if (stream && stream->req && stream->req->streams)
+    if (stream->req && stream->req->streams)
         http_request_give_body(stream->req, data, len);
-    if (!stream || !stream->req || stream->handed)
+    if (!stream->req || stream->handed)
         return 0;
     if (buf_append(&stream->req->body, data, len) < 0) {
         stream->refusal = 413;
@@ -436,28 +450,32 @@ static int on_data(nghttp2_session *ng, uint8_t flags, int32_t id, const uint8_t
     return 0;
 }
 
-static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t error, void *ctx) {
-    struct h2_stream *stream = nghttp2_session_get_stream_user_data(ng, id);
-    struct h2_session *session = ctx;
-    (void)error;
-    if (!stream)
-        return 0;
-    nghttp2_session_set_stream_user_data(ng, id, NULL);
+/* nghttp2 keeps the stream for as long as it isn't closed both ways. */
+static void stream_done(struct h2_stream *stream) {
+    nghttp2_session_set_stream_user_data(stream->session->ng, stream->id, NULL);
     stream->closed = true;
     list_remove(&stream->link);
-    list_append(&session->done, &stream->link);
+    list_append(&stream->session->done, &stream->link);
+}
+
+static int on_stream_close(nghttp2_session *ng, int32_t id, uint32_t error, void *ctx) {
+    struct h2_stream *stream = nghttp2_session_get_stream_user_data(ng, id);
+    (void)error, (void)ctx;
+    if (stream)
+        stream_done(stream);
     return 0;
 }
 
-/* A response that ended before its request did: the rest of that isn't wanted (RFC 9113 §8.1). */
 static int on_frame_sent(nghttp2_session *ng, const nghttp2_frame *frame, void *ctx) {
     struct h2_stream *stream = nghttp2_session_get_stream_user_data(ng, frame->hd.stream_id);
+    struct h2_session *session = ctx;
     bool body = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
-    (void)ctx;
-    if (stream && body && frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
-        stream->answered = true;
-        if (!stream->received)
-            nghttp2_submit_rst_stream(ng, NGHTTP2_FLAG_NONE, stream->id, NGHTTP2_NO_ERROR);
+    if (!stream || !body || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+        return 0;
+    stream->answered = true;
+    if (!stream->received) {
+        session->answered_us = loop_now_us(session->conn->server->loop);
+        stream_done(stream);
     }
     return 0;
 }
@@ -785,6 +803,8 @@ static enum conn_step h2_run(struct http_conn *conn) {
         http_conn_linger(conn, NULL, 0);
         return CONN_AGAIN;
     }
+    if (len > 0 && !list_empty(&session->streams))
+        conn->readable = true; /* the client's end may have come with what it said last, and nothing else would tell */
     if (conn->readable) {
         int more = http_conn_read(conn);
         if (more != 0)

@@ -68,6 +68,11 @@ struct metric http_metrics[HTTP_METRICS] = {
                              "Requests whose connection was lost before their response was out", METRIC_COUNTER, 0},
 };
 
+struct http_totals http_totals(void) {
+    return (struct http_totals){.connections = atomic_load(&http_metrics[HTTP_METRIC_CONNECTIONS].value),
+                                .bytes_sent = atomic_load(&http_metrics[HTTP_METRIC_BYTES_SENT].value)};
+}
+
 void http_metrics_register(void) {
     transport_tls_metrics_register();
     metrics_register(http_metrics, HTTP_METRICS);

@@ -71,6 +71,11 @@ uint32_t http_server_connections(const struct http_server *server);
 void http_server_destroy(struct http_server *server);
 /* Registers the metrics of all HTTP servers of the process. Once, before threads start. */
 void http_metrics_register(void);
+/* Of all of them: open connections, and bytes sent so far. Any thread. */
+struct http_totals {
+    int64_t connections, bytes_sent;
+};
+struct http_totals http_totals(void);
 
 /* --- request: strings live as long as the request --- */
 enum http_method http_request_method(const struct http_request *req);

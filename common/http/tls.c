@@ -313,6 +313,37 @@ struct tls_context *tls_context_create(const struct tls_pair *pairs, size_t coun
     return context;
 }
 
+/* A ticket is a proof of who the client is, for twelve hours and to all contexts with its keys: also one that was given
+ * by a context which demands nothing. So there are none. */
+static void forget_sessions(SSL_CTX *ctx) {
+    SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
+    if (!SSL_CTX_set_num_tickets(ctx, 0) ||
+        !SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"weir mutual", 11))
+        abort();
+}
+
+int tls_context_demand(struct tls_context *context, const char *ca_file, struct tls_error *ret_error) {
+    SSL_CTX *ctx = context->ssl_ctx;
+    *ret_error = (struct tls_error){0};
+    FILE *file = open_pem(ca_file, ret_error);
+    if (!file)
+        return -EINVAL;
+    fclose(file);
+    ERR_clear_error();
+    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(ca_file);
+    if (!names || !SSL_CTX_load_verify_file(ctx, ca_file)) {
+        sk_X509_NAME_pop_free(names, X509_NAME_free);
+        fail(ret_error, "can't be used (%s), certificates in PEM would be right", last_error());
+        return -EINVAL;
+    }
+    SSL_CTX_set_client_CA_list(ctx, names); /* for clients that have several certificates; it's the context's now */
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ctx),
+                                X509_V_FLAG_PARTIAL_CHAIN); /* who is in the file needn't be a root */
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    forget_sessions(ctx);
+    return 0;
+}
+
 struct tls_context *tls_context_ref(struct tls_context *context) {
     atomic_fetch_add_explicit(&context->refs, 1, memory_order_relaxed);
     return context;

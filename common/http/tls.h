@@ -40,6 +40,9 @@ struct tls_error {
  * where a connection's cipher allows it. NULL: `ret_error` is set. */
 struct tls_context *tls_context_create(const struct tls_pair *pairs, size_t count, struct tls_tickets *tickets, bool ktls,
                                        struct tls_error *ret_error);
+/* Demands a certificate of its clients, for which one of those in the file (PEM) vouches, whatever its names; handshakes without one
+ * fail. Such sessions aren't resumed. Before the context is shared, once. 0, or -EINVAL and `ret_error`'s text. */
+int tls_context_demand(struct tls_context *context, const char *ca_file, struct tls_error *ret_error);
 /* Any thread. */
 struct tls_context *tls_context_ref(struct tls_context *context);
 /* NULL is allowed. Any thread. */

@@ -365,6 +365,8 @@ static struct record *make_chunk(const struct assembler *a, const struct feed_bo
 }
 
 int assembler_chunk(struct assembler *a, const char *name, const struct feed_box *box, struct slice body) {
+    if (a->written_open && box->epoch < a->written_open->epoch)
+        return ASSEMBLER_KNOWN;
     struct track_in *track = track_get(a, name);
     int rc = track ? follows(track, box) : -ENOBUFS;
     if (rc != ASSEMBLER_TAKEN)
@@ -418,6 +420,8 @@ bool assembler_next(const struct assembler *a, const char *name, uint64_t *ret_m
     const struct track_in *track = track_find((struct assembler *)a, name);
     if (!track || !track->begun || track->number == DONE)
         return false;
+    if (a->written_open && track->epoch < a->written_open->epoch)
+        return false; /* that writer's are void */
     *ret_msn = track->msn;
     *ret_number = track->number;
     return true;

@@ -41,7 +41,7 @@ void assembler_restart(struct assembler *assembler);
 const struct record_open *assembler_tracks(const struct assembler *assembler);
 /* The segment that the timeline has come to; false: to none yet, or not again. */
 bool assembler_segment(const struct assembler *assembler, uint64_t *ret_epoch, uint64_t *ret_msn);
-/* The chunk that a track has next; false: any, it has none yet, or not again. */
+/* The chunk that a track has next; false: any, it has none yet, or not again, or none of the writer that is written. */
 bool assembler_next(const struct assembler *assembler, const char *track, uint64_t *ret_msn, uint32_t *ret_number);
 /* Whether a part is closed of which chunks are missing. */
 bool assembler_waits(const struct assembler *assembler);

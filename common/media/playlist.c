@@ -85,7 +85,8 @@ static void print_codecs(struct buf *out, const struct record_open *open, uint32
         }
 }
 
-static void print_stream_inf(struct buf *out, const struct stream *stream, uint32_t mask, uint32_t group) {
+static void print_stream_inf(struct buf *out, const struct stream *stream, uint32_t mask, uint32_t group,
+                             const char *pathway) {
     const struct record_open *open = &stream->open->open;
     const struct track_info *lead = &open->tracks[variant_lead(open, mask)];
     struct bandwidth bandwidth = bandwidth_measure(stream, mask | group);
@@ -101,6 +102,8 @@ static void print_stream_inf(struct buf *out, const struct stream *stream, uint3
     }
     if (group)
         buf_append_str(out, ",AUDIO=\"a\"");
+    if (pathway)
+        buf_printf(out, ",PATHWAY-ID=\"%s\"", pathway);
     buf_printf(out, ",CLOSED-CAPTIONS=NONE\n%s.m3u8\n", variant_name(name, open, mask));
 }
 
@@ -113,17 +116,20 @@ static void print_audio_group(struct buf *out, const struct record_open *open, u
                        open->tracks[i].name, open->tracks[i].channels, open->tracks[i].name);
 }
 
-void playlist_multivariant(struct buf *out, const struct stream *stream, enum playlist_muxed muxed) {
+void playlist_multivariant(struct buf *out, const struct stream *stream, enum playlist_muxed muxed,
+                           const char *pathway) {
     const struct record_open *open = &stream->open->open;
     uint32_t masks[PLAYLIST_VARIANTS_MAX];
     uint32_t count = playlist_variants(open, muxed, masks);
     bool split = muxed == PLAYLIST_MUXED_NEVER && count > 1;
     uint32_t audio = split ? masks[count - 1] : 0;
     buf_append_str(out, "#EXTM3U\n#EXT-X-VERSION:6\n");
+    if (pathway)
+        buf_printf(out, "#EXT-X-CONTENT-STEERING:SERVER-URI=\"steering.json\",PATHWAY-ID=\"%s\"\n", pathway);
     if (split)
         print_audio_group(out, open, audio);
     for (uint32_t i = 0; i < count; i++)
-        print_stream_inf(out, stream, masks[i], split ? audio : 0);
+        print_stream_inf(out, stream, masks[i], split ? audio : 0, pathway);
 }
 
 /* --- media --- */

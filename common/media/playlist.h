@@ -21,8 +21,9 @@ enum { PLAYLIST_VARIANTS_MAX = 2 * TRACKS_MAX, VARIANT_NAME_LEN = 4 * TRACKS_MAX
 /* The variants that a stream's multivariant playlist leads to, best first: masks of tracks. Returns their number. */
 uint32_t playlist_variants(const struct record_open *open, enum playlist_muxed muxed, uint32_t masks[PLAYLIST_VARIANTS_MAX]);
 
-/* The stream must have a published part. */
-void playlist_multivariant(struct buf *out, const struct stream *stream, enum playlist_muxed muxed);
+/* The stream must have a published part. `pathway`: the name of where this is, for Content Steering by "steering.json" beside it; NULL:
+ * none is offered. */
+void playlist_multivariant(struct buf *out, const struct stream *stream, enum playlist_muxed muxed, const char *pathway);
 
 /* `variant` as in the URL. With `skip`, a delta update (EXT-X-SKIP) where there is enough to skip. The stream must have a
  * published part. 0, or -ENOENT when the stream has no such variant. */

@@ -5,7 +5,8 @@ shared_weir   the same for all tests of a module, which keep apart by their stre
               ask and play
 start_weir    start_weir({"origin": {"grace_s": 2}}, env={…}) starts a node with other settings, as often as wanted
 fleet         an empty fleet.Fleet: nodes by role, on loopback
-netns_fleet   the same, each node in a network namespace of its own; skipped where those can't be made
+shared_fleet  the same for all tests of a module
+netns_fleet   the same as `fleet`, each node in a network namespace of its own; skipped where those can't be made
 stream        a name for a stream that no other test uses: "live/test-publish-and-play-30"
 publish       publish(url, **options) starts an ffmpeg publisher (publishers.Publisher) and stops it after the test
 publish_clock the same for the instrument that draws the clock into the picture (publishers.ClockPublisher)
@@ -18,6 +19,7 @@ has something to say. What the node logged is printed with a failing test.
 import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,18 +61,22 @@ def start_weir(tmp_path):
     finish_nodes(nodes)
 
 
+def stop_node(node):
+    """What is wrong with how it ended, or None."""
+    try:
+        if node.process.returncode is None:
+            node.stop()
+        node.check_log()
+    except AssertionError as problem:
+        return str(problem)
+
+
 def finish_nodes(nodes):
-    """All are stopped, whatever the first of them has to say."""
-    problems = []
-    for node in nodes:
-        if not hasattr(node, "process"):
-            continue
-        try:
-            if node.process.returncode is None:
-                node.stop()
-            node.check_log()
-        except AssertionError as problem:
-            problems.append(str(problem))
+    """All are stopped, at the same time, whatever one of them has to say."""
+    started = [node for node in nodes if hasattr(node, "process")]
+    with ThreadPoolExecutor(max(1, len(started))) as threads:
+        problems = [problem for problem in threads.map(stop_node, started) if problem]
+    for node in started:
         print_log(node)
     assert not problems, "\n".join(problems)
 
@@ -99,6 +105,11 @@ def fleet_in(folder, namespaces):
 @pytest.fixture
 def fleet(tmp_path):
     yield from fleet_in(tmp_path, False)
+
+
+@pytest.fixture(scope="module")
+def shared_fleet(tmp_path_factory):
+    yield from fleet_in(tmp_path_factory.mktemp("fleet"), False)
 
 
 @pytest.fixture

@@ -162,9 +162,9 @@ class Watch:
     def timescale(self, track):
         return self.init.tracks[track].timescale
 
-    def wait_media(self, seconds, deadline_s=None):
-        """Until so much more came of each track. Fails at once when no more will."""
-        begin = dict(self.reached_s)
+    def wait_media(self, seconds, deadline_s=None, since=None):
+        """Until so much more came of each track, from now or from what `reached_s` was. Fails at once when no more will."""
+        begin = dict(self.reached_s if since is None else since)
 
         def came():
             assert not self.over, f"the viewer's stream is over: {self.over}; {self.faults}"

@@ -65,10 +65,10 @@ class FleetNode(harness.Node):
         return self.addresses.get(kind, f"{host}:0")
 
     def whole_config(self):
-        urls = [f"http://{self._address_of(node)}" for node in self.behind]
+        urls = [f"http://{self.address_of(node)}" for node in self.behind]
         return harness.merge({"node": self.name, **config_of(self.role, self._at, urls)}, self.config)
 
-    def _address_of(self, node):
+    def address_of(self, node):
         if isinstance(node, FleetNode):
             return node.addresses[LISTENER_FOR[self.role]]
         return getattr(node, "address", node)

@@ -47,16 +47,25 @@ static inline void fixture_apply(struct store *store, struct record *record) {
     record_unref(record);
 }
 
-/* The `index`th part of a segment of parts of two pictures and one run of sound; number and time follow from msn. */
-static inline void fixture_real_part(struct store *store, const char *stream, uint64_t epoch, uint64_t msn, uint32_t index, bool last) {
+/* The records of the `index`th part of a segment of parts of two pictures and one run of sound; number and time follow from msn. */
+static inline void fixture_each_of_part(const char *stream, uint64_t epoch, uint64_t msn, uint32_t index, bool last,
+                                        void (*apply)(void *ctx, struct record *record), void *ctx) {
     int64_t at_us = (int64_t)(msn * 4 + index) * 66666;
     for (uint32_t i = 0; i < 2; i++)
-        fixture_apply(store, fixture_real_chunk(stream, epoch, 0, msn, index * 2 + i, at_us + (int64_t)i * 33333));
-    fixture_apply(store, fixture_real_chunk(stream, epoch, 1, msn, index, at_us));
+        apply(ctx, fixture_real_chunk(stream, epoch, 0, msn, index * 2 + i, at_us + (int64_t)i * 33333));
+    apply(ctx, fixture_real_chunk(stream, epoch, 1, msn, index, at_us));
     struct record *part = fixture_part(stream, epoch, msn * 4 + index, msn, index, (last ? PART_LAST : 0) | (index ? 0 : PART_INDEPENDENT));
     part->part.tracks[0] = (struct record_part_track){2, 6000};
     part->part.tracks[1] = (struct record_part_track){1, 4800};
-    fixture_apply(store, part);
+    apply(ctx, part);
+}
+
+static inline void fixture_apply_to(void *ctx, struct record *record) {
+    fixture_apply(ctx, record);
+}
+
+static inline void fixture_real_part(struct store *store, const char *stream, uint64_t epoch, uint64_t msn, uint32_t index, bool last) {
+    fixture_each_of_part(stream, epoch, msn, index, last, fixture_apply_to, store);
 }
 
 static inline void fixture_real_segment(struct store *store, const char *stream, uint64_t epoch, uint64_t msn) {

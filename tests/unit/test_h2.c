@@ -630,6 +630,21 @@ static void connection_lost_ends_all_requests(void **state) {
     end(w);
 }
 
+/* One read brings both, and no other event follows. */
+static void connection_lost_with_its_last_words_ends_all_requests(void **state) {
+    const uint8_t *out;
+    ssize_t n;
+    (void)state;
+    struct world *w = begin();
+    assert_int_equal(get(w, "/hello")->status, 200);
+    ask(w, "/park");
+    while ((n = nghttp2_session_mem_send(w->ng, &out)) > 0)
+        assert_int_equal(send(w->fd, out, (size_t)n, MSG_NOSIGNAL), n);
+    shutdown(w->fd, SHUT_WR);
+    until(w, w->closes == 2);
+    end(w);
+}
+
 static void drain_says_goodbye_and_lets_requests_end(void **state) {
     (void)state;
     struct world *w = begin();
@@ -755,6 +770,7 @@ int main(void) {
         cmocka_unit_test(idle_connection_is_closed),
         cmocka_unit_test(reset_of_a_parked_stream_ends_its_request),
         cmocka_unit_test(connection_lost_ends_all_requests),
+        cmocka_unit_test(connection_lost_with_its_last_words_ends_all_requests),
         cmocka_unit_test(drain_says_goodbye_and_lets_requests_end),
         cmocka_unit_test(resets_in_masses_end_the_connection),
         cmocka_unit_test(pings_and_settings_in_masses_end_the_connection),

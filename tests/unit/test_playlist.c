@@ -19,6 +19,7 @@ struct target {
     struct store *store;
     struct stream *stream;
     uint64_t part;
+    const char *pathway;
 };
 
 static void apply(void *ctx, struct record *record) {
@@ -52,7 +53,7 @@ static const char *render(struct target *t, const char *variant, bool skip, enum
     if (variant)
         assert_int_equal(playlist_media(&out, t->stream, variant, skip, muxed), 0);
     else
-        playlist_multivariant(&out, t->stream, muxed);
+        playlist_multivariant(&out, t->stream, muxed, t->pathway);
     memcpy(text, buf_head(&out), buf_len(&out));
     text[buf_len(&out)] = 0;
     buf_finish(&out);
@@ -242,6 +243,19 @@ static void unknown_variant_is_an_error(void **state) {
     store_destroy(t.store);
 }
 
+static void pathway_is_named_where_there_is_another(void **state) {
+    (void)state;
+    struct target t = make(3, 2);
+    const char *text = render(&t, NULL, false, PLAYLIST_MUXED_AUTO);
+    assert_null(strstr(text, "STEERING"));
+    assert_null(strstr(text, "PATHWAY"));
+    t.pathway = "edge-1";
+    text = render(&t, NULL, false, PLAYLIST_MUXED_AUTO);
+    assert_non_null(strstr(text, "#EXT-X-CONTENT-STEERING:SERVER-URI=\"steering.json\",PATHWAY-ID=\"edge-1\"\n"));
+    assert_int_equal(count(text, ",PATHWAY-ID=\"edge-1\""), count(text, "#EXT-X-STREAM-INF") + 1);
+    store_destroy(t.store);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(young_stream_is_rendered_to_the_letter),
@@ -256,6 +270,7 @@ int main(void) {
         cmocka_unit_test(ended_stream_has_endlist_and_no_hint),
         cmocka_unit_test(multivariant_names_codecs_size_and_rate),
         cmocka_unit_test(unknown_variant_is_an_error),
+        cmocka_unit_test(pathway_is_named_where_there_is_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,7 +67,7 @@ static void publish(struct target *t, uint64_t epoch, uint64_t msn, uint32_t tra
 
 /* Every EXT-X-MAP of the variant's playlist can be had (LL-021). Returns their number. */
 static int maps(struct target *t, const char *variant) {
-    struct blob *playlist = render_playlist(t->stream, RENDER_MEDIA, variant, PLAYLIST_MUXED_AUTO, false);
+    struct blob *playlist = render_playlist(t->stream, RENDER_MEDIA, variant, PLAYLIST_MUXED_AUTO, NULL, false);
     assert_non_null(playlist);
     char text[8192];
     snprintf(text, sizeof text, "%.*s", (int)playlist->len, (const char *)playlist->data);
@@ -109,7 +109,7 @@ static void inits_of_tracks_that_went_are_there(void **state) {
     assert_non_null(render_init(t.stream, "v0a0", 1).blob); /* listed a moment ago */
     assert_null(render_init(t.stream, "v0a0", 2).blob);
     assert_null(render_init(t.stream, "v0", 3).blob);
-    assert_null(render_playlist(t.stream, RENDER_MEDIA, "v0a0", PLAYLIST_MUXED_AUTO, false));
+    assert_null(render_playlist(t.stream, RENDER_MEDIA, "v0a0", PLAYLIST_MUXED_AUTO, NULL, false));
     store_destroy(t.store);
 }
 
@@ -117,10 +117,10 @@ static void multivariant_follows_the_tracks_at_once(void **state) {
     (void)state;
     struct target t = make();
     publish(&t, FIXTURE_EPOCH, 100, 1);
-    struct blob *before = render_playlist(t.stream, RENDER_MULTIVARIANT, "", PLAYLIST_MUXED_AUTO, false);
-    assert_ptr_equal(render_playlist(t.stream, RENDER_MULTIVARIANT, "", PLAYLIST_MUXED_AUTO, false), before);
+    struct blob *before = render_playlist(t.stream, RENDER_MULTIVARIANT, "", PLAYLIST_MUXED_AUTO, NULL, false);
+    assert_ptr_equal(render_playlist(t.stream, RENDER_MULTIVARIANT, "", PLAYLIST_MUXED_AUTO, NULL, false), before);
     apply(&t, fixture_open(name, FIXTURE_EPOCH + 1, 2));
-    struct blob *after = render_playlist(t.stream, RENDER_MULTIVARIANT, "", PLAYLIST_MUXED_AUTO, false);
+    struct blob *after = render_playlist(t.stream, RENDER_MULTIVARIANT, "", PLAYLIST_MUXED_AUTO, NULL, false);
     char text[8192];
     snprintf(text, sizeof text, "%.*s", (int)after->len, (const char *)after->data);
     assert_non_null(strstr(text, "\nv0a0.m3u8\n"));

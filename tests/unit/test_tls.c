@@ -16,7 +16,7 @@
 
 #include "tests/unit/tls_peer.h"
 
-static struct fixture_pair second, wild, rsa, first_rsa, weak;
+static struct fixture_pair second, wild, rsa, first_rsa, weak, signed_by_first, expired;
 
 /* --- certificates --- */
 
@@ -36,12 +36,8 @@ static void wrong_files_are_refused(void **state) {
     snprintf(locked, sizeof locked, "%s/locked", dir);
     snprintf(broken, sizeof broken, "%s/broken", dir);
     fclose(fopen(empty, "w"));
-    FILE *f = fopen(locked, "w");
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    PEM_write_PrivateKey(f, key, EVP_aes_128_cbc(), (const unsigned char *)"secret", 6, NULL, NULL);
-    EVP_PKEY_free(key);
-    fclose(f);
-    f = fopen(broken, "w");
+    fixture_lock_key(&second, locked);
+    FILE *f = fopen(broken, "w");
     fputs("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", f);
     fclose(f);
     expect_error("/nonexistent", second.key, false, "can't be read (No such file or directory)");
@@ -228,6 +224,88 @@ static void resumed_across_contexts_until_keys_are_forgotten(void **state) {
     }
 }
 
+/* --- certificates of clients --- */
+
+static void expect_demand_error(const char *ca_file, const char *text) {
+    struct tls_context *context = make_one();
+    struct tls_error error;
+    assert_int_equal(tls_context_demand(context, ca_file, &error), -EINVAL);
+    if (!strstr(error.text, text))
+        fail_msg("%s, not %s", error.text, text);
+    tls_context_unref(context);
+}
+
+static struct tls_context *make_demanding(void) {
+    struct tls_context *context = make_one();
+    struct tls_error error;
+    assert_int_equal(tls_context_demand(context, first.cert, &error), 0);
+    return context;
+}
+
+static void wrong_files_for_clients_are_refused(void **state) {
+    (void)state;
+    expect_demand_error("/nonexistent", "can't be read (No such file or directory)");
+    expect_demand_error(first.key, "can't be used");
+    expect_demand_error(dir, "can't be used");
+}
+
+static void open_as(struct peer *p, struct tls_context *context, int version, const struct fixture_pair *client) {
+    peer_open(p, context);
+    SSL_set_min_proto_version(p->ssl, version);
+    SSL_set_max_proto_version(p->ssl, version);
+    if (!client)
+        return;
+    assert_int_equal(SSL_use_certificate_file(p->ssl, client->cert, SSL_FILETYPE_PEM), 1);
+    assert_int_equal(SSL_use_PrivateKey_file(p->ssl, client->key, SSL_FILETYPE_PEM), 1);
+}
+
+static void expect_refused(struct tls_context *context, int version, const struct fixture_pair *client,
+                           const char *why) {
+    struct peer p;
+    bool done;
+    open_as(&p, context, version, client);
+    assert_int_equal(shake(&p, &done), -EPROTO);
+    assert_string_equal(transport_tls_failure(&p.server), why);
+    peer_close(&p);
+}
+
+static void clients_must_be_vouched_for(void **state) {
+    (void)state;
+    struct tls_context *context = make_demanding();
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        struct peer p;
+        open_as(&p, context, version, &signed_by_first);
+        peer_shake(&p);
+        expect_echo(&p);
+        peer_close(&p);
+        expect_refused(context, version, NULL, "peer did not return a certificate");
+        expect_refused(context, version, &second, "certificate verify failed");
+        expect_refused(context, version, &expired, "certificate verify failed");
+    }
+    tls_context_unref(context);
+}
+
+/* By contexts that have their ticket keys in common. */
+static void session_without_a_certificate_is_not_resumed_where_one_is_demanded(void **state) {
+    (void)state;
+    struct tls_context *lax = make_one(), *context = make_demanding();
+    for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+        struct peer p;
+        bool done;
+        assert_false(resumes(lax, version));
+        assert_true(resumes(lax, version));
+        open_as(&p, context, version, NULL);
+        SSL_set_tlsext_host_name(p.ssl, "first.test");
+        SSL_set_session(p.ssl, new_session);
+        assert_int_equal(shake(&p, &done), -EPROTO);
+        peer_close(&p);
+        SSL_SESSION_free(new_session);
+        new_session = NULL;
+    }
+    tls_context_unref(lax);
+    tls_context_unref(context);
+}
+
 /* --- */
 
 static int set_up_certificates(void **state) {
@@ -238,13 +316,15 @@ static int set_up_certificates(void **state) {
     fixture_make_pair(dir, "rsa", NULL, 10, 2048, "rsa", &rsa);
     fixture_make_pair(dir, "first-rsa", "DNS:first.test", 10, 2048, "first-rsa", &first_rsa);
     fixture_make_pair(dir, "weak", "DNS:weak.test", 10, 1024, "weak", &weak);
+    fixture_make_signed_pair(dir, "signed", NULL, 10, 0, "node", &first, &signed_by_first);
+    fixture_make_signed_pair(dir, "expired", NULL, -1, 0, "node", &first, &expired);
     SSL_CTX_set_session_cache_mode(client_ctx, SSL_SESS_CACHE_CLIENT);
     SSL_CTX_sess_set_new_cb(client_ctx, on_session);
     return 0;
 }
 
 static int tear_down_certificates(void **state) {
-    const struct fixture_pair *const pairs[] = {&second, &wild, &rsa, &first_rsa, &weak};
+    const struct fixture_pair *const pairs[] = {&second, &wild, &rsa, &first_rsa, &weak, &signed_by_first, &expired};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         fixture_remove_pair(pairs[i]);
     SSL_SESSION_free(new_session);
@@ -260,6 +340,9 @@ int main(void) {
         cmocka_unit_test(both_versions),
         cmocka_unit_test(protocol_by_alpn),
         cmocka_unit_test(resumed_across_contexts_until_keys_are_forgotten),
+        cmocka_unit_test(wrong_files_for_clients_are_refused),
+        cmocka_unit_test(clients_must_be_vouched_for),
+        cmocka_unit_test(session_without_a_certificate_is_not_resumed_where_one_is_demanded),
     };
     return cmocka_run_group_tests(tests, set_up_certificates, tear_down_certificates);
 }

@@ -20,7 +20,9 @@
 #include "common/media/hub.h"
 #include "media_fixture.h"
 #include "relay/follow.h"
+#include "relay/load.h"
 #include "relay/render.h"
+#include "relay/steer.h"
 #include "tests/unit/uring.h"
 
 /* Viewers on a loop of their own behind a real HTTP server, the hub on another; clients are raw sockets. */
@@ -39,6 +41,8 @@ struct world {
     struct hub *hub;
     struct store *replica;
     struct hub_client *client;
+    struct steer *steer;
+    struct load *load;
     struct follows *follows;
     struct viewers *viewers;
     struct http_server *http;
@@ -86,7 +90,11 @@ static struct world *begin(void) {
     world->hub = hub_create(world->hub_loop, &settings);
     world->replica = store_create(&settings);
     world->client = hub_client_create(world->hub, world->loop, world->replica, on_answer, world);
-    const struct viewers_settings viewers = {.muxed = PLAYLIST_MUXED_AUTO,
+    world->steer = steer_create(&(struct steer_settings){.node = "edge"});
+    world->load = load_create(world->hub_loop, &(struct load_settings){0});
+    const struct viewers_settings viewers = {.steer = world->steer,
+                                             .load = world->load,
+                                             .muxed = PLAYLIST_MUXED_AUTO,
                                              .waiting_max = WAITING_MAX,
                                              .live_readers_max = 1,
                                              .max_lag_us = 3000000};
@@ -106,6 +114,8 @@ static void end(struct world *world) {
         halt_hub(world);
     http_server_destroy(world->http);
     viewers_destroy(world->viewers);
+    steer_destroy(world->steer);
+    load_destroy(world->load);
     follows_destroy(world->follows);
     hub_client_destroy(world->client);
     store_destroy(world->replica);

@@ -17,11 +17,12 @@
 #include "common/media/feed.h"
 #include "common/media/feed_line.h"
 
-static const char usage[] = "usage: weir-feedcat [-k KEY] [--ca FILE] [--http1] URL|FILE\n"
+static const char usage[] = "usage: weir-feedcat [-k KEY] [--ca FILE] [--cert FILE --key FILE] [--http1] URL|FILE\n"
                             "  URL      http://NODE:8082/feed/APP/STREAM, the timeline, or /feed/APP/STREAM/TRACK\n"
                             "  FILE     what a feed gave before; \"-\": standard input\n"
                             "  -k KEY   the fleet's key (auth.feed.key)\n"
                             "  --ca FILE  certificates by which the node's must be signed\n"
+                            "  --cert FILE --key FILE  who we are, for nodes that demand a certificate\n"
                             "  --http1  HTTP/1.1 instead of HTTP/2\n";
 
 struct cat {
@@ -163,6 +164,8 @@ static int cat_url(struct cat *cat, const char *url, const struct http_client_co
 
 int main(int argc, char **argv) {
     static const struct option options[] = {{"ca", required_argument, NULL, 'C'},
+                                            {"cert", required_argument, NULL, 'c'},
+                                            {"key", required_argument, NULL, 'K'},
                                             {"http1", no_argument, NULL, '1'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
@@ -172,6 +175,10 @@ int main(int argc, char **argv) {
             config.token = optarg;
         else if (option == 'C')
             config.ca_file = optarg;
+        else if (option == 'c')
+            config.cert_file = optarg;
+        else if (option == 'K')
+            config.key_file = optarg;
         else if (option == '1')
             config.http1 = true;
         else

@@ -1,0 +1,369 @@
+/* A relay that takes streams from two upstream nodes, over real connections. What failures do to viewers is tested end
+ * to end. */
+#include "relay/pull.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/loop.h"
+#include "relay/upstream.h"
+#include "tests/unit/feed_fixture.h"
+#include "tests/unit/fleet_fixture.h"
+
+enum { EPOCH = 5, FIRST = 100 };
+static const char name[] = "live/show";
+
+struct world {
+    struct loop *loop;
+    struct node one, two; /* upstream */
+    struct hub *hub;      /* the relay's */
+    struct store *replica;
+    struct hub_client *client;
+    struct upstreams *upstreams;
+    struct pulls *pulls;
+    int known, unknown;      /* answers */
+    const struct node *like; /* the relay should have what this one has */
+};
+
+static void on_answer(void *ctx, const char *stream, bool known) {
+    struct world *world = ctx;
+    assert_string_equal(stream, name);
+    if (known)
+        world->known++;
+    else
+        world->unknown++;
+}
+
+static void begin_with(struct world *world, const char *key, const char *our_key, char *const *race,
+                       size_t race_count) {
+    static const struct store_settings settings = {.window_us = 30000000};
+    struct http_client_config config = http_client_config_default;
+    const struct pulls_settings pulls = {.node = "relay",
+                                         .late_us = 100000,
+                                         .grace_us = 300000,
+                                         .back_ms = 600,
+                                         .streams_max = 4,
+                                         .race = race,
+                                         .race_count = race_count};
+    signal(SIGPIPE, SIG_IGN);
+    *world = (struct world){.loop = loop_create()};
+    node_begin(&world->one, world->loop, "one", key);
+    node_begin(&world->two, world->loop, "two", key);
+    world->hub = hub_create(world->loop, &settings);
+    world->replica = store_create(&settings);
+    config.token = our_key;
+    world->upstreams = upstreams_create(world->loop, &config);
+    upstreams_add(world->upstreams, world->one.url);
+    upstreams_add(world->upstreams, world->two.url);
+    world->upstreams->items[1].score.cost_ms = 5; /* the second is second */
+    world->pulls = pulls_create(world->hub, world->upstreams, &pulls);
+    world->client = hub_client_create(world->hub, world->loop, world->replica, on_answer, world);
+}
+
+static void begin(struct world *world) {
+    begin_with(world, NULL, NULL, NULL, 0);
+}
+
+static void end(struct world *world) {
+    hub_client_destroy(world->client);
+    pulls_destroy(world->pulls);
+    upstreams_destroy(world->upstreams);
+    store_destroy(world->replica);
+    hub_destroy(world->hub);
+    node_end(&world->one);
+    node_end(&world->two);
+    loop_destroy(world->loop);
+}
+
+static void write_both(struct world *world, void (*fn)(struct node *, const char *, uint64_t, uint64_t), uint64_t msn) {
+    fn(&world->one, name, EPOCH, msn);
+    fn(&world->two, name, EPOCH, msn);
+}
+
+static void open_both(struct world *world) {
+    node_open(&world->one, name, EPOCH);
+    node_open(&world->two, name, EPOCH);
+}
+
+static uint64_t place(const struct stream *stream) {
+    const struct segment *last = stream ? stream_last_segment(stream) : NULL;
+    return last ? last->msn * 100 + last->published : 0;
+}
+
+static bool caught_up(void *ctx) {
+    const struct world *world = ctx;
+    return place(store_find(world->replica, name)) == place(store_find(hub_store(world->like->hub), name));
+}
+
+static void await_like(struct world *world, const struct node *node) {
+    world->like = node;
+    assert_true(await(world->loop, caught_up, world));
+}
+
+static bool two_stands_by(void *ctx) {
+    const struct world *world = ctx;
+    const struct stream *stream = store_find(world->two.replica, name);
+    return stream && stream_wanted(stream);
+}
+
+static bool answered(void *ctx) {
+    const struct world *world = ctx;
+    return world->known + world->unknown > 0;
+}
+
+static void stream_is_taken_from_the_better_one(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world);
+    open_both(&world);
+    for (uint64_t msn = FIRST; msn < FIRST + 8; msn++)
+        write_both(&world, node_write_segment, msn);
+    hub_client_follow(world.client, name, NULL);
+    await_like(&world, &world.one);
+    assert_true(world.known > 0);
+    const struct stream *stream = store_find(world.replica, name);
+    assert_int_equal(stream->segments[0]->msn, FIRST + 5); /* 600 ms before the end are three segments of 267 ms */
+    assert_true(await(world.loop, two_stands_by, &world));
+    assert_string_equal(stream->path->path.nodes[0], "one");
+    write_both(&world, node_write_segment, FIRST + 8);
+    await_like(&world, &world.one);
+    end(&world);
+}
+
+static void other_one_is_used_when_it_dies(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world);
+    open_both(&world);
+    write_both(&world, node_write_segment, FIRST);
+    hub_client_follow(world.client, name, NULL);
+    await_like(&world, &world.one);
+    assert_true(await(world.loop, two_stands_by, &world));
+    node_write_part(&world.one, name, EPOCH, FIRST + 1, 0, false);
+    await_like(&world, &world.one); /* in the middle of a segment, which the other one doesn't have yet */
+    node_kill(&world.one);
+    node_write_segment(&world.two, name, EPOCH, FIRST + 1);
+    await_like(&world, &world.two);
+    const struct stream *stream = store_find(world.replica, name);
+    assert_int_equal(stream_last_segment(stream)->msn, FIRST + 1);
+    assert_int_equal(stream->segments[stream->segment_count - 1]->chunks[0].count, 8); /* none twice, none missing */
+    assert_string_equal(stream->path->path.nodes[0], "two");
+    node_revive(&world.one, NULL);
+    end(&world);
+}
+
+static void other_one_is_used_when_it_falls_behind(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world);
+    open_both(&world);
+    write_both(&world, node_write_segment, FIRST);
+    hub_client_follow(world.client, name, NULL);
+    await_like(&world, &world.one);
+    assert_true(await(world.loop, two_stands_by, &world));
+    node_write_segment(&world.two, name, EPOCH, FIRST + 1); /* and nothing more at one */
+    await_like(&world, &world.two);
+    assert_string_equal(store_find(world.replica, name)->path->path.nodes[0], "two");
+    end(&world);
+}
+
+static void only_one_stays_however_late(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world);
+    open_both(&world);
+    write_both(&world, node_write_segment, FIRST);
+    hub_client_follow(world.client, name, NULL);
+    await_like(&world, &world.one);
+    node_kill(&world.two);
+    write_both(&world, node_write_segment, FIRST + 1);
+    await_like(&world, &world.one);
+    assert_string_equal(store_find(world.replica, name)->path->path.nodes[0], "one");
+    node_revive(&world.two, NULL);
+    end(&world);
+}
+
+static void race_takes_whichever_is_first(void **state) {
+    struct world world;
+    char pattern[] = "live/*", *race[] = {pattern};
+    (void)state;
+    begin_with(&world, NULL, NULL, race, 1);
+    open_both(&world);
+    write_both(&world, node_write_segment, FIRST);
+    hub_client_follow(world.client, name, NULL);
+    await_like(&world, &world.one);
+    assert_true(await(world.loop, two_stands_by, &world));
+    for (uint64_t msn = FIRST + 1; msn < FIRST + 6; msn++) { /* now this one is first, now the other */
+        struct node *first = msn % 2 ? &world.two : &world.one, *second = msn % 2 ? &world.one : &world.two;
+        node_write_segment(first, name, EPOCH, msn);
+        await_like(&world, first);
+        node_write_segment(second, name, EPOCH, msn);
+    }
+    end(&world);
+}
+
+static void unknown_stream_is_answered_and_asked_for_once(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world);
+    hub_client_follow(world.client, name, NULL);
+    assert_true(await(world.loop, answered, &world));
+    assert_int_equal(world.unknown, 1);
+    open_both(&world); /* too late: that it isn't there is remembered for a moment */
+    world.unknown = 0;
+    hub_client_follow(world.client, name, NULL);
+    assert_true(await(world.loop, answered, &world));
+    assert_int_equal(world.unknown, 1);
+    end(&world);
+}
+
+static void stream_is_found_where_it_is(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world);
+    node_open(&world.two, name, EPOCH);
+    node_write_segment(&world.two, name, EPOCH, FIRST);
+    hub_client_follow(world.client, name, NULL);
+    await_like(&world, &world.two);
+    end(&world);
+}
+
+static void without_the_key_there_is_nothing(void **state) {
+    struct world world;
+    (void)state;
+    begin_with(&world, "a-key-of-the-fleet", "another-key", NULL, 0);
+    open_both(&world);
+    hub_client_follow(world.client, name, NULL);
+    assert_true(await(world.loop, answered, &world));
+    assert_int_equal(world.unknown, 1);
+    end(&world);
+    begin_with(&world, "a-key-of-the-fleet", "a-key-of-the-fleet", NULL, 0);
+    open_both(&world);
+    write_both(&world, node_write_segment, FIRST);
+    hub_client_follow(world.client, name, NULL);
+    await_like(&world, &world.one);
+    end(&world);
+}
+
+static bool nobody_asks(void *ctx) {
+    const struct world *world = ctx;
+    return !hub_followers(world->one.hub, name) && !hub_followers(world->two.hub, name);
+}
+
+static void nothing_is_taken_that_nobody_wants(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world);
+    open_both(&world);
+    write_both(&world, node_write_segment, FIRST);
+    hub_client_follow(world.client, name, NULL);
+    await_like(&world, &world.one);
+    hub_client_unfollow(world.client, name);
+    assert_true(await(world.loop, nobody_asks, &world));
+    assert_null(store_find(hub_store(world.hub), name));
+    end(&world);
+}
+
+static void later_writer_is_followed_whoever_has_him(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world);
+    open_both(&world);
+    write_both(&world, node_write_segment, FIRST);
+    hub_client_follow(world.client, name, NULL);
+    await_like(&world, &world.one);
+    assert_true(await(world.loop, two_stands_by, &world));
+    node_open(&world.two, name, EPOCH + 1); /* the two have been cut apart */
+    node_write_segment(&world.two, name, EPOCH + 1, FIRST + 1);
+    node_write_segment(&world.one, name, EPOCH, FIRST + 1);
+    await_like(&world, &world.two);
+    assert_int_equal(store_find(world.replica, name)->epoch, EPOCH + 1);
+    node_write_segment(&world.one, name, EPOCH, FIRST + 2);
+    node_write_segment(&world.two, name, EPOCH + 1, FIRST + 2);
+    await_like(&world, &world.two);
+    assert_int_equal(store_find(world.replica, name)->epoch, EPOCH + 1);
+    end(&world);
+}
+
+static bool ended(void *ctx) {
+    const struct world *world = ctx;
+    const struct stream *stream = store_find(world->replica, name);
+    return stream && stream->state == STREAM_ENDED;
+}
+
+static void end_of_the_stream_arrives(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world);
+    open_both(&world);
+    write_both(&world, node_write_segment, FIRST);
+    hub_client_follow(world.client, name, NULL);
+    await_like(&world, &world.one);
+    node_state(&world.one, name, EPOCH, STREAM_ENDED);
+    node_state(&world.two, name, EPOCH, STREAM_ENDED);
+    assert_true(await(world.loop, ended, &world));
+    end(&world);
+}
+
+static void stream_that_all_have_forgotten_ends(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world);
+    open_both(&world);
+    write_both(&world, node_write_segment, FIRST);
+    hub_client_follow(world.client, name, NULL);
+    await_like(&world, &world.one);
+    hub_remove(world.one.hub, store_find(hub_store(world.one.hub), name));
+    hub_remove(world.two.hub, store_find(hub_store(world.two.hub), name));
+    assert_true(await(world.loop, ended, &world));
+    end(&world);
+}
+
+static void what_has_left_the_window_is_passed_over(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world);
+    open_both(&world);
+    write_both(&world, node_write_segment, FIRST);
+    hub_client_follow(world.client, name, NULL);
+    await_like(&world, &world.one);
+    node_kill(&world.one);
+    node_kill(&world.two);
+    hub_remove(world.one.hub, store_find(hub_store(world.one.hub), name));
+    hub_remove(world.two.hub, store_find(hub_store(world.two.hub), name));
+    open_both(&world); /* they have begun anew, far behind the place that is asked for */
+    write_both(&world, node_write_segment, FIRST + 50);
+    node_revive(&world.one, NULL);
+    node_revive(&world.two, NULL);
+    await_like(&world, &world.one);
+    const struct stream *stream = store_find(world.replica, name);
+    assert_int_equal(stream->segments[stream->first_listed]->msn, FIRST + 50);
+    end(&world);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stream_is_taken_from_the_better_one),
+        cmocka_unit_test(other_one_is_used_when_it_dies),
+        cmocka_unit_test(other_one_is_used_when_it_falls_behind),
+        cmocka_unit_test(only_one_stays_however_late),
+        cmocka_unit_test(race_takes_whichever_is_first),
+        cmocka_unit_test(unknown_stream_is_answered_and_asked_for_once),
+        cmocka_unit_test(stream_is_found_where_it_is),
+        cmocka_unit_test(without_the_key_there_is_nothing),
+        cmocka_unit_test(nothing_is_taken_that_nobody_wants),
+        cmocka_unit_test(later_writer_is_followed_whoever_has_him),
+        cmocka_unit_test(end_of_the_stream_arrives),
+        cmocka_unit_test(stream_that_all_have_forgotten_ends),
+        cmocka_unit_test(what_has_left_the_window_is_passed_over),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

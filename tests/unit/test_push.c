@@ -1,0 +1,384 @@
+/* Ingest nodes that bring a stream to two origins, over real connections (push.c and origin/intake.c). */
+#include "ingest/push.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/loop.h"
+#include "common/http/server.h"
+#include "common/media/hub.h"
+#include "origin/intake.h"
+#include "origin/origin.h"
+#include "tests/unit/feed_fixture.h"
+#include "tests/unit/fleet_fixture.h"
+
+enum { ORIGINS = 2, GRACE_MS = 60000 };
+static const char name[] = "live/show";
+static const struct store_settings store_settings = {.window_us = 30000000};
+
+/* A node that is an authority: an origin, or an ingest node over its own window. */
+struct authority {
+    struct hub *hub;
+    struct origin *origin;
+    struct intake *intake;
+    struct http_server *http; /* NULL: it is down */
+    uint16_t port;
+    char url[64];
+};
+
+struct writer {
+    struct world *world;
+    struct authority node;
+    struct pushes *pushes;
+    struct writer_port port;
+    void *claim;
+    bool answered;
+    enum claim_result result;
+    struct claim_grant grant;
+    int lost;
+};
+
+struct world {
+    struct loop *loop;
+    uint32_t silent_ms;
+    struct authority origins[ORIGINS];
+    char *urls[ORIGINS];
+    struct writer a, b;
+    const struct authority *checked, *like;
+};
+
+static void authority_begin(struct world *world, struct authority *node, const char *key) {
+    node->hub = hub_create(world->loop, &store_settings);
+    node->origin = origin_create(world->loop, node->hub, &(struct origin_settings){GRACE_MS, world->silent_ms});
+    const struct writer_port port = origin_port(node->origin);
+    node->intake = intake_create(world->loop, node->hub, &port, &(struct intake_settings){key});
+    node->http = http_server_create(world->loop, &http_limits_default, intake_handle, node->intake);
+    http_server_stream_bodies(node->http, intake_streams);
+}
+
+static void authority_listen(struct authority *node) {
+    char address[32];
+    snprintf(address, sizeof address, "127.0.0.1:%u", node->port);
+    assert_int_equal(http_server_listen(node->http, address, false, &node->port), 0);
+    snprintf(node->url, sizeof node->url, "http://127.0.0.1:%u", node->port);
+}
+
+static void authority_end(struct authority *node) {
+    http_server_destroy(node->http);
+    intake_destroy(node->intake);
+    origin_destroy(node->origin);
+    hub_destroy(node->hub);
+    node->http = NULL;
+}
+
+/* Its process is killed and started again: all is lost. */
+static void authority_restart(struct world *world, struct authority *node) {
+    authority_end(node);
+    authority_begin(world, node, NULL);
+    authority_listen(node);
+}
+
+static void writer_begin(struct world *world, struct writer *writer) {
+    *writer = (struct writer){.world = world};
+    authority_begin(world, &writer->node, NULL);
+    const struct writer_port local = origin_port(writer->node.origin);
+    const struct pushes_settings settings = {.node = "ingest",
+                                             .origins = world->urls,
+                                             .origin_count = ORIGINS,
+                                             .client = http_client_config_default};
+    writer->pushes = pushes_create(world->loop, writer->node.hub, &local, &settings);
+    writer->port = pushes_port(writer->pushes);
+}
+
+static void writer_end(struct writer *writer) {
+    pushes_destroy(writer->pushes);
+    authority_end(&writer->node);
+}
+
+static void begin(struct world *world, uint32_t silent_ms) {
+    signal(SIGPIPE, SIG_IGN);
+    *world = (struct world){.loop = loop_create(), .silent_ms = silent_ms};
+    for (int i = 0; i < ORIGINS; i++) {
+        authority_begin(world, &world->origins[i], NULL);
+        authority_listen(&world->origins[i]);
+        world->urls[i] = world->origins[i].url;
+    }
+    writer_begin(world, &world->a);
+    writer_begin(world, &world->b);
+}
+
+static void end(struct world *world) {
+    writer_end(&world->a);
+    writer_end(&world->b);
+    for (int i = 0; i < ORIGINS; i++)
+        authority_end(&world->origins[i]);
+    loop_destroy(world->loop);
+}
+
+/* --- writers --- */
+
+static void on_result(void *owner, enum claim_result result, const struct claim_grant *grant) {
+    struct writer *writer = owner;
+    writer->answered = true;
+    writer->result = result;
+    if (grant)
+        writer->grant = *grant;
+}
+
+static void on_lost(void *owner, const char *why) {
+    struct writer *writer = owner;
+    assert_true(why[0]);
+    writer->lost++;
+}
+
+static bool answered(void *ctx) {
+    return ((struct writer *)ctx)->answered;
+}
+
+static enum claim_result claim(struct writer *writer) {
+    writer->answered = false;
+    writer->claim = writer->port.claim(writer->port.ctx, name, "192.0.2.1:9", 0, on_result, on_lost, writer);
+    assert_true(await(writer->world->loop, answered, writer));
+    return writer->result;
+}
+
+static void release(struct writer *writer) {
+    writer->port.release(writer->port.ctx, writer->claim, true);
+}
+
+static void write_record(void *ctx, struct record *record) {
+    struct writer *writer = ctx;
+    assert_int_equal(writer->port.write(writer->port.ctx, writer->claim, record), 0);
+}
+
+static void open_stream(struct writer *writer) {
+    write_record(writer, fixture_open(name, writer->grant.epoch, writer->grant.init_versions + 1));
+}
+
+static void write_segment(struct writer *writer, uint64_t n) {
+    for (uint32_t i = 0; i < 4; i++)
+        fixture_each_of_part(name, writer->grant.epoch, writer->grant.next_msn + n, i, i == 3, write_record, writer);
+}
+
+/* --- what has arrived --- */
+
+static uint64_t place(const struct authority *node) {
+    const struct stream *stream = store_find(hub_store(node->hub), name);
+    const struct segment *last = stream ? stream_last_segment(stream) : NULL;
+    return last ? last->msn * 100 + last->published : 0;
+}
+
+static bool alike(void *ctx) {
+    const struct world *world = ctx;
+    return place(world->checked) == place(world->like);
+}
+
+static void await_like(struct world *world, const struct authority *node, const struct authority *like) {
+    world->checked = node;
+    world->like = like;
+    assert_true(await(world->loop, alike, world));
+}
+
+static void await_both(struct world *world, const struct writer *writer) {
+    for (int i = 0; i < ORIGINS; i++)
+        await_like(world, &world->origins[i], &writer->node);
+}
+
+/* --- tests --- */
+
+static void stream_is_brought_to_all_origins(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world, 3000);
+    assert_int_equal(claim(&world.a), CLAIM_GRANTED);
+    open_stream(&world.a);
+    for (uint64_t n = 0; n < 3; n++)
+        write_segment(&world.a, n);
+    await_both(&world, &world.a);
+    for (int i = 0; i < ORIGINS; i++) {
+        const struct stream *stream = store_find(hub_store(world.origins[i].hub), name);
+        assert_int_equal(stream->epoch, world.a.grant.epoch);
+        assert_int_equal(stream->segment_count, 3);
+        assert_string_equal(origin_publisher(world.origins[i].origin, name), "192.0.2.1:9");
+    }
+    release(&world.a);
+    end(&world);
+}
+
+static bool both_away(void *ctx) {
+    const struct world *world = ctx;
+    bool away = true;
+    for (int i = 0; i < ORIGINS; i++)
+        away &= store_find(hub_store(world->origins[i].hub), name)->state == STREAM_AWAY &&
+                !origin_publisher(world->origins[i].origin, name);
+    return away;
+}
+
+static void released_stream_is_brought_to_its_end(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world, 3000);
+    claim(&world.a);
+    open_stream(&world.a);
+    for (uint64_t n = 0; n < 3; n++)
+        write_segment(&world.a, n);
+    release(&world.a); /* before anything has been sent */
+    await_both(&world, &world.a);
+    assert_true(await(world.loop, both_away, &world));
+    end(&world);
+}
+
+static void origin_that_is_down_is_left_out_and_brought_the_window_later(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world, 3000);
+    authority_end(&world.origins[1]);
+    assert_int_equal(claim(&world.a), CLAIM_GRANTED);
+    open_stream(&world.a);
+    write_segment(&world.a, 0);
+    await_like(&world, &world.origins[0], &world.a.node);
+    authority_begin(&world, &world.origins[1], NULL);
+    authority_listen(&world.origins[1]);
+    write_segment(&world.a, 1);
+    await_both(&world, &world.a);
+    assert_int_equal(store_find(hub_store(world.origins[1].hub), name)->segment_count, 2);
+    release(&world.a);
+    end(&world);
+}
+
+static void origin_that_lost_all_is_brought_the_window_again(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world, 3000);
+    claim(&world.a);
+    open_stream(&world.a);
+    write_segment(&world.a, 0);
+    await_both(&world, &world.a);
+    fixture_each_of_part(name, world.a.grant.epoch, world.a.grant.next_msn + 1, 0, false, write_record, &world.a);
+    authority_restart(&world, &world.origins[0]);
+    for (uint32_t i = 1; i < 4; i++)
+        fixture_each_of_part(name, world.a.grant.epoch, world.a.grant.next_msn + 1, i, i == 3, write_record, &world.a);
+    await_both(&world, &world.a);
+    const struct stream *stream = store_find(hub_store(world.origins[0].hub), name);
+    assert_int_equal(stream->segment_count, 2);
+    assert_int_equal(stream->epoch, world.a.grant.epoch);
+    assert_int_equal(world.a.lost, 0);
+    release(&world.a);
+    end(&world);
+}
+
+/* The connections break; origin and ingest node stand. */
+static void bringing_goes_on_where_it_broke_off(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world, 3000);
+    claim(&world.a);
+    open_stream(&world.a);
+    write_segment(&world.a, 0);
+    fixture_each_of_part(name, world.a.grant.epoch, world.a.grant.next_msn + 1, 0, false, write_record, &world.a);
+    await_both(&world, &world.a);
+    struct authority *node = &world.origins[0];
+    http_server_destroy(node->http);
+    node->http = http_server_create(world.loop, &http_limits_default, intake_handle, node->intake);
+    http_server_stream_bodies(node->http, intake_streams);
+    authority_listen(node);
+    for (uint32_t i = 1; i < 4; i++)
+        fixture_each_of_part(name, world.a.grant.epoch, world.a.grant.next_msn + 1, i, i == 3, write_record, &world.a);
+    await_both(&world, &world.a);
+    assert_int_equal(store_find(hub_store(node->hub), name)->segment_count, 2);
+    release(&world.a);
+    end(&world);
+}
+
+static void nobody_is_granted_what_no_origin_takes(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world, 3000);
+    authority_end(&world.origins[0]);
+    authority_end(&world.origins[1]);
+    assert_int_equal(claim(&world.a), CLAIM_UNREACHABLE);
+    release(&world.a);
+    for (int i = 0; i < ORIGINS; i++)
+        authority_begin(&world, &world.origins[i], NULL);
+    end(&world);
+}
+
+static void stream_that_one_origin_hears_is_busy(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world, 3000);
+    claim(&world.a);
+    open_stream(&world.a);
+    write_segment(&world.a, 0);
+    await_both(&world, &world.a);
+    assert_int_equal(claim(&world.b), CLAIM_BUSY);
+    release(&world.b);
+    assert_int_equal(world.a.lost, 0);
+    write_segment(&world.a, 1);
+    await_both(&world, &world.a);
+    release(&world.a);
+    end(&world);
+}
+
+static bool a_is_lost(void *ctx) {
+    return ((struct world *)ctx)->a.lost > 0;
+}
+
+static void old_writer_is_fenced(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world, 0); /* who doesn't write is silent at once */
+    claim(&world.a);
+    open_stream(&world.a);
+    write_segment(&world.a, 0);
+    await_both(&world, &world.a);
+    assert_int_equal(claim(&world.b), CLAIM_GRANTED);
+    assert_true(world.b.grant.epoch > world.a.grant.epoch);
+    assert_true(world.b.grant.resumes);
+    assert_int_equal(world.b.grant.next_msn, world.a.grant.next_msn + 1);
+    open_stream(&world.b);
+    write_segment(&world.b, 0);
+    assert_true(await(world.loop, a_is_lost, &world));
+    await_both(&world, &world.b);
+    for (int i = 0; i < ORIGINS; i++)
+        assert_int_equal(store_find(hub_store(world.origins[i].hub), name)->epoch, world.b.grant.epoch);
+    release(&world.a);
+    release(&world.b);
+    end(&world);
+}
+
+static void claim_may_be_dropped_before_it_is_answered(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world, 3000);
+    world.a.claim = world.a.port.claim(world.a.port.ctx, name, "x", 0, on_result, on_lost, &world.a);
+    release(&world.a);
+    assert_int_equal(claim(&world.b), CLAIM_GRANTED);
+    assert_false(world.a.answered);
+    release(&world.b);
+    end(&world);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stream_is_brought_to_all_origins),
+        cmocka_unit_test(released_stream_is_brought_to_its_end),
+        cmocka_unit_test(origin_that_is_down_is_left_out_and_brought_the_window_later),
+        cmocka_unit_test(origin_that_lost_all_is_brought_the_window_again),
+        cmocka_unit_test(bringing_goes_on_where_it_broke_off),
+        cmocka_unit_test(nobody_is_granted_what_no_origin_takes),
+        cmocka_unit_test(stream_that_one_origin_hears_is_busy),
+        cmocka_unit_test(old_writer_is_fenced),
+        cmocka_unit_test(claim_may_be_dropped_before_it_is_answered),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
