@@ -206,11 +206,14 @@ static int give_feed_certificates(void *ctx, struct tls_context *context) {
 static bool start_upstream(struct node *node) {
     const struct conf *conf = node->conf;
     const struct http_client_config config = client_config(conf);
-    if (!conf->relay.upstreams.count)
+    if (!conf->relay.upstreams.count && !conf->relay.shields.count)
         return true;
     node->upstreams = upstreams_create(node->loop, &config);
     for (size_t i = 0; i < conf->relay.upstreams.count; i++)
         if (upstreams_add(node->upstreams, conf->relay.upstreams.items[i]))
+            return false;
+    for (size_t i = 0; i < conf->relay.shields.count; i++)
+        if (upstreams_add_shield(node->upstreams, conf->relay.shields.items[i]))
             return false;
     upstreams_watch(node->upstreams);
     const struct pulls_settings settings = {.node = conf->node,

@@ -434,7 +434,7 @@ static void check_viewers(struct reader *r) {
     const struct conf *conf = r->conf;
     if (conf->relay_on && !conf->http.listen.count && !conf->http.tls.listen.count && !listens_to_nodes(conf))
         complain(r, line_of(r, "relay"), "relay listens nowhere, \"http: {listen: [\"[::]:8080\"]}\" would be right");
-    if (conf->relay_on && !conf->origin_on && !conf->relay.upstreams.count)
+    if (conf->relay_on && !conf->origin_on && !conf->relay.upstreams.count && !conf->relay.shields.count)
         complain(r, line_of(r, "relay"),
                  "relay has nothing to serve from, \"origin: {}\" in the same file, or \"upstreams:\" in it, would be "
                  "right");

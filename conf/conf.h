@@ -52,6 +52,7 @@ struct conf {
     struct {
         uint32_t max_lag_ms, linger_s, late_ms;
         struct conf_list upstreams; /* URLs, each perhaps with a space and its cost in ms behind it */
+        struct conf_list shields;   /* the same */
         struct conf_list race;      /* patterns of streams' names */
         struct conf_list peers;     /* URLs */
         enum { CONF_REDIRECT_OFF, CONF_REDIRECT_ON } redirect;

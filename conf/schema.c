@@ -102,10 +102,14 @@ const struct setting schema_settings[] = {
     {"relay.upstreams", SETTING_COSTED, AT(relay.upstreams),
      .text = "Nodes to take streams from that are not here, by where they listen (`feed.listen`): origins, or other relays. The best is "
              "used; a cost makes one that much worse. None: only this node's own streams are served."},
+    {"relay.shields", SETTING_COSTED, AT(relay.shields),
+     .text = "Relays of this region, by where they listen (`feed.listen`), that share its streams by name: each stream comes into the "
+             "region once, by the same shield for all relays that have this list. `relay.upstreams` stand by, and serve while a shield "
+             "has failed and the next one takes over. None: `relay.upstreams` alone."},
     {"relay.race", SETTING_STREAMS, AT(relay.race),
      .text = "Streams that are taken from two upstreams at once, whoever is first: `app/name`, or `live/*` where names begin so."},
     {"relay.late_ms", SETTING_INT, AT(relay.late_ms), .min = 50, .max = 10000, .fallback = "200", .unit = "ms",
-     .text = "An upstream that is later than another by more than this is left for that one."},
+     .text = "An upstream that is later than another by more than this is left for that one; a shield by more than twice this."},
     {"relay.viewers_max", SETTING_INT, AT(relay.viewers_max), .min = 0, .max = 10000000, .fallback = "0", .unit = "connections",
      .text = "Viewers from which on new ones are steered to `relay.peers`; a tenth above it they are answered 503. 0: no limit."},
     {"relay.egress_mbps_max", SETTING_INT, AT(relay.egress_mbps_max), .min = 0, .max = 10000000, .fallback = "0", .unit = "Mb/s",

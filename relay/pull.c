@@ -27,6 +27,7 @@ enum {
     ABSENT_US = 1000000,       /* how long it is remembered that nobody has a stream */
     ABSENT_MAX = 4096,
     WARN_US = 10000000, /* between complaints about an upstream that has let nothing be found */
+    TWICE_MS = 4000, /* cost of a second shield for a stream: more than of what isn't one */
 };
 
 /* A part's place. */
@@ -64,13 +65,16 @@ struct pull {
     uint64_t begin_msn;  /* where tracks begin that have no place yet */
     int refused;         /* what the hub said of a record */
     struct place newest; /* part that any side has told of */
+    struct place before; /* the one before */
     int64_t newest_us;   /* when first */
     int64_t since_us;    /* of the search; later, since when no side is up, or 0 */
     int64_t waits_us;    /* since when a closed part is not whole, or 0 */
     int64_t better_us;   /* since when the other side is better, or 0 */
+    int64_t spare_us;    /* since when there is a better one to stand by, or 0 */
     int64_t jitter_us;
     struct loop_timer *work;
     struct attempt attempts[UPSTREAMS_MAX];
+    uint32_t preference_ms[UPSTREAMS_MAX];
 };
 
 struct pulls {
@@ -195,6 +199,7 @@ static void note_part(struct pull *pull, struct side *side, const struct record 
     int order = compare(&place, &pull->newest);
     side->told = place;
     if (order > 0) {
+        pull->before = pull->newest;
         pull->newest = place;
         pull->newest_us = now(pull);
     }
@@ -286,7 +291,7 @@ static void start_over(struct pull *pull) {
     log_warn("pull_gap", "stream", LOG_STR(pull->stream));
     assembler_restart(pull->assembler);
     pull->fresh = pull->begin_due = true;
-    pull->newest = (struct place){0};
+    pull->newest = pull->before = (struct place){0};
 }
 
 /* An upstream that can't be asked, or refuses to be, shows with streams that are not found: any number of them. */
@@ -325,6 +330,31 @@ static bool taken(const struct pull *pull, uint32_t upstream) {
     return false;
 }
 
+static double cost_ms(const struct pull *pull, uint32_t upstream) {
+    return score_ms(&pull->pulls->upstreams->items[upstream].score, now(pull)) + pull->preference_ms[upstream];
+}
+
+/* What both are preferred less by doesn't count: origins compare as they do where there are no shields. */
+static bool better(const struct pull *pull, uint32_t candidate, uint32_t in_use) {
+    const uint32_t *ms = pull->preference_ms;
+    uint32_t shared_ms = ms[candidate] < ms[in_use] ? ms[candidate] : ms[in_use];
+    return score_better(cost_ms(pull, candidate) - shared_ms, cost_ms(pull, in_use) - shared_ms);
+}
+
+/* Of a link beside that one. A second shield would take the stream, too, so it costs more than anything else, unless it
+ * is to take the place of the first. */
+static double beside_ms(const struct pull *pull, uint32_t upstream, const struct side *side) {
+    const struct upstream *items = pull->pulls->upstreams->items;
+    bool twice = side->link && items[side->upstream].shield && items[upstream].shield && !pull->race &&
+                 !better(pull, upstream, side->upstream);
+    return cost_ms(pull, upstream) + (twice ? TWICE_MS : 0);
+}
+
+/* The side that stays, whatever the other one will be. */
+static const struct side *kept(const struct pull *pull) {
+    return &pull->sides[pull->active >= 0 ? pull->active : !pull->sides[0].link];
+}
+
 /* The best upstream that may be asked now; -1: none. */
 static int best_upstream(const struct pull *pull) {
     const struct upstreams *upstreams = pull->pulls->upstreams;
@@ -333,7 +363,7 @@ static int best_upstream(const struct pull *pull) {
     for (uint32_t i = 0; i < upstreams->count; i++) {
         if (taken(pull, i) || pull->attempts[i].not_before_us > now(pull) || (!pull->found && pull->attempts[i].asked))
             continue;
-        double ms = score_ms(&upstreams->items[i].score, now(pull));
+        double ms = beside_ms(pull, i, kept(pull));
         if (best < 0 || ms < best_ms) {
             best = (int)i;
             best_ms = ms;
@@ -376,7 +406,7 @@ static void open_tracks(struct pull *pull, struct side *side) {
 
 static void use(struct pull *pull, struct side *side) {
     pull->active = (int)(side - pull->sides);
-    pull->waits_us = pull->better_us = pull->since_us = 0;
+    pull->waits_us = pull->better_us = pull->spare_us = pull->since_us = 0;
     pull->jitter_us = jittered(BETTER_US);
     side->delivered = false;
     write_path(pull, side->path);
@@ -405,9 +435,12 @@ static void fail_over(struct pull *pull, int metric, const char *why) {
     use(pull, other(pull));
 }
 
-/* A part that the other side has told of too has not been whole here for too long. */
+/* A part that the other side has told of too has not been whole here for too long. A shield has time to do the same
+ * before. */
 static void check_late(struct pull *pull) {
-    if (!pull->waits_us || now(pull) - pull->waits_us < pull->pulls->settings.late_us || !stands_by(pull) ||
+    bool shield = upstream_of(pull, &pull->sides[pull->active])->shield;
+    int64_t late_us = pull->pulls->settings.late_us * (shield ? 2 : 1);
+    if (!pull->waits_us || now(pull) - pull->waits_us < late_us || !stands_by(pull) ||
         compare(&other(pull)->told, &pull->newest) < 0)
         return;
     score_failure(&upstream_of(pull, &pull->sides[pull->active])->score, now(pull));
@@ -415,9 +448,9 @@ static void check_late(struct pull *pull) {
 }
 
 static void check_better(struct pull *pull) {
-    double used_ms = score_ms(&upstream_of(pull, &pull->sides[pull->active])->score, now(pull));
-    if (!stands_by(pull) || compare(&other(pull)->told, &pull->sides[pull->active].told) < 0 ||
-        !score_better(score_ms(&upstream_of(pull, other(pull))->score, now(pull)), used_ms)) {
+    /* Another one on the way, a shield, may be a part behind. */
+    if (!stands_by(pull) || compare(&other(pull)->told, &pull->before) < 0 ||
+        !better(pull, other(pull)->upstream, pull->sides[pull->active].upstream)) {
         pull->better_us = 0;
         return;
     }
@@ -425,6 +458,23 @@ static void check_better(struct pull *pull) {
         pull->better_us = now(pull);
     if (now(pull) - pull->better_us >= pull->jitter_us)
         fail_over(pull, M_BETTER, "a better path");
+}
+
+/* With shields there is another to stand by when a failover is over, or a shield is back: where the stream belongs, or,
+ * beside the shield that has it, none. */
+static void check_stand_by(struct pull *pull) {
+    int best = upstreams_have_shields(pull->pulls->upstreams) && stands_by(pull) ? best_upstream(pull) : -1;
+    if (best < 0 || !score_better(beside_ms(pull, (uint32_t)best, kept(pull)),
+                                  beside_ms(pull, other(pull)->upstream, kept(pull)))) {
+        pull->spare_us = 0;
+        return;
+    }
+    if (!pull->spare_us)
+        pull->spare_us = now(pull);
+    if (now(pull) - pull->spare_us < pull->jitter_us)
+        return;
+    pull->spare_us = 0;
+    side_clear(pull, other(pull));
 }
 
 /* Its connections stand, and nothing comes. */
@@ -564,6 +614,7 @@ static void tick_one(void *ctx, const char *name, void *value) {
     if (pull->active >= 0) {
         check_late(pull);
         check_better(pull);
+        check_stand_by(pull);
     } else if (pull->found) {
         check_end(pull);
     }
@@ -619,6 +670,7 @@ static bool on_want(void *ctx, const char *stream, const char *hops) {
     pull->active = -1;
     pull->fresh = pull->begin_due = true;
     pull->race = races(&pulls->settings, stream);
+    upstreams_prefer(pulls->upstreams, stream, pull->preference_ms);
     pull->since_us = loop_now_us(pulls->loop);
     pull->assembler = assembler_create(stream, on_write, pull);
     pull->work = loop_timer_create(pulls->loop, on_work, pull);

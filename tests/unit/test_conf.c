@@ -479,6 +479,9 @@ static void nodes_are_urls_with_a_port(void **state) {
                                    "http: {listen: ['[::]:80']}\n");
     assert_string_equal(conf->relay.upstreams.items[1], "https://[::1]:8082 40");
     conf_destroy(conf);
+    conf = parse_good("relay: {shields: ['http://shield-a:8082 5']}\nhttp: {listen: ['[::]:80']}\n");
+    assert_string_equal(conf->relay.shields.items[0], "http://shield-a:8082 5");
+    conf_destroy(conf);
     conf_destroy(parse_good("ingest: {rtmp: {listen: ['[::]:1935']}, origins: ['http://origin-a:8083']}\n"));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         snprintf(text, sizeof text, "ingest: {rtmp: {listen: ['[::]:1935']}, origins: ['%s']}\n", bad[i]);

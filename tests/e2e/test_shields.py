@@ -1,0 +1,111 @@
+"""A region's relays share shields by stream (relay.shields): each stream comes from the origins once, whoever watches it where."""
+
+import pytest
+
+import harness
+from continuity import LiveWatch
+
+STREAMS = 4
+SETTLE_S = 45  # a way must have been better for 10 to 15 s, twice in a row at worst
+HOME_S = 150  # and a failure weighs for a minute, with what is less than a tenth of it
+MAX_GAP_S = 1.0  # what stood by is used at once; the players' buffers hold for that
+
+
+def weight(stream, node):
+    """As relay/rendezvous.c has it."""
+    hash, mask = 0xCBF29CE484222325, 2**64 - 1
+    for byte in f"{stream}\0{node}".encode():
+        hash = (hash ^ byte) * 0x100000001B3 & mask
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        hash = (hash ^ hash >> 33) * factor & mask
+    return hash ^ hash >> 33
+
+
+class Region:
+    """Two origins, two shields, three edges; four streams, two of each shield."""
+
+    def __init__(self, fleet, publish):
+        self.origins = [fleet.origin(name) for name in ("origin-a", "origin-b")]
+        self.ingest = fleet.ingest(origins=self.origins)
+        self.shields = [fleet.relay(name, upstreams=self.origins, config={"http": None}) for name in ("shield-a", "shield-b")]
+        shields = [self.url(shield) for shield in self.shields]
+        self.edges = [fleet.relay(f"edge-{i}", upstreams=self.origins, config={"relay": {"shields": shields[::1 if i % 2 else -1]}})
+                      for i in range(3)]
+        self.streams = self.names()
+        for stream in self.streams:
+            publish(self.ingest.push_url(stream), kbps=150)
+
+    @staticmethod
+    def url(shield):
+        return f"http://{shield.addresses['feed']}"
+
+    def home(self, stream):
+        return max(self.shields, key=lambda shield: weight(stream, self.url(shield)))
+
+    def names(self):
+        """The ports are others each time, so the names are chosen to go with them."""
+        names = [f"live/s{i}" for i in range(100)]
+        return [name for shield in self.shields for name in [n for n in names if self.home(n) is shield][:STREAMS // 2]]
+
+    def watch_all(self):
+        watches = []
+        for edge in self.edges:
+            for stream in self.streams:
+                edge.wait_live(stream)
+                watches.append(LiveWatch(edge.http, stream))
+        return watches
+
+    def tracks_from_origins(self):
+        return sum(origin.metric('weir_feed_responses{kind="track"}') for origin in self.origins)
+
+    def pulled_by(self, shields):
+        return [sorted(shield.streams()) for shield in shields]
+
+    def wait_pulled(self, shields, deadline_s=SETTLE_S):
+        """Each of the streams by its own of these shields, by nobody else; the origins give each stream (two tracks) once."""
+        wanted = [sorted(s for s in self.streams if len(shields) == 1 or self.home(s) is shield) for shield in shields]
+        harness.wait_for(lambda: self.pulled_by(shields) == wanted and self.tracks_from_origins() == 2 * STREAMS, deadline_s,
+                         f"{wanted} to be all that is taken from the origins")
+        assert [shield.metric("weir_pull_streams") for shield in shields] == [len(names) for names in wanted]
+        assert [edge.metric("weir_pull_streams") for edge in self.edges] == [STREAMS] * len(self.edges)
+
+
+def go_on(watches):
+    """For some seconds, at all of them."""
+    watches[0].wait_media(3)
+    for watch in watches:
+        watch.wait_media(0.2)
+
+
+def check_all(watches):
+    go_on(watches)
+    for watch in watches:
+        watch.finish().report().check(MAX_GAP_S)
+
+
+@pytest.fixture
+def region(fleet, publish):
+    return Region(fleet, publish)
+
+
+def test_each_stream_comes_into_the_region_once_whatever_shield_dies_and_comes_back(region):
+    watches = region.watch_all()
+    region.wait_pulled(region.shields)
+    go_on(watches)
+    region.wait_pulled(region.shields, 1)
+
+    region.shields[0].kill()
+    region.wait_pulled(region.shields[1:])
+    go_on(watches)
+
+    region.shields[0].restart()
+    region.wait_pulled(region.shields, HOME_S)
+    check_all(watches)
+
+
+def test_without_shields_the_origins_serve(region):
+    watches = region.watch_all()
+    for shield in region.shields:
+        shield.kill()
+    harness.wait_for(lambda: region.tracks_from_origins() == 2 * STREAMS * len(region.edges), SETTLE_S, "edges to take from origins")
+    check_all(watches)
