@@ -115,7 +115,8 @@ const struct setting schema_settings[] = {
     {"relay.egress_mbps_max", SETTING_INT, AT(relay.egress_mbps_max), .min = 0, .max = 10000000, .fallback = "0", .unit = "Mb/s",
      .text = "The same by what this node sends."},
     {"relay.peers", SETTING_URLS, AT(relay.peers),
-     .text = "Other relays that serve the same streams, as viewers reach them. Players that know HLS Content Steering go there when this "
+     .text = "Other relays that serve the same streams, as viewers reach them: with this one's scheme and port, which steering can't "
+             "change. Players that know HLS Content Steering go there when this "
              "one fails or is full."},
     {"relay.redirect", SETTING_ENUM, AT(relay.redirect), .choices = switch_choices, .fallback = "off",
      .text = "`on`: above a limit, new viewers are sent to a peer at once (302), for players that don't know Content Steering."},

@@ -340,6 +340,9 @@ static void target_failed(struct target *target, const char *why) {
             lose(push, "a later writer has the stream");
         return;
     }
+    if (target->status != 423)
+        log_warn("push_refused", "stream", LOG_STR(push->stream), "origin", LOG_STR(target->origin->url), "why",
+                 LOG_STR(why));
     close_feeds(target);
     target->refusal = target->status == 423 ? CLAIM_BUSY : target->status == 503 ? CLAIM_FULL : CLAIM_UNREACHABLE;
     target_set(target, REFUSED);

@@ -269,8 +269,8 @@ static int next_control(void *ctx, struct slice *slices, int max) {
     return 1;
 }
 
-/* Where each track is to go on. False: with something that is gone at the ingest node, which `first_msn` is the oldest of.
- * Tracks may be far behind the timeline. */
+/* Where each track is to go on. False: with something that is gone at the ingest node, which `first_msn` is the oldest
+ * of. Tracks may be far behind the timeline. */
 static bool track_places(const struct session *session, const struct record_open *open, struct feed_granted *granted) {
     const struct assembler *assembler = session->brought->assembler;
     for (uint32_t i = 0; i < open->track_count; i++) {

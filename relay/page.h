@@ -15,7 +15,8 @@ struct page_body {
 struct page_asset {
     const char *name; /* the last part of its URL, below /{app}/{stream}/ */
     const char *content_type;
-    const char *policy; /* Content-Security-Policy that must go with it, or NULL */
+    const char *policy; /* Content-Security-Policy that must go with it, or NULL. It ends with whom the page may ask for media: others that
+                           this node names can be added behind */
     bool immutable;     /* its name tells its content: may be kept for a year, never asked for again */
     struct page_body identity, gzip;
 };

@@ -26,7 +26,8 @@ enum {
     UNREACHABLE_US = 60000000, /* with no upstream to be reached for so long, a stream is over */
     ABSENT_US = 1000000,       /* how long it is remembered that nobody has a stream */
     ABSENT_MAX = 4096,
-    TWICE_MS = 4000, /* cost of a second shield for a stream: more than of what isn't one */
+    WARN_US = 10000000, /* between complaints about an upstream that has let nothing be found */
+    TWICE_MS = 4000,    /* cost of a second shield for a stream: more than of what isn't one */
 };
 
 /* A part's place. */
@@ -293,14 +294,24 @@ static void start_over(struct pull *pull) {
     pull->newest = pull->before = (struct place){0};
 }
 
+/* An upstream that can't be asked, or refuses to be, shows with streams that are not found: any number of them. */
+static enum log_level failure_level(const struct pull *pull, const struct side *side, enum link_failure failure) {
+    struct upstream *upstream = upstream_of(pull, side);
+    if (pull->found)
+        return in_use(pull, side) || !pull->attempts[side->upstream].failures ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
+    if (failure != LINK_BROKEN || (upstream->warned_us && now(pull) - upstream->warned_us < WARN_US))
+        return LOG_LEVEL_DEBUG;
+    upstream->warned_us = now(pull);
+    return LOG_LEVEL_WARN;
+}
+
 static void on_failed(void *ctx, struct link *link, enum link_failure failure, const char *why) {
     struct pull *pull = ctx;
     struct side *side = side_of(pull, link);
     bool was_used = in_use(pull, side), alone = !pull->sides[side == pull->sides].up;
     struct upstream *upstream = upstream_of(pull, side);
-    bool news = was_used || !pull->attempts[side->upstream].failures;
-    log_event(news && pull->found ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG, "link_failed", "stream", LOG_STR(pull->stream),
-              "upstream", LOG_STR(upstream->url), "in_use", LOG_INT(was_used), "why", LOG_STR(why), (const char *)0);
+    log_event(failure_level(pull, side, failure), "link_failed", "stream", LOG_STR(pull->stream), "upstream",
+              LOG_STR(upstream->url), "in_use", LOG_INT(was_used), "why", LOG_STR(why), (const char *)0);
     if (failure == LINK_BROKEN)
         score_failure(&upstream->score, now(pull));
     put_off(pull, side->upstream, failure);

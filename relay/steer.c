@@ -24,6 +24,11 @@ static const char *authority_of(const char *url) {
     return slashes ? slashes + 3 : url;
 }
 
+static int host_len(const char *url) {
+    const char *authority = authority_of(url), *colon = strrchr(authority, ':'), *bracket = strchr(authority, ']');
+    return colon && colon > (bracket ? bracket : authority) ? (int)(colon - authority) : (int)strlen(authority);
+}
+
 /* A pathway's name is of letters, digits, '.', '-' and '_'. */
 static void make_id(char out[STEER_ID_LEN], const char *url) {
     snprintf(out, STEER_ID_LEN, "%s", authority_of(url));
@@ -68,12 +73,13 @@ static void print_priority(const struct steer *steer, uint32_t seed, bool away, 
     buf_append_str(out, "]");
 }
 
-/* Peers serve the same paths, so each is this pathway under another host. */
+/* Peers serve the same paths, so each is this pathway under another host: its name alone, for a port can't be replaced.
+ */
 static void print_clones(const struct steer *steer, struct buf *out) {
     buf_append_str(out, "\"PATHWAY-CLONES\":[");
     for (size_t i = 0; i < steer->peer_count; i++)
-        buf_printf(out, "%s{\"BASE-ID\":\"%s\",\"ID\":\"%s\",\"URI-REPLACEMENT\":{\"HOST\":\"%s\"}}", i ? "," : "",
-                   steer->node, steer->peers[i].id, authority_of(steer->peers[i].url));
+        buf_printf(out, "%s{\"BASE-ID\":\"%s\",\"ID\":\"%s\",\"URI-REPLACEMENT\":{\"HOST\":\"%.*s\"}}", i ? "," : "",
+                   steer->node, steer->peers[i].id, host_len(steer->peers[i].url), authority_of(steer->peers[i].url));
     buf_append_str(out, "]");
 }
 
@@ -84,6 +90,11 @@ void steer_manifest(const struct steer *steer, enum load_level level, uint32_t s
     buf_append_str(out, ",");
     print_clones(steer, out);
     buf_append_str(out, "}\n");
+}
+
+void steer_sources(const struct steer *steer, struct buf *out) {
+    for (size_t i = 0; i < steer->peer_count; i++)
+        buf_printf(out, " %s", steer->peers[i].url);
 }
 
 enum steer_verdict steer_judge(const struct steer *steer, enum load_level level, bool moved) {

@@ -15,7 +15,7 @@ enum { STEER_PEERS_MAX = 16, STEER_URL_LEN = 256, STEER_ID_LEN = 64 };
 
 struct steer_settings {
     const char *node;         /* this relay's name, which is its pathway's; outlives the steer */
-    char *const *peers;       /* "https://edge-2.example:8443"; copied */
+    char *const *peers;       /* "https://edge-2.example:8443"; copied. With this one's scheme and port, which steering can't change */
     size_t peer_count;
     bool redirect;            /* new viewers are sent to peers when this node is over its limit */
 };
@@ -27,6 +27,9 @@ void steer_destroy(struct steer *steer);
 const char *steer_pathway(const struct steer *steer);
 /* The steering manifest. `seed` spreads viewers over peers. */
 void steer_manifest(const struct steer *steer, enum load_level level, uint32_t seed, struct buf *out);
+
+/* Appends a space and the URL of each, as a Content-Security-Policy lists sources. */
+void steer_sources(const struct steer *steer, struct buf *out);
 
 enum steer_verdict {
     STEER_SERVE,

@@ -13,6 +13,7 @@ struct upstream {
     bool shield;                /* of those that share the streams of a region; the others are for when they fail */
     struct score score;
     struct http_peer peer;
+    int64_t warned_us; /* when a failure of it was logged last that stopped a search; or 0 */
 };
 
 struct upstreams {

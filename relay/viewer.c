@@ -22,6 +22,7 @@ enum {
     HEADERS_MAX = 12,
     REDIRECT_QUERY_MAX = 4096,
     STEERING_MAX = 16 << 10,
+    POLICY_MAX = 8 << 10,
     FIRST_PART_WAIT_US = 8000000, /* how long a stream that has just started may take to have a part */
     WAIT_TARGETS = 3,             /* a held request is answered 503 after so many target durations (LL-078) */
     AHEAD_SEGMENTS = 2,           /* _HLS_msn may be so far ahead (LL-075) */
@@ -138,7 +139,15 @@ static void answer_preflight(struct http_request *req) {
     http_respond_slices(req, 204, headers.items, headers.count, NULL, 0, false);
 }
 
-static void answer_asset(struct http_request *req, const char *name) {
+/* `ret_policy` is a buffer to be finished. */
+static void page_policy(const struct viewers *viewers, const char *policy, struct buf *ret_policy) {
+    buf_init(ret_policy, POLICY_MAX);
+    buf_append_str(ret_policy, policy);
+    steer_sources(viewers->steer, ret_policy);
+    buf_append(ret_policy, "", 1);
+}
+
+static void answer_asset(const struct viewers *viewers, struct http_request *req, const char *name) {
     const struct page_asset *asset = page_asset_find(name);
     if (!asset) {
         fail(req, 404, "no such file", 1);
@@ -147,6 +156,8 @@ static void answer_asset(struct http_request *req, const char *name) {
     bool gzip = asset->gzip.slice.blob && http_accepts_gzip(http_request_header(req, "accept-encoding"));
     const struct page_body *body = gzip ? &asset->gzip : &asset->identity;
     struct headers headers;
+    struct buf policy;
+    page_policy(viewers, asset->policy ? asset->policy : "", &policy);
     headers_cors(&headers);
     headers_add(&headers, "Content-Type", asset->content_type);
     headers_add(&headers, "ETag", body->etag);
@@ -160,8 +171,9 @@ static void answer_asset(struct http_request *req, const char *name) {
         headers_add(&headers, "Cache-Control",
                     "no-cache"); /* it names what belongs to this build; a 304 costs little */
     if (asset->policy)
-        headers_add(&headers, "Content-Security-Policy", asset->policy);
+        headers_add(&headers, "Content-Security-Policy", (const char *)buf_head(&policy));
     http_respond_slices(req, 200, headers.items, headers.count, &body->slice, 1, false);
+    buf_finish(&policy);
 }
 
 static void answer_redirect(struct http_request *req) {
@@ -608,7 +620,7 @@ static bool handle_fixed(struct viewers *viewers, struct http_request *req, cons
     else if (target->kind == TARGET_STEERING)
         answer_steering(viewers, req);
     else if (target->kind == TARGET_PAGE || target->kind == TARGET_ASSET)
-        answer_asset(req, target->kind == TARGET_PAGE ? "index.html" : target->file);
+        answer_asset(viewers, req, target->kind == TARGET_PAGE ? "index.html" : target->file);
     else
         return false;
     return true;

@@ -43,7 +43,7 @@ def policy(style, script):
     """No inline code but ours, no other hosts. Media come from blob: URLs (MediaSource) or, played natively, from here."""
     return '; '.join([
         "default-src 'none'", f"script-src 'self' {source_hash(script)}", f"style-src {source_hash(style)}",
-        "connect-src 'self'", "media-src 'self' blob:", 'img-src data:', "base-uri 'none'", "form-action 'none'"])
+        "media-src 'self' blob:", 'img-src data:', "base-uri 'none'", "form-action 'none'", "connect-src 'self'"])
 
 
 class Asset:

@@ -140,6 +140,11 @@ class Fleet:
     def relay(self, name="relay", *, upstreams, **options):
         return self.node(name, "relay", upstreams, **options)
 
+    def retire(self, node):
+        """Stopped, and none of the fleet's any more."""
+        node.stop()
+        self.nodes.remove(node)
+
     # --- what is between them
 
     def place(self, name):

@@ -3,8 +3,7 @@
     scene = Scene(fleet, stream, folder)         two origins and an ingest node, to which an ffmpeg is publishing
     relay = fleet.relay("relay", upstreams=scene.origins)
     watched = scene.watch(relay)                 a viewer of each kind
-    used = scene.used_by(relay)                  the node in use; spare_of(relay) is the one that stands by
-    used.kill()
+    scene.used_by(relay).kill()                  the node in use
     watched.check(max_gap_s=FAILOVER_S)
 """
 
@@ -64,13 +63,10 @@ class Scene:
     def watch(self, node):
         return Watched(node, self.stream)
 
-    def used_by(self, relay):
+    def used_by(self, relay, stream=None):
         """Of the nodes and lines behind it, the one that the stream is taken from."""
-        url = relay.log.find("pull_from", stream=self.stream)[-1]["upstream"]
+        url = relay.log.find("pull_from", stream=stream or self.stream)[-1]["upstream"]
         return next(one for one in relay.behind if url == f"http://{relay.address_of(one)}")
-
-    def spare_of(self, relay):
-        return next(one for one in relay.behind if one is not self.used_by(relay))
 
     def wait_relays(self, relays):
         """Until each of these, all that there are, takes the stream from one origin, and the other stands by."""

@@ -4,14 +4,18 @@ One fleet for most: two origins; a relay with both behind it and one that reache
 one behind both. What a test breaks is mended before the next.
 """
 
-import fleet as fleets
-import pytest
-from fleet_scene import AFTER_S, FAILOVER_S, Scene, failovers
+import contextlib
+import time
+from datetime import datetime
 
 import harness
+import pytest
+from conftest import fleet_in
 from continuity import LiveWatch, longest_gap
+from fleet_scene import AFTER_S, FAILOVER_S, TRACKS, Scene, failovers
 
 STREAM = "live/failover"
+PAGE_WARM_S = 2
 RELAYS = 2  # that take it from origins
 OUTAGE_S = 3  # with no origin at all: as long as nodes wait before they ask again
 FRAME_S, SOUND_S = 1 / 30, 0.107  # a chunk of each
@@ -28,6 +32,26 @@ def whole(shared_fleet, tmp_path_factory):
     scene.edge_of_both = shared_fleet.relay("edge-of-both", upstreams=[scene.relay, scene.crossing])
     yield scene
     scene.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def returning(tmp_path_factory):
+    """A fleet of its own, whose relay has left the better of its origins, which has come back. That takes long: it is begun first."""
+    folder = tmp_path_factory.mktemp("returning")
+    for fleet in fleet_in(folder, False):
+        with contextlib.closing(Scene(fleet, STREAM, folder)) as scene:
+            near, far = scene.origins
+            upstreams = [f"http://{near.addresses['feed']}", f"http://{far.addresses['feed']} 3000"]
+            relay = fleet.relay(upstreams=scene.origins, config={"relay": {"upstreams": upstreams}})
+            relay.wait_live(STREAM)
+            scene.wait_relays(1)
+            near.kill()
+            relay.log.wait("pull_from", stream=STREAM, upstream=f"http://{far.addresses['feed']}")
+            near.restart()
+            scene.wait_brought()
+            mark = len(relay.log.lines)
+            scene.wait_relays(1)
+            yield near, far, relay, scene.watch(relay), mark, time.time()
 
 
 @pytest.fixture
@@ -112,3 +136,79 @@ def test_relay_killed_with_another_for_the_second_tier(scene):
     scene.used_by(scene.edge_of_both).kill()
     print(watched.check())
     assert failovers(scene.edge_of_both, "broken") >= 1
+
+
+def longest_of(watch, track):
+    return longest_gap([chunk.received_s for chunk in watch.seen if chunk.track == track])
+
+
+def gap_at(watch, at_s):
+    """The longest of any track within a second of that time."""
+    near = [chunk for chunk in watch.seen if abs(chunk.received_s - at_s) < 1]
+    return max(longest_gap([chunk.received_s for chunk in near if chunk.track == track]) for track in (1, 101))
+
+
+def test_race(scene):
+    """From both at once: when one dies there is nothing to change, and next to nothing to wait for."""
+    relay = scene.fleet.relay("racing", upstreams=scene.origins, config={"relay": {"race": [STREAM]}})
+    relay.wait_live(STREAM)
+    given = [origin.metric(TRACKS) for origin in scene.origins]
+    assert sum(given) == 2 * RELAYS + 4, "two tracks from each"
+    watched = scene.watch(relay)
+    known = relay.metric('weir_pull_chunks_total{known="yes"}')
+    assert known > 30, "each chunk comes twice"
+    scene.used_by(relay).kill()
+    watched.wait(AFTER_S)
+    video, sound = (longest_of(watched.live, track) for track in (1, 101))
+    print(f"longest gap: picture {video:.3f} s, sound {sound:.3f} s")
+    assert video < FRAME_S + 0.1 and sound < SOUND_S + 0.1
+    watched.check(max_gap_s=0.2 + 0.1, after_s=0)
+    scene.fleet.retire(relay)
+
+
+def test_page_plays_over_a_killed_origin(scene, publish_clock, open_page):
+    """The player of LL-HLS in a browser: no frame is late enough to be a stall."""
+    clock = "live/clock"
+    publish_clock(scene.ingest.push_url(clock), size="320x180", kbps=300, noise=8)
+    scene.edge.wait_segment(clock)
+    page = open_page(scene.edge.url(f"/{clock}/"))
+    page.wait_state("playing")
+    page.wait_frames(30 * PAGE_WARM_S, deadline_s=20)
+    scene.used_by(scene.relay, clock).kill()
+    page.wait_frames(90)
+    report = page.report(warm_s=PAGE_WARM_S)
+    print({key: report[key] for key in ("latency_ms", "stalls_after_warm", "gaps", "missed")})
+    assert failovers(scene.relay, "broken") >= 1 and page.state == "playing"
+    assert report["stalls_after_warm"] == 0, report["gaps"]
+    assert report["reordered"] == 0 and not report["errors"]
+
+
+# --- with fleets of their own
+
+
+def test_origin_partitioned(netns_fleet, stream, tmp_path):
+    """Between the relay and the origin in use: its connections stand, and nothing passes."""
+    fleet = netns_fleet
+    with contextlib.closing(Scene(fleet, stream, tmp_path)) as scene:
+        relay = fleet.relay("relay", upstreams=scene.origins)
+        edge = fleet.relay("edge", upstreams=[relay])
+        edge.wait_live(stream)
+        scene.wait_relays(1)
+        watched, lost = scene.watch(edge), scene.used_by(relay)
+        fleet.cut(relay, lost)
+        print(watched.check(after_s=4))  # the silent one is given up meanwhile
+        assert failovers(relay, "late") == 1
+        assert relay.log.find("link_failed", why="silent", upstream=f"http://{relay.address_of(lost)}")
+
+
+def test_better_path_is_returned_to_only_after_a_while(returning):
+    """When it has been better for 10 to 15 seconds, and without a gap."""
+    near, far, relay, watched, mark, since_s = returning
+    relay.log.wait("pull_from", 17, mark, upstream=f"http://{near.addresses['feed']}")
+    changes = relay.log.find("pull_from", mark)
+    changed_s = datetime.fromisoformat(changes[0]["ts"]).timestamp()
+    watched.check(max_gap_s=None)  # while other tests went on
+    gap_s = max(gap_at(watch, changed_s) for watch in (watched.live, watched.parts))
+    print(f"after {changed_s - since_s:.1f} s, with a gap of {gap_s:.3f} s")
+    assert 9 < changed_s - since_s < 16 and len(changes) == 1 and failovers(relay, "better") == 1
+    assert gap_s < FAILOVER_S

@@ -28,8 +28,8 @@ static void assert_manifest(const struct steer *steer, enum load_level level, ui
 
 #define CLONES                                                                                                         \
     "\"PATHWAY-CLONES\":[{\"BASE-ID\":\"edge-1\",\"ID\":\"edge-2.example_8443\",\"URI-REPLACEMENT\":{\"HOST\":"        \
-    "\"edge-2.example:8443\"}},{\"BASE-ID\":\"edge-1\",\"ID\":\"_2001_db8__3__8443\",\"URI-REPLACEMENT\":{\"HOST\":"   \
-    "\"[2001:db8::3]:8443\"}}]}\n"
+    "\"edge-2.example\"}},{\"BASE-ID\":\"edge-1\",\"ID\":\"_2001_db8__3__8443\",\"URI-REPLACEMENT\":{\"HOST\":"        \
+    "\"[2001:db8::3]\"}}]}\n"
 
 static void manifest_names_this_one_first_while_it_has_room(void **state) {
     (void)state;
