@@ -27,7 +27,7 @@ enum {
     ABSENT_US = 1000000,       /* how long it is remembered that nobody has a stream */
     ABSENT_MAX = 4096,
     WARN_US = 10000000, /* between complaints about an upstream that has let nothing be found */
-    TWICE_MS = 4000, /* cost of a second shield for a stream: more than of what isn't one */
+    TWICE_MS = 4000,    /* cost of a second shield for a stream: more than of what isn't one */
 };
 
 /* A part's place. */

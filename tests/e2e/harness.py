@@ -155,7 +155,7 @@ class Node:
     def start(self):
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "weir.yaml"
-        path.write_text(json.dumps(self.whole_config(), indent=2))
+        self.write_config(path)
         self.process = subprocess.Popen(
             [WEIR_BIN, "-c", path], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **self.env}
         )
@@ -168,6 +168,9 @@ class Node:
         for line in self.log.find("listen"):
             setattr(self, line["kind"], line["address"])
         return self
+
+    def write_config(self, path):
+        path.write_text(json.dumps(self.whole_config(), indent=2))
 
     def whole_config(self):
         return merge(ALL_ROLES, self.config)

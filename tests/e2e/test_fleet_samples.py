@@ -1,6 +1,7 @@
 """conf/fleet: configurations of a fleet in three regions, to be copied and changed."""
 
 import re
+import socket
 import subprocess
 
 import pytest
@@ -17,16 +18,21 @@ def run(*command, cwd):
     assert done.returncode == 0, done.stderr
 
 
+def documented_commands():
+    """Those that make certificates, of docs/operations.md."""
+    section = (harness.ROOT / "docs/operations.md").read_text().split("\n## A fleet\n")[1].split("\n## ")[0]
+    return "".join(block for block in re.findall(r"^```sh\n(.*?)^```$", section, re.M | re.S) if block.startswith(("openssl", "for")))
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
     """A folder with all files that the samples name."""
     folder = tmp_path_factory.mktemp("certificates")
-    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
-    run(*new, "-subj", "/CN=fleet", "-keyout", "fleet.key", "-out", "fleet.crt", cwd=folder)
-    run(*new, "-subj", "/CN=node", "-addext", "subjectAltName=DNS:node.example", "-CA", "fleet.crt", "-CAkey", "fleet.key",
-        "-keyout", "node.key", "-out", "node.crt", cwd=folder)
-    run(*new, "-subj", "/CN=viewers", "-addext", "subjectAltName=DNS:viewers.example", "-keyout", "server.key", "-out", "server.crt",
-        cwd=folder)
+    run("bash", "-euc", documented_commands(), cwd=folder)
+    for kind in ("crt", "key"):
+        (folder / f"ingest.eu.example.{kind}").rename(folder / f"node.{kind}")
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=viewers",
+        "-addext", "subjectAltName=DNS:viewers.example", "-keyout", "server.key", "-out", "server.crt", cwd=folder)
     return folder
 
 
@@ -61,3 +67,56 @@ def test_nodes_that_the_sample_names_listen_there(path):
         text = (FOLDER / region / f"{name}.yaml").read_text()
         assert re.search(rf'listen: \["\[::\]:{port}"\]', text), f"{name}.{region} does not listen on {port}"
         assert "client_ca: fleet.crt" in text
+
+
+# --- all of them, on this machine
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("", 0)) for _ in range(count)]
+    ports = [taken.getsockname()[1] for taken in sockets]
+    for taken in sockets:
+        taken.close()
+    return ports
+
+
+class SampleNode(harness.Node):
+    """A sample as it is, but for where its nodes are: one name, and ports of their own."""
+
+    def __init__(self, folder, path, ports, free):
+        super().__init__(folder)
+        self.path, self.ports, self.free = path, ports, free
+
+    def here(self, name, region, port):
+        if (name, region, port) not in self.ports:
+            self.ports[name, region, port] = self.free.pop()
+        return self.ports[name, region, port]
+
+    def write_config(self, to):
+        text = NODE.sub(lambda match: f"https://localhost:{self.here(*match.groups())}", self.path.read_text())
+        own = (self.path.stem, self.path.parent.name)
+        to.write_text(re.sub(r'(listen: \[?"(?:\[::\]|127\.0\.0\.1):)(\d+)"', lambda match: f'{match[1]}{self.here(*own, match[2])}"', text))
+
+
+def test_the_samples_together_are_a_fleet(certificates, tmp_path, publish):
+    """With mutual TLS between all nodes: a stream goes from the ingest node in eu to the edges in ap and us."""
+    run("bash", "-euc", re.sub(r"^for node in .*; do$", "for node in localhost; do", documented_commands(), flags=re.M)
+        .replace("./*.example.crt", "localhost.crt"), cwd=tmp_path)
+    for kind in ("crt", "key"):
+        (tmp_path / f"localhost.{kind}").rename(tmp_path / f"node.{kind}")
+        (tmp_path / f"server.{kind}").write_bytes((certificates / f"server.{kind}").read_bytes())
+    ports, nodes, free = {}, {}, free_ports(50)
+    try:
+        for path in sorted(SAMPLES, key=lambda path: "origin" not in path.stem):
+            node = nodes[path.stem, path.parent.name] = SampleNode(tmp_path, path, ports, free)
+            node.start()
+        publish(f"rtmp://{nodes['ingest', 'eu'].rtmp}/live/show?key=REPLACE-ME-a-key-for-broadcasters".replace("[::]", "127.0.0.1"))
+        for place in (("shield", "eu"), ("edge-1", "ap"), ("edge-1", "us")):
+            node = nodes[place]
+            node.http = node.http.replace("[::]", "127.0.0.1")
+            node.wait_live("live/show", 30)
+        by_shield = [nodes[place].metric("weir_pull_streams") for place in (("shield-a", "ap"), ("shield-b", "ap"), ("shield", "us"))]
+        assert sorted(by_shield[:2]) == [0, 1] and by_shield[2] == 1
+    finally:
+        for node in nodes.values():
+            node.stop()

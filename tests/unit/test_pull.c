@@ -210,6 +210,31 @@ static void race_takes_whichever_is_first(void **state) {
     end(&world);
 }
 
+static bool one_stands_by(void *ctx) {
+    const struct world *world = ctx;
+    const struct stream *stream = store_find(world->one.replica, name);
+    return stream && stream_wanted(stream);
+}
+
+static void shield_is_preferred_and_what_is_none_stands_by(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world);
+    world.upstreams->items[1].shield = true; /* the worse one */
+    open_both(&world);
+    write_both(&world, node_write_segment, FIRST);
+    hub_client_follow(world.client, name, NULL);
+    await_like(&world, &world.two);
+    assert_string_equal(store_find(world.replica, name)->path->path.nodes[0], "two");
+    assert_true(await(world.loop, one_stands_by, &world));
+    node_kill(&world.two);
+    node_write_segment(&world.one, name, EPOCH, FIRST + 1);
+    await_like(&world, &world.one);
+    assert_string_equal(store_find(world.replica, name)->path->path.nodes[0], "one");
+    node_revive(&world.two, NULL);
+    end(&world);
+}
+
 static void unknown_stream_is_answered_and_asked_for_once(void **state) {
     struct world world;
     (void)state;
@@ -356,6 +381,7 @@ int main(void) {
         cmocka_unit_test(other_one_is_used_when_it_falls_behind),
         cmocka_unit_test(only_one_stays_however_late),
         cmocka_unit_test(race_takes_whichever_is_first),
+        cmocka_unit_test(shield_is_preferred_and_what_is_none_stands_by),
         cmocka_unit_test(unknown_stream_is_answered_and_asked_for_once),
         cmocka_unit_test(stream_is_found_where_it_is),
         cmocka_unit_test(without_the_key_there_is_nothing),
