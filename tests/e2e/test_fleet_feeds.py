@@ -20,7 +20,6 @@ STREAM = "live/feeds"
 ABSENT_S = 3  # the longest that a viewer waits to be told that there is no such stream
 CONNECTIONS = "weir_http_client_connections_total"
 RECEIVED = "weir_http_client_received_bytes_total"
-SENT = "weir_feed_sent_bytes_total"
 BEARER = f"Authorization: Bearer {fleets.FEED_KEY}"
 
 
