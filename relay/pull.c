@@ -72,7 +72,7 @@ struct pull {
     int64_t better_us;   /* since when the other side is better, or 0 */
     int64_t spare_us;    /* since when there is a better one to stand by, or 0 */
     int64_t jitter_us;
-    struct loop_timer *work;
+    struct loop_timer *work, *late; /* `late`: when what waits has waited for too long */
     struct attempt attempts[UPSTREAMS_MAX];
     uint32_t preference_ms[UPSTREAMS_MAX];
 };
@@ -188,10 +188,12 @@ static int take_path(struct pull *pull, struct side *side, const struct feed_lin
 
 /* After everything that comes, for a part is late by the time that it waits, not by how often it is looked at. */
 static void note_waits(struct pull *pull) {
-    if (!assembler_waits(pull->assembler))
+    if (!assembler_waits(pull->assembler)) {
         pull->waits_us = 0;
-    else if (!pull->waits_us)
+    } else if (!pull->waits_us) {
         pull->waits_us = now(pull);
+        loop_timer_set(pull->late, pull->pulls->settings.late_us);
+    }
 }
 
 static void note_part(struct pull *pull, struct side *side, const struct record *record) {
@@ -528,6 +530,7 @@ static void pull_destroy(struct pull *pull) {
         side_clear(pull, &pull->sides[i]);
     assembler_destroy(pull->assembler);
     loop_timer_destroy(pull->work);
+    loop_timer_destroy(pull->late);
     free(pull);
 }
 
@@ -604,6 +607,12 @@ static void decide(struct pull *pull) {
         give_up(pull);
 }
 
+static void on_late(void *ctx) {
+    struct pull *pull = ctx;
+    if (pull->active >= 0)
+        check_late(pull);
+}
+
 static void on_work(void *ctx) {
     decide(ctx);
 }
@@ -674,6 +683,7 @@ static bool on_want(void *ctx, const char *stream, const char *hops) {
     pull->since_us = loop_now_us(pulls->loop);
     pull->assembler = assembler_create(stream, on_write, pull);
     pull->work = loop_timer_create(pulls->loop, on_work, pull);
+    pull->late = loop_timer_create(pulls->loop, on_late, pull);
     map_set(pulls->streams, stream, pull);
     metric_add(&metrics[M_STREAMS], 1);
     work_soon(pull);
