@@ -48,6 +48,7 @@ struct attempt {
     int64_t not_before_us;
     uint32_t failures; /* in a row */
     bool asked, unknown;
+    uint32_t generation; /* of the upstream that this is about */
 };
 
 struct pull {
@@ -314,15 +315,25 @@ static bool taken(const struct pull *pull, uint32_t upstream) {
     return false;
 }
 
+/* Whether it may be asked now. */
+static bool askable(struct pull *pull, uint32_t upstream) {
+    const struct upstream *to = &pull->pulls->upstreams->items[upstream];
+    struct attempt *attempt = &pull->attempts[upstream];
+    if (attempt->generation != to->generation)
+        *attempt = (struct attempt){.generation = to->generation};
+    return !to->gone && !taken(pull, upstream) && attempt->not_before_us <= now(pull) &&
+           (pull->found || !attempt->asked);
+}
+
 /* The best upstream that may be asked now; -1: none. */
-static int best_upstream(const struct pull *pull) {
+static int best_upstream(struct pull *pull) {
     const struct upstreams *upstreams = pull->pulls->upstreams;
     double best_ms = 0;
     int best = -1;
     for (uint32_t i = 0; i < upstreams->count; i++) {
-        if (taken(pull, i) || pull->attempts[i].not_before_us > now(pull) || (!pull->found && pull->attempts[i].asked))
+        if (!askable(pull, i))
             continue;
-        double ms = score_ms(&upstreams->items[i].score, now(pull));
+        double ms = upstreams_rank(upstreams, i, pull->stream, now(pull));
         if (best < 0 || ms < best_ms) {
             best = (int)i;
             best_ms = ms;
