@@ -42,10 +42,10 @@ struct etcd {
     struct etcd_settings settings;
     struct etcd_events events;
     void *ctx;
-    size_t url;        /* index of the one in use */
-    uint32_t failures; /* in a row */
-    bool up, failed, leaving;
-    char why[160]; /* it is down, or failed */
+    size_t url;                     /* index of the one in use */
+    uint32_t failures;              /* in a row */
+    bool up, told, failed, leaving; /* told: whether it is up */
+    char why[160];                  /* it is down, or failed */
     int64_t heard_us;
     struct buf request;
     struct loop_timer *work, *retry, *keep;
@@ -515,17 +515,18 @@ static void start_feed(struct etcd *etcd) {
 /* --- all together --- */
 
 static void go_down(struct etcd *etcd) {
-    bool was_up = etcd->up;
+    bool news = etcd->up || !etcd->told;
     char why[sizeof etcd->why];
     memcpy(why, etcd->why, sizeof why);
     etcd->why[0] = 0;
     etcd->up = false;
-    if (was_up)
+    etcd->told = true;
+    if (news)
         etcd->events.state(etcd->ctx, false, etcd->settings.urls[etcd->url], why);
 }
 
 static void go_up(struct etcd *etcd) {
-    etcd->up = true;
+    etcd->up = etcd->told = true;
     etcd->failures = 0;
     etcd->events.state(etcd->ctx, true, etcd->settings.urls[etcd->url], "");
 }

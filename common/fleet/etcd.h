@@ -31,7 +31,8 @@ struct etcd_events {
     /* With its whole key: there, or changed; value NULL: gone. Also of our own. */
     etcd_entry_fn *entry;
     void (*complete)(void *ctx);
-    /* Up: what is told is what is there, and what is ours is written. Down: why. Only changes. */
+    /* Up: what is told is what is there, and what is ours is written. Down: why. Only changes, and what
+     * comes of the first attempt. */
     void (*state)(void *ctx, bool up, const char *url, const char *why);
 };
 struct etcd *etcd_create(struct loop *loop, const struct etcd_settings *settings, const struct etcd_events *events, void *ctx);
