@@ -10,6 +10,7 @@
 #include "common/base/clock.h"
 #include "common/base/loop.h"
 #include "common/base/metrics.h"
+#include "common/fleet/registry.h"
 #include "common/http/server.h"
 #include "common/media/hub.h"
 #include "origin/origin.h"
@@ -20,6 +21,7 @@ struct admin {
     struct loop *loop;
     struct hub *hub;
     const struct origin *origin;
+    struct registry *registry;
     struct http_server *http;
     bool ready;
 };
@@ -84,14 +86,56 @@ static void add_stream(void *ctx, struct stream *stream) {
                                     peer ? json_pack("{s:s}", "peer", peer) : json_null()));
 }
 
-static void answer_streams(const struct admin *admin, struct http_request *req) {
-    struct api_call call = {admin, json_array()};
-    store_each(hub_store(admin->hub), add_stream, &call);
-    json_t *root = json_pack("{s:o}", "streams", call.streams);
+static void answer_json(struct http_request *req, json_t *root) {
     char *text = json_dumps(root, JSON_COMPACT);
     answer(req, 200, "application/json", blob_create_copy(text, strlen(text)));
     free(text);
     json_decref(root);
+}
+
+static void answer_streams(const struct admin *admin, struct http_request *req) {
+    struct api_call call = {admin, json_array()};
+    store_each(hub_store(admin->hub), add_stream, &call);
+    answer_json(req, json_pack("{s:o}", "streams", call.streams));
+}
+
+static json_t *text_or_null(const char *text) {
+    return *text ? json_string(text) : json_null();
+}
+
+static void add_node(void *ctx, const struct registry_node *of) {
+    const struct fleet_node *node = &of->node;
+    json_t *roles = json_array();
+    uint32_t left = node->roles;
+    for (const char *role; (role = fleet_role_next(&left));)
+        json_array_append_new(roles, json_string(role));
+    json_array_append_new(ctx,
+                          json_pack("{s:s, s:o, s:o, s:o, s:o, s:s, s:b, s:{s:I, s:I, s:I}, s:{s:I, s:I}}", "name",
+                                    of->name, "roles", roles, "region", text_or_null(node->region), "feed_url",
+                                    text_or_null(node->feed_url), "http_url", text_or_null(node->http_url), "version",
+                                    node->version, "missing", of->missing_us != 0, "load", "viewers",
+                                    (json_int_t)node->load.viewers, "egress_kbps", (json_int_t)node->load.egress_kbps,
+                                    "streams", (json_int_t)node->load.streams, "capacity", "viewers",
+                                    (json_int_t)node->capacity.viewers, "streams", (json_int_t)node->capacity.streams));
+}
+
+static void add_held(void *ctx, const char *stream, const struct registry_holder *holders, size_t count) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(list,
+                              json_pack("{s:s, s:I, s:o, s:o, s:b}", "node", holders[i].node, "epoch",
+                                        (json_int_t)holders[i].holding.epoch, "feed_url",
+                                        text_or_null(holders[i].holding.feed_url), "since",
+                                        text_or_null(holders[i].holding.since), "missing", holders[i].missing_us != 0));
+    json_object_set_new(ctx, stream, list);
+}
+
+static void answer_fleet(const struct admin *admin, struct http_request *req) {
+    json_t *nodes = json_array(), *streams = json_object();
+    registry_each_node(admin->registry, add_node, nodes);
+    registry_each_stream(admin->registry, add_held, streams);
+    answer_json(req, json_pack("{s:b, s:f, s:o, s:o}", "up", registry_up(admin->registry), "age_s",
+                               registry_age_s(admin->registry), "nodes", nodes, "streams", streams));
 }
 
 /* --- list --- */
@@ -145,6 +189,8 @@ static void on_request(void *ctx, struct http_request *req) {
         answer_text(req, admin->ready ? 200 : 503, admin->ready ? "ready\n" : "not ready\n");
     } else if (!strcmp(path, "/api/v1/streams")) {
         answer_streams(admin, req);
+    } else if (!strcmp(path, "/api/v1/fleet") && admin->registry) {
+        answer_fleet(admin, req);
     } else if (!strcmp(path, "/")) {
         answer_list(admin, req);
     } else {
@@ -185,11 +231,11 @@ static void collect(void *ctx, struct buf *out) {
     metrics_sample(out, "weir_store_bytes", NULL, (double)store_bytes(store));
 }
 
-struct admin *admin_create(struct loop *loop, struct hub *hub, const struct origin *origin) {
+struct admin *admin_create(struct loop *loop, struct hub *hub, const struct origin *origin, struct registry *registry) {
     struct admin *admin = calloc(1, sizeof *admin);
     if (!admin)
         abort();
-    *admin = (struct admin){.loop = loop, .hub = hub, .origin = origin};
+    *admin = (struct admin){.loop = loop, .hub = hub, .origin = origin, .registry = registry};
     admin->http = http_server_create(loop, &http_limits_default, on_request, admin);
     metrics_register_collector(collect, admin);
     return admin;

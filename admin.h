@@ -7,9 +7,10 @@ struct admin;
 struct hub;
 struct loop;
 struct origin;
+struct registry;
 
-/* `origin` may be NULL (this node has no such role). */
-struct admin *admin_create(struct loop *loop, struct hub *hub, const struct origin *origin);
+/* `origin` may be NULL (this node has no such role), and `registry` (it is in no fleet). */
+struct admin *admin_create(struct loop *loop, struct hub *hub, const struct origin *origin, struct registry *registry);
 int admin_listen(struct admin *admin, const char *address, uint16_t *ret_port);
 /* What /readyz says: 200 while ready, else 503. */
 void admin_set_ready(struct admin *admin, bool ready);

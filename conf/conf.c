@@ -434,7 +434,8 @@ static void check_viewers(struct reader *r) {
     const struct conf *conf = r->conf;
     if (conf->relay_on && !conf->http.listen.count && !conf->http.tls.listen.count && !listens_to_nodes(conf))
         complain(r, line_of(r, "relay"), "relay listens nowhere, \"http: {listen: [\"[::]:8080\"]}\" would be right");
-    if (conf->relay_on && !conf->origin_on && !conf->relay.upstreams.count && !conf->relay.shields.count)
+    if (conf->relay_on && !conf->origin_on && !conf->relay.upstreams.count && !conf->relay.shields.count &&
+        !conf->fleet.etcd.count)
         complain(r, line_of(r, "relay"),
                  "relay has nothing to serve from, \"origin: {}\" in the same file, or \"upstreams:\" in it, would be "
                  "right");
@@ -505,6 +506,18 @@ static void check_guarded(struct reader *r, const struct conf_list *listen, cons
             complain(r, listen->lines[i],
                      "%s has \"%s\", which is open to strangers, \"auth: {feed: {key: SECRET}}\"%s would be right",
                      path, listen->items[i], tls ? " or \"client_ca: FILE\" in feed.tls" : "");
+}
+
+static void check_fleet(struct reader *r) {
+    static const char *const paths[] = {"fleet.prefix", "fleet.feed_url", "fleet.http_url", "fleet.ttl_s"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths && !r->conf->fleet.etcd.count; i++)
+        if (line_of(r, paths[i]))
+            complain(r, line_of(r, paths[i]),
+                     "%s is given but no registry, \"etcd: [\"http://127.0.0.1:2379\"]\" in \"fleet\" would be right",
+                     paths[i]);
+    if (r->conf->fleet.feed_url && !listens_to_nodes(r->conf))
+        complain(r, line_of(r, "fleet.feed_url"),
+                 "fleet.feed_url is given but no feeds are, \"feed: {listen: [\"10.0.0.5:8082\"]}\" would be right");
 }
 
 static void check_feeds(struct reader *r) {
@@ -598,6 +611,7 @@ struct conf *conf_parse(const char *name, const char *text, size_t len, struct b
         check_roles(&r);
         check_tls(&r);
         check_feeds(&r);
+        check_fleet(&r);
         check_proxies(&r);
         check_times(&r);
     }

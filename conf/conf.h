@@ -38,6 +38,11 @@ struct conf {
         struct conf_tls tls;
         struct conf_list ca, client_ca; /* files; none or one of each */
     } feed;
+    struct {
+        struct conf_list etcd; /* URLs */
+        char *prefix, *feed_url, *http_url;
+        uint32_t ttl_s;
+    } fleet;
     bool ingest_on, origin_on, relay_on;
     struct {
         struct conf_list rtmp_listen;

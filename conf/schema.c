@@ -66,6 +66,18 @@ const struct setting schema_settings[] = {
     {"feed.tls.client_ca", SETTING_FILES, AT(feed.client_ca),
      .text = "Certificates in PEM by which nodes must be signed that connect to this one over TLS; none: they need no certificate."},
 
+    {"fleet.etcd", SETTING_URLS, AT(fleet.etcd),
+     .text = "The fleet's registry: etcd's servers (v3), tried in turn. Nodes write about themselves there and learn of each other; relays "
+             "take streams from all origins in it. `https` uses `feed.tls.ca`, and `feed.tls.cert` where it is asked for. None: no registry."},
+    {"fleet.prefix", SETTING_NAME, AT(fleet.prefix), .fallback = "weir",
+     .text = "What the fleet's keys in etcd begin with: fleets of different names don't see each other."},
+    {"fleet.feed_url", SETTING_URL, AT(fleet.feed_url),
+     .text = "Under which other nodes reach this one's `feed.listen`; none: they aren't told."},
+    {"fleet.http_url", SETTING_URL, AT(fleet.http_url),
+     .text = "Under which viewers reach this node; none: nobody is told."},
+    {"fleet.ttl_s", SETTING_INT, AT(fleet.ttl_s), .min = 2, .max = 600, .fallback = "10", .unit = "s",
+     .text = "How long a node that falls silent stays in the registry; others go on trying it for as long again."},
+
     {"ingest", SETTING_ROLE, AT(ingest_on), .fileless = "on", .text = "Takes streams from broadcasters."},
     {"ingest.rtmp.listen", SETTING_ADDRESSES, AT(ingest.rtmp_listen), .fileless = "[::]:1935",
      .text = "Where broadcasters push RTMP."},
@@ -224,6 +236,9 @@ void schema_describe(const struct setting *setting, struct buf *out) {
         break;
     case SETTING_SECRET:
         buf_printf(out, "%d to %d printable characters without spaces", SETTING_SECRET_MIN, SETTING_KEY_MAX);
+        break;
+    case SETTING_URL:
+        buf_append_str(out, "a node such as \"http://192.0.2.7:8082\" or \"https://origin-a.example:8443\"");
         break;
     case SETTING_URLS:
         buf_append_str(out, "a list of nodes such as [\"http://192.0.2.7:8082\", \"https://origin-a.example:8443\"]");

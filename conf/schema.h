@@ -17,7 +17,8 @@ enum setting_type {
     SETTING_FILES,     /* struct conf_list of file names; one may stand alone, without brackets */
     SETTING_KEYS,      /* struct conf_list of publish keys (common/auth/publish_key.h) */
     SETTING_SECRET,    /* char *: printable, without spaces */
-    SETTING_URLS,      /* struct conf_list of nodes: scheme, host, port */
+    SETTING_URL,       /* char *: a node: scheme, host, port */
+    SETTING_URLS,      /* struct conf_list of them */
     SETTING_COSTED,    /* the same, each perhaps with a space and a cost in ms behind it */
     SETTING_STREAMS,   /* struct conf_list of patterns of streams' names */
 };

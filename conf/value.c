@@ -178,6 +178,8 @@ bool value_set(struct conf *conf, const struct setting *setting, const char *tex
         return name_acceptable(text) && set_text(conf, setting, text);
     case SETTING_ADDRESS:
         return address_acceptable(text) && set_text(conf, setting, text);
+    case SETTING_URL:
+        return url_acceptable(text, strlen(text)) && set_text(conf, setting, text);
     case SETTING_SECRET:
         return secret_acceptable(text) && set_text(conf, setting, text);
     case SETTING_ROLE:
@@ -252,7 +254,8 @@ void value_set_default(struct conf *conf, const struct setting *setting, bool fi
 }
 
 void value_clear(struct conf *conf, const struct setting *setting) {
-    if (setting->type == SETTING_NAME || setting->type == SETTING_ADDRESS || setting->type == SETTING_SECRET) {
+    if (setting->type == SETTING_NAME || setting->type == SETTING_ADDRESS || setting->type == SETTING_SECRET ||
+        setting->type == SETTING_URL) {
         free(*(char **)member(conf, setting));
         *(char **)member(conf, setting) = NULL;
     } else if (value_is_list(setting)) {

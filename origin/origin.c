@@ -45,6 +45,8 @@ struct origin {
     struct hub *hub;
     struct origin_settings settings;
     struct map *broadcasts;
+    void (*on_stream)(void *ctx, const char *stream, uint64_t epoch); /* NULL: nobody cares */
+    void *on_stream_ctx;
 };
 
 static struct metric metrics[] = {
@@ -61,7 +63,14 @@ void origin_metrics_register(void) {
 
 /* --- broadcasts --- */
 
+static void tell(const struct broadcast *broadcast, uint64_t epoch) {
+    const struct origin *origin = broadcast->origin;
+    if (origin->on_stream && broadcast->opened)
+        origin->on_stream(origin->on_stream_ctx, broadcast->stream, epoch);
+}
+
 static void broadcast_destroy(struct broadcast *broadcast) {
+    tell(broadcast, 0);
     map_remove(broadcast->origin->broadcasts, broadcast->stream);
     loop_timer_destroy(broadcast->grace_timer);
     free(broadcast);
@@ -326,6 +335,7 @@ static int port_write(void *ctx, void *handle, struct record *record) {
         if (record->type == RECORD_OPEN) {
             claim->broadcast->opened = true;
             claim->broadcast->epoch = record->epoch;
+            tell(claim->broadcast, record->epoch);
         }
         note_end(claim->broadcast, record);
     }
@@ -375,6 +385,11 @@ void origin_destroy(struct origin *origin) {
     map_each(origin->broadcasts, destroy_one, NULL);
     map_destroy(origin->broadcasts);
     free(origin);
+}
+
+void origin_on_stream(struct origin *origin, void (*fn)(void *ctx, const char *stream, uint64_t epoch), void *ctx) {
+    origin->on_stream = fn;
+    origin->on_stream_ctx = ctx;
 }
 
 const char *origin_publisher(const struct origin *origin, const char *stream) {

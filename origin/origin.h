@@ -21,6 +21,9 @@ struct origin *origin_create(struct loop *loop, struct hub *hub, const struct or
 void origin_destroy(struct origin *origin);
 /* What writers in this process use. */
 struct writer_port origin_port(struct origin *origin);
+/* Told of each stream that is written here: at once when it begins, also anew (with its epoch), and when it is over (epoch 0). The
+ * function must not call the origin or the hub. Before there are claims. */
+void origin_on_stream(struct origin *origin, void (*fn)(void *ctx, const char *stream, uint64_t epoch), void *ctx);
 /* Address of the stream's publisher, or NULL while there is none. */
 const char *origin_publisher(const struct origin *origin, const char *stream);
 void origin_metrics_register(void);

@@ -134,6 +134,7 @@ struct link *link_create(struct loop *loop, struct upstream *upstream, const str
     if (!link)
         abort();
     *link = (struct link){.loop = loop, .upstream = upstream, .events = *events, .ctx = ctx};
+    upstream->links++;
     snprintf(link->stream, sizeof link->stream, "%s", settings->stream);
     snprintf(link->hops, sizeof link->hops, "%s", settings->hops);
     link->heard_us = loop_now_us(link->loop);
@@ -158,6 +159,7 @@ void link_destroy(struct link *link) {
     link_close_tracks(link);
     feed_lines_destroy(link->lines);
     loop_timer_destroy(link->fail_timer);
+    link->upstream->links--;
     free(link);
 }
 

@@ -26,8 +26,9 @@ enum {
     UNREACHABLE_US = 60000000, /* with no upstream to be reached for so long, a stream is over */
     ABSENT_US = 1000000,       /* how long it is remembered that nobody has a stream */
     ABSENT_MAX = 4096,
-    WARN_US = 10000000, /* between complaints about an upstream that has let nothing be found */
-    TWICE_MS = 4000,    /* cost of a second shield for a stream: more than of what isn't one */
+    WARN_US = 10000000,    /* between complaints about an upstream that has let nothing be found */
+    HOLDS_MS = 1000000000, /* more than any score */
+    TWICE_MS = 4000,       /* cost of a second shield for a stream: more than of what isn't one */
 };
 
 /* A part's place. */
@@ -50,6 +51,7 @@ struct attempt {
     int64_t not_before_us;
     uint32_t failures; /* in a row */
     bool asked, unknown;
+    uint32_t generation; /* of the upstream that this is about */
 };
 
 struct pull {
@@ -332,6 +334,16 @@ static bool taken(const struct pull *pull, uint32_t upstream) {
     return false;
 }
 
+/* Whether it may be asked now. */
+static bool askable(struct pull *pull, uint32_t upstream) {
+    const struct upstream *to = &pull->pulls->upstreams->items[upstream];
+    struct attempt *attempt = &pull->attempts[upstream];
+    if (attempt->generation != to->generation)
+        *attempt = (struct attempt){.generation = to->generation};
+    return !to->gone && !taken(pull, upstream) && attempt->not_before_us <= now(pull) &&
+           (pull->found || !attempt->asked);
+}
+
 static double cost_ms(const struct pull *pull, uint32_t upstream) {
     return score_ms(&pull->pulls->upstreams->items[upstream].score, now(pull)) + pull->preference_ms[upstream];
 }
@@ -357,15 +369,21 @@ static const struct side *kept(const struct pull *pull) {
     return &pull->sides[pull->active >= 0 ? pull->active : !pull->sides[0].link];
 }
 
+/* A search begins with those that are known to hold the stream; but a shield takes it for all that ask there. */
+static bool promising(const struct pull *pull, uint32_t upstream) {
+    const struct upstreams *upstreams = pull->pulls->upstreams;
+    return !pull->found && !upstreams_have_shields(upstreams) && upstreams_hold(upstreams, upstream, pull->stream);
+}
+
 /* The best upstream that may be asked now; -1: none. */
-static int best_upstream(const struct pull *pull) {
+static int best_upstream(struct pull *pull) {
     const struct upstreams *upstreams = pull->pulls->upstreams;
     double best_ms = 0;
     int best = -1;
     for (uint32_t i = 0; i < upstreams->count; i++) {
-        if (taken(pull, i) || pull->attempts[i].not_before_us > now(pull) || (!pull->found && pull->attempts[i].asked))
+        if (!askable(pull, i))
             continue;
-        double ms = beside_ms(pull, i, kept(pull));
+        double ms = beside_ms(pull, i, kept(pull)) - (promising(pull, i) ? HOLDS_MS : 0);
         if (best < 0 || ms < best_ms) {
             best = (int)i;
             best_ms = ms;

@@ -30,16 +30,23 @@ void upstreams_destroy(struct upstreams *upstreams) {
     free(upstreams);
 }
 
+static void place(struct upstreams *upstreams, struct upstream *upstream, const char *url, size_t len,
+                  uint32_t cost_ms) {
+    snprintf(upstream->url, sizeof upstream->url, "%.*s", (int)len, url);
+    score_init(&upstream->score, cost_ms);
+    http_peer_init(&upstream->peer, upstreams->loop, &upstreams->config);
+}
+
 int upstreams_add(struct upstreams *upstreams, const char *text) {
     if (upstreams->count == UPSTREAMS_MAX)
         return -ENOSPC;
-    struct upstream *upstream = &upstreams->items[upstreams->count++];
-    int len = (int)strcspn(text, " ");
-    snprintf(upstream->url, sizeof upstream->url, "%.*s", len, text);
-    score_init(&upstream->score, text[len] ? (uint32_t)strtoul(text + len, NULL, 10) : 0);
-    http_peer_init(&upstream->peer, upstreams->loop, &upstreams->config);
+    size_t len = strcspn(text, " ");
+    place(upstreams, &upstreams->items[upstreams->count++], text, len,
+          text[len] ? (uint32_t)strtoul(text + len, NULL, 10) : 0);
     return 0;
 }
+
+/* --- shields --- */
 
 int upstreams_add_shield(struct upstreams *upstreams, const char *text) {
     int rc = upstreams_add(upstreams, text);
@@ -61,8 +68,9 @@ void upstreams_prefer(const struct upstreams *upstreams, const char *stream, uin
     for (uint32_t i = 0; i < upstreams->count; i++)
         if (upstreams->items[i].shield)
             shields[count++] = upstreams->items[i].url;
+    for (uint32_t i = 0; i < UPSTREAMS_MAX; i++)
+        ret_ms[i] = count ? FALLBACK_MS : 0; /* also of those that are found later */
     for (uint32_t i = 0; i < upstreams->count; i++) {
-        ret_ms[i] = count ? FALLBACK_MS : 0;
         if (!upstreams->items[i].shield)
             continue;
         uint32_t rank = rendezvous_rank(stream, shields, count, seen++);
@@ -70,11 +78,70 @@ void upstreams_prefer(const struct upstreams *upstreams, const char *stream, uin
     }
 }
 
+/* --- those that are found --- */
+
+static struct upstream *find(struct upstreams *upstreams, const char *url) {
+    for (uint32_t i = 0; i < upstreams->count; i++)
+        if (!strcmp(upstreams->items[i].url, url))
+            return &upstreams->items[i];
+    return NULL;
+}
+
+/* A place that nobody refers to; NULL: there is none. */
+static struct upstream *find_free(struct upstreams *upstreams) {
+    if (upstreams->count < UPSTREAMS_MAX)
+        return &upstreams->items[upstreams->count++];
+    for (uint32_t i = 0; i < upstreams->count; i++) {
+        struct upstream *upstream = &upstreams->items[i];
+        if (!upstream->gone || upstream->links)
+            continue;
+        http_peer_finish(&upstream->peer);
+        *upstream = (struct upstream){.generation = upstream->generation + 1};
+        return upstream;
+    }
+    return NULL;
+}
+
+static bool listed(const char *url, const char *const *urls, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(url, urls[i]))
+            return true;
+    return false;
+}
+
+size_t upstreams_set_found(struct upstreams *upstreams, const char *const *urls, size_t count) {
+    size_t left_out = 0;
+    for (uint32_t i = 0; i < upstreams->count; i++)
+        upstreams->items[i].gone = upstreams->items[i].found && !listed(upstreams->items[i].url, urls, count);
+    for (size_t i = 0; i < count; i++) {
+        struct upstream *upstream = find(upstreams, urls[i]) ? NULL : find_free(upstreams);
+        if (upstream) {
+            place(upstreams, upstream, urls[i], strlen(urls[i]), 0);
+            upstream->found = true;
+        } else if (!find(upstreams, urls[i])) {
+            left_out++;
+        }
+    }
+    return left_out;
+}
+
+void upstreams_set_holds(struct upstreams *upstreams, bool (*holds)(void *ctx, const char *stream, const char *url),
+                         void *ctx) {
+    upstreams->holds = holds;
+    upstreams->holds_ctx = ctx;
+}
+
+bool upstreams_hold(const struct upstreams *upstreams, uint32_t i, const char *stream) {
+    return upstreams->holds && upstreams->holds(upstreams->holds_ctx, stream, upstreams->items[i].url);
+}
+
 static void collect(void *ctx, struct buf *out) {
     const struct upstreams *upstreams = ctx;
     metrics_family(out, "weir_upstream_score_ms", "How good an upstream is: less is better.", METRIC_GAUGE);
     for (uint32_t i = 0; i < upstreams->count; i++) {
         char url[2 * UPSTREAM_URL_LEN], labels[2 * UPSTREAM_URL_LEN + 16];
+        if (upstreams->items[i].gone)
+            continue;
         metrics_escape(url, sizeof url, upstreams->items[i].url);
         snprintf(labels, sizeof labels, "upstream=\"%s\"", url);
         metrics_sample(out, "weir_upstream_score_ms", labels, score_ms(&upstreams->items[i].score, clock_mono_us()));

@@ -23,12 +23,19 @@ static void on_answer(void *ctx, const char *stream, bool known) {
     follows_answer(node->follows, stream, known);
 }
 
+static void on_request(void *ctx, struct http_request *req) {
+    struct node *node = ctx;
+    if (!node->asked_us)
+        node->asked_us = loop_now_us(node->loop);
+    feeds_handle(node->feeds, req);
+}
+
 static void serve(struct node *node, const char *key) {
     char address[32];
     const struct feeds_settings feeds = {.node = node->name, .key = key, .responses_max = RESPONSES_MAX};
     snprintf(address, sizeof address, "127.0.0.1:%u", node->port);
     node->feeds = feeds_create(node->loop, node->follows, &feeds);
-    node->http = http_server_create(node->loop, &http_limits_default, feeds_handle, node->feeds);
+    node->http = http_server_create(node->loop, &http_limits_default, on_request, node);
     assert_int_equal(http_server_listen(node->http, address, false, &node->port), 0);
     snprintf(node->url, sizeof node->url, "http://127.0.0.1:%u", node->port);
 }

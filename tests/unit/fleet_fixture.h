@@ -17,6 +17,7 @@ struct node {
     struct http_server *http; /* gives feeds */
     uint16_t port;
     char url[64];
+    int64_t asked_us; /* when it got its first request; 0: none */
 };
 
 /* `key`: that who asks must bear; NULL: none. */

@@ -493,6 +493,25 @@ static void nodes_are_urls_with_a_port(void **state) {
                         "f:1: ingest.origins is ");
 }
 
+static void a_registry_is_enough_for_a_relay(void **state) {
+    (void)state;
+    struct conf *conf = parse_good("relay: {}\nhttp: {listen: ['[::]:80']}\nfeed: {listen: ['127.0.0.1:82']}\n"
+                                   "fleet: {etcd: ['http://a:2379', 'https://b:2379'], feed_url: 'http://me:82'}\n");
+    assert_int_equal(conf->fleet.etcd.count, 2);
+    assert_string_equal(conf->fleet.prefix, "weir");
+    assert_string_equal(conf->fleet.feed_url, "http://me:82");
+    assert_null(conf->fleet.http_url);
+    assert_int_equal(conf->fleet.ttl_s, 10);
+    conf_destroy(conf);
+    assert_refused_with("relay: {}\nhttp: {listen: ['[::]:80']}\n", "relay has nothing to serve from");
+    assert_refused_with("origin: {}\nfleet: {prefix: x}\n", "f:2: fleet.prefix is given but no registry");
+    assert_refused_with("origin: {}\nfleet:\n  etcd: ['http://a:1']\n  feed_url: 'http://a:1'\n",
+                        "f:4: fleet.feed_url is given but no feeds are");
+    assert_refused_with("origin: {}\nfleet: {etcd: ['http://a:1'], http_url: 'http://a'}\n",
+                        "f:2: fleet.http_url is \"http://a\", a node such as ");
+    assert_refused_with("origin: {}\nfleet: {etcd: ['http://a:1'], ttl_s: 1}\n", "f:2: fleet.ttl_s is ");
+}
+
 #define RELAY "origin: {}\nrelay: {}\n"
 
 static void files_alone_or_in_a_list(void **state) {
@@ -607,6 +626,7 @@ int main(void) {
         cmocka_unit_test(feeds_open_to_strangers_are_refused),
         cmocka_unit_test(key_of_the_fleet_is_long_and_not_shown),
         cmocka_unit_test(nodes_are_urls_with_a_port),
+        cmocka_unit_test(a_registry_is_enough_for_a_relay),
         cmocka_unit_test(files_alone_or_in_a_list),
         cmocka_unit_test(files_are_beside_the_configuration),
         cmocka_unit_test(certificates_and_keys_that_do_not_match_are_refused),

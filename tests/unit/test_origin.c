@@ -428,6 +428,33 @@ static void new_stream_is_refused_when_memory_is_nearly_full(void **state) {
     end(world);
 }
 
+static void note_told(void *ctx, const char *stream, uint64_t epoch) {
+    assert_string_equal(stream, name);
+    *(uint64_t *)ctx = epoch;
+}
+
+static void streams_that_are_written_are_told_of(void **state) {
+    (void)state;
+    struct world *world = begin(10, 1000);
+    struct writer a;
+    uint64_t told = 7;
+    origin_on_stream(world->origin, note_told, &told);
+    claim(world, &a);
+    assert_int_equal(told, 7); /* nothing is written yet */
+    release(&a);
+    one_turn(world);
+    assert_int_equal(told, 7);
+    for (int n = 0; n < 2; n++) {
+        claim(world, &a);
+        write_first_part(&a);
+        assert_int_equal(told, a.grant.epoch);
+        release(&a);
+    }
+    await_state(world, STREAM_ENDED);
+    assert_int_equal(told, 0);
+    end(world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(new_stream_gets_numbers_from_the_clock),
@@ -444,6 +471,7 @@ int main(void) {
         cmocka_unit_test(largest_stream_goes_when_its_own_record_is_too_much),
         cmocka_unit_test(stream_too_many_is_refused),
         cmocka_unit_test(new_stream_is_refused_when_memory_is_nearly_full),
+        cmocka_unit_test(streams_that_are_written_are_told_of),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -374,6 +374,24 @@ static void what_has_left_the_window_is_passed_over(void **state) {
     end(&world);
 }
 
+static bool two_holds(void *ctx, const char *stream, const char *url) {
+    const struct world *world = ctx;
+    return !strcmp(stream, name) && !strcmp(url, world->two.url);
+}
+
+static void search_begins_with_who_is_known_to_hold_the_stream(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world);
+    upstreams_set_holds(world.upstreams, two_holds, &world);
+    node_open(&world.two, name, EPOCH);
+    node_write_segment(&world.two, name, EPOCH, FIRST);
+    hub_client_follow(world.client, name, NULL);
+    await_like(&world, &world.two);
+    assert_true(!world.one.asked_us || world.one.asked_us > world.two.asked_us);
+    end(&world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stream_is_taken_from_the_better_one),
@@ -390,6 +408,7 @@ int main(void) {
         cmocka_unit_test(end_of_the_stream_arrives),
         cmocka_unit_test(stream_that_all_have_forgotten_ends),
         cmocka_unit_test(what_has_left_the_window_is_passed_over),
+        cmocka_unit_test(search_begins_with_who_is_known_to_hold_the_stream),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
