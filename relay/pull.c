@@ -20,6 +20,7 @@ enum {
     TICK_US = 50000,
     SILENT_US = 3000000,  /* a timeline that says nothing for so long, not even a beat, is dead */
     BETTER_US = 10000000, /* a better path must have been better for so long, and up to half as long again */
+    HOME_US = 1000000,    /* the same at first, with shields: where a stream has begun is chance */
     RETRY_MIN_US = 100000,
     RETRY_MAX_US = 2000000,
     LOOP_RETRY_US = 5000000,
@@ -62,6 +63,7 @@ struct pull {
     int active; /* side in use, or -1 */
     bool race;
     bool found; /* the hub has it */
+    bool used;  /* some link has been */
     bool fresh; /* links begin with a way back, not at a place */
     bool begin_due;
     uint64_t begin_msn;  /* where tracks begin that have no place yet */
@@ -427,8 +429,10 @@ static void open_tracks(struct pull *pull, struct side *side) {
 static void use(struct pull *pull, struct side *side) {
     pull->active = (int)(side - pull->sides);
     pull->waits_us = pull->better_us = pull->spare_us = pull->since_us = 0;
-    pull->jitter_us = jittered(BETTER_US);
+    bool first = !pull->used && upstreams_have_shields(pull->pulls->upstreams);
+    pull->jitter_us = jittered(first ? HOME_US : BETTER_US);
     side->delivered = false;
+    pull->used = true;
     write_path(pull, side->path);
     if (side->state &&
         assembler_line(pull->assembler, &(struct feed_line){.kind = FEED_LINE_STATE, .record = side->state}) < 0)
@@ -491,7 +495,9 @@ static void check_stand_by(struct pull *pull) {
     }
     if (!pull->spare_us)
         pull->spare_us = now(pull);
-    if (now(pull) - pull->spare_us < pull->jitter_us)
+    int64_t wait_us =
+        upstream_of(pull, other(pull))->shield ? HOME_US : pull->jitter_us; /* it takes the stream for nothing */
+    if (now(pull) - pull->spare_us < wait_us)
         return;
     pull->spare_us = 0;
     side_clear(pull, other(pull));

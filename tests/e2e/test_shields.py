@@ -28,16 +28,22 @@ class Region:
         self.origins = [fleet.origin(name) for name in ("origin-a", "origin-b")]
         self.ingest = fleet.ingest(origins=self.origins)
         self.shields = [fleet.relay(name, upstreams=self.origins, config={"http": None}) for name in ("shield-a", "shield-b")]
-        shields = [self.url(shield) for shield in self.shields]
-        self.edges = [fleet.relay(f"edge-{i}", upstreams=self.origins, config={"relay": {"shields": shields[::1 if i % 2 else -1]}})
+        shields, origins = [self.url(shield) for shield in self.shields], [self.url(origin) for origin in self.origins]
+        # Edges stand by at the other origin than shields take from, which is harder; and their lists are in different orders.
+        upstreams = [f"{origins[0]} 100", origins[1]]
+        self.edges = [fleet.relay(f"edge-{i}", upstreams=[], config={"relay": {"shields": shields[::1 if i % 2 else -1], "upstreams": upstreams}})
                       for i in range(3)]
         self.streams = self.names()
+        self.publish = publish
+
+    def begin(self):
         for stream in self.streams:
-            publish(self.ingest.push_url(stream), kbps=150)
+            self.publish(self.ingest.push_url(stream), kbps=150)
+        return self
 
     @staticmethod
-    def url(shield):
-        return f"http://{shield.addresses['feed']}"
+    def url(node):
+        return f"http://{node.addresses['feed']}"
 
     def home(self, stream):
         return max(self.shields, key=lambda shield: weight(stream, self.url(shield)))
@@ -85,7 +91,7 @@ def check_all(watches):
 
 @pytest.fixture
 def region(fleet, publish):
-    return Region(fleet, publish)
+    return Region(fleet, publish).begin()
 
 
 def test_each_stream_comes_into_the_region_once_whatever_shield_dies_and_comes_back(region):
@@ -109,3 +115,33 @@ def test_without_shields_the_origins_serve(region):
         shield.kill()
     harness.wait_for(lambda: region.tracks_from_origins() == 2 * STREAMS * len(region.edges), SETTLE_S, "edges to take from origins")
     check_all(watches)
+
+
+def test_a_shield_that_falls_silent_is_left_before_pictures_freeze(region):
+    watches = region.watch_all()
+    region.wait_pulled(region.shields)
+    go_on(watches)
+    region.shields[0].freeze()
+    harness.wait_for(lambda: region.pulled_by(region.shields[1:]) == [sorted(region.streams)], SETTLE_S, "the other shield to take over")
+    check_all(watches)
+
+
+def test_an_origin_that_falls_silent_is_left_by_the_shields_and_not_by_every_edge(region):
+    watches = region.watch_all()
+    region.wait_pulled(region.shields)
+    go_on(watches)
+    frozen, other = sorted(region.origins, key=lambda origin: -origin.metric('weir_feed_responses{kind="track"}'))
+    frozen.freeze()
+    harness.wait_for(lambda: other.metric('weir_feed_responses{kind="track"}') == 2 * STREAMS, SETTLE_S, "the other origin to serve")
+    check_all(watches)
+    assert [edge.metric('weir_pull_failovers_total{reason="late"}') for edge in region.edges] == [0] * len(region.edges)
+
+
+def test_streams_that_were_asked_for_before_they_began_come_to_where_they_belong(fleet, publish):
+    """Each node remembers for a second that there is no such stream, so edges find them in whatever place."""
+    region = Region(fleet, publish)
+    asked = [(edge, f"/{stream}/index.m3u8") for edge in region.edges for stream in region.streams]
+    assert {edge.get(path).status for edge, path in asked} == {404}
+    region.begin()
+    harness.wait_for(lambda: {edge.get(path).status for edge, path in asked} == {200}, 15, "all streams at all edges", every_s=0.001)
+    region.wait_pulled(region.shields)
