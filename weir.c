@@ -17,10 +17,10 @@
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/metrics.h"
-#include "common/fleet/registry.h"
 #include "common/http/server.h"
 #include "common/media/hub.h"
 #include "conf/conf.h"
+#include "fleet.h"
 #include "ingest/ingest.h"
 #include "ingest/push.h"
 #include "ingest/rtmp_server.h"
@@ -47,9 +47,7 @@ struct node {
     const struct conf *conf;
     struct address_range trusted_proxies[CONF_LIST_MAX];
     struct loop *loop;
-    struct registry *registry; /* NULL: in no fleet */
-    uint64_t sent_bytes;       /* when the load was last asked for, at sent_us */
-    int64_t sent_us;
+    struct fleet *fleet; /* NULL: in none */
     struct hub *hub;
     struct origin *origin;
     struct intake *intake; /* streams brought by ingest nodes */
@@ -101,110 +99,9 @@ static struct http_client_config client_config(const struct conf *conf) {
     return config;
 }
 
-/* --- the fleet's registry --- */
-
-struct metric_sum {
-    const char *name;
-    int64_t sum;
-};
-
-static void add_metric(void *ctx, const struct metric *metric) {
-    struct metric_sum *sum = ctx;
-    if (!strcmp(metric->name, sum->name))
-        sum->sum += atomic_load_explicit(&metric->value, memory_order_relaxed);
-}
-
-static uint64_t metric_of(const char *name) {
-    struct metric_sum sum = {.name = name};
-    metrics_each(add_metric, &sum);
-    return sum.sum > 0 ? (uint64_t)sum.sum : 0;
-}
-
-static void measure_load(void *ctx, struct fleet_load *out) {
-    struct node *node = ctx;
-    uint64_t sent_bytes = metric_of("weir_http_bytes_sent_total");
-    int64_t now_us = loop_now_us(node->loop);
-    out->viewers = metric_of("weir_http_connections");
-    out->streams = store_count(hub_store(node->hub));
-    if (node->sent_us && now_us > node->sent_us)
-        out->egress_kbps = (sent_bytes - node->sent_bytes) * 8000 / (uint64_t)(now_us - node->sent_us);
-    node->sent_bytes = sent_bytes;
-    node->sent_us = now_us;
-}
-
-struct found {
-    const struct node *node;
-    const char *urls[UPSTREAMS_MAX];
-    size_t count, left_out;
-};
-
-static void find_origin(void *ctx, const struct registry_node *other) {
-    struct found *found = ctx;
-    if (!(other->node.roles & FLEET_ORIGIN) || !other->node.feed_url[0] ||
-        !strcmp(other->name, found->node->conf->node))
-        return;
-    if (found->count < UPSTREAMS_MAX)
-        found->urls[found->count++] = other->node.feed_url;
-    else
-        found->left_out++;
-}
-
-/* Every origin of the fleet is an upstream. */
-static void on_fleet(void *ctx) {
-    static struct log_limit limit;
-    struct node *node = ctx;
-    struct found found = {.node = node};
-    uint32_t suppressed;
-    if (!node->upstreams)
-        return;
-    registry_each_node(node->registry, find_origin, &found);
-    found.left_out += upstreams_set_found(node->upstreams, found.urls, found.count);
-    if (found.left_out && log_limit_pass(&limit, 1, &suppressed))
-        log_warn("fleet_too_large", "origins_left_out", LOG_INT(found.left_out), LOG_SUPPRESSED(suppressed));
-}
-
-static void on_origin_stream(void *ctx, const char *stream, uint64_t epoch) {
-    struct node *node = ctx;
-    if (epoch)
-        registry_hold(node->registry, stream, epoch);
-    else
-        registry_let_go(node->registry, stream);
-}
-
-static bool holds(void *ctx, const char *stream, const char *url) {
-    return registry_holds(((struct node *)ctx)->registry, stream, url);
-}
-
 static uint32_t workers_wanted(const struct conf *conf) {
     long cores = conf->http.workers ? (long)conf->http.workers : sysconf(_SC_NPROCESSORS_ONLN);
     return cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (uint32_t)cores;
-}
-
-static void start_registry(struct node *node) {
-    const struct conf *conf = node->conf;
-    if (!conf->fleet.etcd.count)
-        return;
-    const struct registry_settings settings = {
-        .node = conf->node,
-        .region = conf->region,
-        .feed_url = conf->fleet.feed_url,
-        .http_url = conf->fleet.http_url,
-        .version = WEIR_VERSION,
-        .roles = (conf->ingest_on ? FLEET_INGEST : 0) | (conf->origin_on ? FLEET_ORIGIN : 0) |
-                 (conf->relay_on ? FLEET_RELAY : 0),
-        .capacity = {.viewers = conf->relay_on ? (uint64_t)conf->http.connections_max * workers_wanted(conf) : 0,
-                     .streams = conf->origin.streams_max},
-        .prefix = conf->fleet.prefix,
-        .etcd = conf->fleet.etcd.items,
-        .etcd_count = conf->fleet.etcd.count,
-        .ttl_s = conf->fleet.ttl_s,
-        .client = client_config(conf),
-        .load = measure_load,
-        .changed = on_fleet,
-        .ctx = node};
-    node->registry = registry_create(node->loop, &settings);
-    if (conf->origin_on)
-        origin_on_stream(node->origin, on_origin_stream, node);
 }
 
 /* --- roles --- */
@@ -313,7 +210,7 @@ static int give_feed_certificates(void *ctx, struct tls_context *context) {
 static bool start_upstream(struct node *node) {
     const struct conf *conf = node->conf;
     const struct http_client_config config = client_config(conf);
-    if (!conf->relay.upstreams.count && !conf->relay.shields.count && !(node->registry && conf->relay_on))
+    if (!conf->relay.upstreams.count && !conf->relay.shields.count && !(node->fleet && conf->relay_on))
         return true;
     node->upstreams = upstreams_create(node->loop, &config);
     for (size_t i = 0; i < conf->relay.upstreams.count; i++)
@@ -322,7 +219,7 @@ static bool start_upstream(struct node *node) {
     for (size_t i = 0; i < conf->relay.shields.count; i++)
         if (upstreams_add_shield(node->upstreams, conf->relay.shields.items[i]))
             return false;
-    upstreams_set_holds(node->upstreams, holds, node);
+    fleet_find_upstreams(node->fleet, node->upstreams);
     upstreams_watch(node->upstreams);
     const struct pulls_settings settings = {.node = conf->node,
                                             .late_us = (int64_t)conf->relay.late_ms * 1000,
@@ -349,8 +246,6 @@ static bool start_workers(struct node *node) {
                                                  .peers = conf->relay.peers.items,
                                                  .peer_count = conf->relay.peers.count,
                                                  .redirect = conf->relay.redirect == CONF_REDIRECT_ON}};
-    node->load = load_create(node->loop, &(struct load_settings){.viewers_max = conf->relay.viewers_max,
-                                                                 .egress_mbps_max = conf->relay.egress_mbps_max});
     settings.load = node->load;
     settings.http.connections_max = conf->http.connections_max;
     settings.http.connections_per_address = conf->http.connections_per_address;
@@ -387,7 +282,7 @@ static bool start_workers(struct node *node) {
 
 static bool start_admin(struct node *node) {
     const char *address = node->conf->admin.listen;
-    node->admin = admin_create(node->loop, node->hub, node->origin, node->registry);
+    node->admin = admin_create(node->loop, node->hub, node->origin, fleet_registry(node->fleet));
     if (!address)
         return true;
     uint16_t port = 0;
@@ -404,7 +299,19 @@ static bool start_roles(struct node *node) {
     struct origin_settings origin = {.grace_ms = conf->origin.grace_s * 1000, .silent_ms = SILENT_MS};
     node->hub = hub_create(node->loop, &store);
     node->origin = origin_create(node->loop, node->hub, &origin);
-    start_registry(node);
+    node->load = load_create(node->loop, &(struct load_settings){.viewers_max = conf->relay.viewers_max,
+                                                                 .egress_mbps_max = conf->relay.egress_mbps_max});
+    const struct http_client_config client = client_config(conf);
+    const struct fleet_parts parts = {.conf = conf,
+                                      .hub = node->hub,
+                                      .origin = node->origin,
+                                      .load = node->load,
+                                      .client = &client,
+                                      .version = WEIR_VERSION,
+                                      .viewers_max = conf->relay_on
+                                                         ? (uint64_t)conf->http.connections_max * workers_wanted(conf)
+                                                         : 0};
+    node->fleet = fleet_create(node->loop, &parts);
     bool serves = conf->relay_on || conf->feed.listen.count || conf->feed.tls.listen.count;
     bool ok = start_admin(node) && start_upstream(node) && (!serves || start_workers(node)) && start_intake(node) &&
               (!conf->ingest_on || start_ingest(node));
@@ -428,7 +335,7 @@ static void stop_roles(struct node *node) {
     upstreams_destroy(node->upstreams);
     admin_destroy(node->admin);
     origin_destroy(node->origin);
-    registry_destroy(node->registry);
+    fleet_destroy(node->fleet);
     hub_destroy(node->hub);
 }
 
@@ -452,7 +359,7 @@ static void on_stop_signal(void *ctx) {
         admin_set_ready(node->admin, false);
     for (uint32_t i = 0; i < node->worker_count; i++)
         worker_drain(node->workers[i]);
-    registry_leave(node->registry);
+    fleet_leave(node->fleet);
     loop_timer_set(node->stop_timer, DRAIN_US);
 }
 
@@ -496,7 +403,7 @@ static int run(const struct conf *conf, struct files *files) {
     bool ok = start_roles(&node);
     if (ok) {
         admin_set_ready(node.admin, true);
-        registry_announce(node.registry);
+        fleet_announce(node.fleet);
         sd_notify(0, "READY=1");
         log_info("ready", "workers", LOG_INT(node.worker_count));
         if (sd_watchdog_enabled(0, &node.watchdog_us) > 0)

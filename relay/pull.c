@@ -596,7 +596,7 @@ static void give_in(struct pull *pull) {
 static void choose(struct pull *pull) {
     for (int i = 0; i < SIDES && pull->active < 0; i++)
         if (pull->sides[i].link && pull->sides[i].up) {
-            metric_add(&metrics[M_BROKEN], pull->newest.epoch != 0); /* 0: it is the first */
+            metric_add(&metrics[M_BROKEN], pull->used); /* else it is the first */
             use(pull, &pull->sides[i]);
         }
     if (pull->active < 0)
