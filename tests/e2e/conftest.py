@@ -34,6 +34,7 @@ CONTINUITY_S = int(os.environ.get("WEIR_CONTINUITY_S", "60"))
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: it is timed to a fraction of a second, and runs beside nothing else")
     if not harness.WEIR_BIN.exists():
         pytest.exit(f"no binary at {harness.WEIR_BIN}: build it, or name it by WEIR_BIN", returncode=2)
 

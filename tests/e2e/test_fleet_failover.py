@@ -14,6 +14,8 @@ from conftest import fleet_in
 from continuity import LiveWatch, longest_gap
 from fleet_scene import AFTER_S, FAILOVER_S, TRACKS, Scene, failovers
 
+pytestmark = pytest.mark.alone
+
 STREAM = "live/failover"
 PAGE_WARM_S = 2
 RELAYS = 2  # that take it from origins
