@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/blob.h"
+#include "common/base/buf.h"
 #include "common/base/log.h"
 #include "common/fleet/registry.h"
 #include "common/media/hub.h"
@@ -11,10 +13,15 @@
 #include "relay/load.h"
 #include "relay/upstream.h"
 
+enum { PEERS_BYTES_MAX = 64 << 10 };
+
 struct fleet {
     struct fleet_parts parts;
     struct registry *registry;
-    struct upstreams *upstreams; /* NULL: it takes no streams */
+    struct upstreams *upstreams;               /* NULL: it takes no streams */
+    int (*give)(void *ctx, struct blob *urls); /* NULL: it has no viewers */
+    void *give_ctx;
+    struct blob *peers; /* as given last; NULL: they weren't */
 };
 
 /* --- what it says --- */
@@ -53,17 +60,70 @@ static void find_origin(void *ctx, const struct registry_node *other) {
         found->left_out++;
 }
 
-static void on_change(void *ctx) {
+/* A relay that viewers may go to: near, there, and with a tenth of its room left. */
+static bool has_room(const struct registry_node *other) {
+    const struct fleet_node *node = &other->node;
+    return !other->missing_us && (!node->capacity.viewers || node->load.viewers < node->capacity.viewers / 10 * 9);
+}
+
+struct peers {
+    const struct conf *conf;
+    struct buf urls;
+};
+
+static void find_peer(void *ctx, const struct registry_node *other) {
+    struct peers *peers = ctx;
+    const char *region = peers->conf->region ? peers->conf->region : "";
+    if (other->node.roles & FLEET_RELAY && other->node.http_url[0] && !strcmp(other->node.region, region) &&
+        strcmp(other->name, peers->conf->node) != 0 && has_room(other))
+        buf_printf(&peers->urls, "%s\n", other->node.http_url);
+}
+
+static bool given(const struct fleet *fleet, const struct buf *urls) {
+    size_t len = fleet->peers ? fleet->peers->len : 0;
+    return len == buf_len(urls) && (!len || memcmp(fleet->peers->data, buf_head(urls), len) == 0);
+}
+
+static void find_peers(struct fleet *fleet) {
+    struct peers peers = {.conf = fleet->parts.conf};
+    buf_init(&peers.urls, PEERS_BYTES_MAX);
+    for (size_t i = 0; i < peers.conf->relay.peers.count; i++)
+        buf_printf(&peers.urls, "%s\n", peers.conf->relay.peers.items[i]);
+    registry_each_node(fleet->registry, find_peer, &peers);
+    if (!given(fleet, &peers.urls)) {
+        blob_unref(fleet->peers);
+        fleet->peers = buf_to_blob(&peers.urls);
+        if (fleet->give(fleet->give_ctx, fleet->peers)) {
+            blob_unref(fleet->peers);
+            fleet->peers = NULL;
+        }
+    }
+    buf_finish(&peers.urls);
+}
+
+void fleet_find_peers(struct fleet *fleet, int (*give)(void *ctx, struct blob *urls), void *ctx) {
+    if (!fleet)
+        return;
+    fleet->give = give;
+    fleet->give_ctx = ctx;
+}
+
+static void find_upstreams(struct fleet *fleet) {
     static struct log_limit limit;
-    struct fleet *fleet = ctx;
     struct found found = {.node = fleet->parts.conf->node};
     uint32_t suppressed;
-    if (!fleet->upstreams)
-        return;
     registry_each_node(fleet->registry, find_origin, &found);
     found.left_out += upstreams_set_found(fleet->upstreams, found.urls, found.count);
     if (found.left_out && log_limit_pass(&limit, 1, &suppressed))
         log_warn("fleet_too_large", "origins_left_out", LOG_INT(found.left_out), LOG_SUPPRESSED(suppressed));
+}
+
+static void on_change(void *ctx) {
+    struct fleet *fleet = ctx;
+    if (fleet->upstreams)
+        find_upstreams(fleet);
+    if (fleet->give)
+        find_peers(fleet);
 }
 
 static bool holds(void *ctx, const char *stream, const char *url) {
@@ -118,6 +178,7 @@ void fleet_destroy(struct fleet *fleet) {
     if (!fleet)
         return;
     registry_destroy(fleet->registry);
+    blob_unref(fleet->peers);
     free(fleet);
 }
 

@@ -197,6 +197,16 @@ static int give_to_workers(struct node *node, enum worker_listener listener, str
     return result;
 }
 
+static int give_peers(void *ctx, struct blob *urls) {
+    struct node *node = ctx;
+    int result = 0;
+    for (uint32_t i = 0; i < node->worker_count; i++) {
+        int rc = worker_set_peers(node->workers[i], urls);
+        result = rc ? rc : result;
+    }
+    return result;
+}
+
 static int give_certificates(void *ctx, struct tls_context *context) {
     return give_to_workers(ctx, WORKER_HTTPS, context);
 }
@@ -315,6 +325,8 @@ static bool start_roles(struct node *node) {
     bool serves = conf->relay_on || conf->feed.listen.count || conf->feed.tls.listen.count;
     bool ok = start_admin(node) && start_upstream(node) && (!serves || start_workers(node)) && start_intake(node) &&
               (!conf->ingest_on || start_ingest(node));
+    if (ok && conf->relay_on)
+        fleet_find_peers(node->fleet, give_peers, node);
     if (ok && node->certificates)
         certificates_watch(node->certificates, node->loop, give_certificates, node);
     if (ok && node->feed_certificates)

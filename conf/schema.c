@@ -129,7 +129,7 @@ const struct setting schema_settings[] = {
     {"relay.peers", SETTING_URLS, AT(relay.peers),
      .text = "Other relays that serve the same streams, as viewers reach them: with this one's scheme and port, which steering can't "
              "change. Players that know HLS Content Steering go there when this "
-             "one fails or is full."},
+             "one fails or is full. With a registry, relays of the same region that have `fleet.http_url` are peers, too."},
     {"relay.redirect", SETTING_ENUM, AT(relay.redirect), .choices = switch_choices, .fallback = "off",
      .text = "`on`: above a limit, new viewers are sent to a peer at once (302), for players that don't know Content Steering."},
     {"relay.linger_s", SETTING_INT, AT(relay.linger_s), .min = 1, .max = 3600, .fallback = "30", .unit = "s",

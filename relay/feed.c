@@ -103,6 +103,14 @@ static void refuse(struct http_request *req, int status, const char *why) {
     http_respond_error(req, status, why, headers, status == 401 ? 2 : 1);
 }
 
+static bool has_track(const struct response *response, const struct stream *stream) {
+    const struct record_open *open = &stream->open->open;
+    for (uint32_t i = 0; i < open->track_count; i++)
+        if (!strcmp(open->tracks[i].name, response->track))
+            return true;
+    return false;
+}
+
 static bool has_place(const struct stream *stream, uint64_t msn) {
     return !stream->segment_count || msn >= stream->segments[0]->msn;
 }
@@ -114,6 +122,11 @@ static bool begin(struct response *response, const struct stream *stream) {
     uint64_t msn = 0, back_ms = 0;
     uint32_t number = 0;
     bool has_from = http_query_get(query, "from", from, sizeof from);
+    if (is_track(response) && !has_from &&
+        !has_track(response, stream)) { /* a place may be yet to come, and its track */
+        refuse(response->req, 404, "the stream has no such track");
+        return false;
+    }
     if (has_from && !feed_place_parse(from, &msn, &number)) {
         refuse(response->req, 400, "from is MSN or MSN.CHUNK");
         return false;

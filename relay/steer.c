@@ -37,16 +37,31 @@ static void make_id(char out[STEER_ID_LEN], const char *url) {
             *p = '_';
 }
 
+static void add_peer(struct steer *steer, const char *url, size_t len) {
+    if (!len || steer->peer_count == STEER_PEERS_MAX)
+        return;
+    struct peer *peer = &steer->peers[steer->peer_count++];
+    snprintf(peer->url, sizeof peer->url, "%.*s", (int)len, url);
+    make_id(peer->id, peer->url);
+}
+
+void steer_set_peers(struct steer *steer, const char *urls, size_t len) {
+    steer->peer_count = 0;
+    for (size_t at = 0; at < len;) {
+        const char *end = memchr(urls + at, '\n', len - at);
+        size_t n = end ? (size_t)(end - urls) - at : len - at;
+        add_peer(steer, urls + at, n);
+        at += n + 1;
+    }
+}
+
 struct steer *steer_create(const struct steer_settings *settings) {
     struct steer *steer = calloc(1, sizeof *steer);
     if (!steer)
         abort();
     *steer = (struct steer){.node = settings->node, .redirect = settings->redirect};
-    for (size_t i = 0; i < settings->peer_count && steer->peer_count < STEER_PEERS_MAX; i++) {
-        struct peer *peer = &steer->peers[steer->peer_count++];
-        snprintf(peer->url, sizeof peer->url, "%s", settings->peers[i]);
-        make_id(peer->id, peer->url);
-    }
+    for (size_t i = 0; i < settings->peer_count; i++)
+        add_peer(steer, settings->peers[i], strlen(settings->peers[i]));
     return steer;
 }
 

@@ -22,6 +22,8 @@ struct steer_settings {
 struct steer *steer_create(const struct steer_settings *settings);
 /* NULL is allowed. */
 void steer_destroy(struct steer *steer);
+/* Others from now on: `urls` has one a line; copied. Those beyond STEER_PEERS_MAX are left out. */
+void steer_set_peers(struct steer *steer, const char *urls, size_t len);
 
 /* The pathway's name for playlists; NULL: there is nowhere to go, so nothing is said of it. */
 const char *steer_pathway(const struct steer *steer);

@@ -19,7 +19,7 @@ struct viewers_settings {
     uint32_t waiting_max;      /* requests that wait at a time; one more is answered 503 */
     uint32_t live_readers_max; /* continuous viewers; likewise (HTTP/2 has several a connection) */
     int64_t max_lag_us;        /* a continuous viewer further behind is moved on */
-    const struct steer *steer; /* outlives the viewers, as does `load` */
+    const struct steer *steer; /* outlives the viewers, as does `load`; its peers may change in between */
     const struct load *load;
 };
 struct viewers *viewers_create(struct loop *loop, struct follows *follows, const struct viewers_settings *settings);

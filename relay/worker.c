@@ -32,10 +32,11 @@ struct worker {
     struct log_limit tls_lines;
 };
 
-/* New certificates, or, without any, the end of accepting connections. */
+/* New certificates, or new peers, or, without any, the end of accepting connections. */
 struct command {
     enum worker_listener listener;
-    struct tls_context *context; /* a reference */
+    struct tls_context *context; /* references */
+    struct blob *peers;
 };
 
 static struct http_server *server_of(const struct worker *worker, enum worker_listener listener) {
@@ -45,6 +46,7 @@ static struct http_server *server_of(const struct worker *worker, enum worker_li
 static void on_command_dropped(void *message) {
     struct command *command = message;
     tls_context_unref(command->context);
+    blob_unref(command->peers);
     free(command);
 }
 
@@ -53,6 +55,8 @@ static void on_command(void *ctx, void *message) {
     struct command *command = message;
     if (command->context) {
         http_server_set_tls(server_of(worker, command->listener), command->context);
+    } else if (command->peers) {
+        steer_set_peers(worker->steer, (const char *)command->peers->data, command->peers->len);
     } else {
         http_server_drain(worker->http);
         http_server_drain(worker->feed_http);
@@ -60,14 +64,14 @@ static void on_command(void *ctx, void *message) {
     on_command_dropped(command);
 }
 
-static int command_post(struct worker *worker, enum worker_listener listener, struct tls_context *context) {
-    struct command *command = calloc(1, sizeof *command);
-    if (!command)
+static int command_post(struct worker *worker, struct command command) {
+    struct command *message = malloc(sizeof *message);
+    if (!message)
         abort();
-    *command = (struct command){listener, context ? tls_context_ref(context) : NULL};
-    int rc = mailbox_post(worker->commands, command);
+    *message = command;
+    int rc = mailbox_post(worker->commands, message);
     if (rc)
-        on_command_dropped(command);
+        on_command_dropped(message);
     return rc;
 }
 
@@ -129,9 +133,13 @@ int worker_listen(struct worker *worker, enum worker_listener listener, const ch
 
 int worker_set_tls(struct worker *worker, enum worker_listener listener, struct tls_context *context) {
     if (worker->started)
-        return command_post(worker, listener, context);
+        return command_post(worker, (struct command){.listener = listener, .context = tls_context_ref(context)});
     http_server_set_tls(server_of(worker, listener), context);
     return 0;
+}
+
+int worker_set_peers(struct worker *worker, struct blob *urls) {
+    return command_post(worker, (struct command){.peers = blob_ref(urls)});
 }
 
 static void *run(void *ctx) {
@@ -151,7 +159,7 @@ int worker_start(struct worker *worker) {
 }
 
 void worker_drain(struct worker *worker) {
-    command_post(worker, WORKER_HTTP, NULL);
+    command_post(worker, (struct command){0});
 }
 
 void worker_destroy(struct worker *worker) {

@@ -8,6 +8,7 @@
 #include "relay/feed.h"
 #include "relay/steer.h"
 
+struct blob;
 struct hub;
 struct tls_context;
 struct worker;
@@ -37,6 +38,8 @@ int worker_listen(struct worker *worker, enum worker_listener listener, const ch
 /* For the worker's TLS connections to come, those of viewers (WORKER_HTTPS) or of other nodes (WORKER_FEED_TLS); a reference is taken. On
  * the hub's thread. 0, or -ENOBUFS: not now, the worker is behind. */
 int worker_set_tls(struct worker *worker, enum worker_listener listener, struct tls_context *context);
+/* Other relays that its viewers may go to: URLs, one a line. A reference is taken; else likewise. */
+int worker_set_peers(struct worker *worker, struct blob *urls);
 int worker_start(struct worker *worker);
 /* Any thread: no new connections; the worker's idle ones close. */
 void worker_drain(struct worker *worker);

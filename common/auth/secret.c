@@ -16,11 +16,11 @@ static bool pad(uint8_t out[SECRET_MAX], const char *text) {
 
 bool secret_equal(const char *a, const char *b) {
     uint8_t one[SECRET_MAX], other[SECRET_MAX];
-    bool usable = pad(one, a ? a : "") & pad(other, b ? b : "");
+    bool one_usable = pad(one, a ? a : ""), other_usable = pad(other, b ? b : "");
     volatile uint8_t different = 0;
     for (size_t i = 0; i < SECRET_MAX; i++)
         different |= one[i] ^ other[i];
-    return usable & !different;
+    return one_usable && other_usable && !different;
 }
 
 bool secret_borne(const char *secret, const char *authorization) {

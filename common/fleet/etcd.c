@@ -390,7 +390,8 @@ static void on_page_data(void *ctx, const uint8_t *data, size_t len) {
         return;
     }
     heard(etcd);
-    snprintf(etcd->read_from, sizeof etcd->read_from, answer.more ? "%s\1" : "", answer.last_key);
+    snprintf(etcd->read_from, sizeof etcd->read_from, "%s%s", answer.more ? answer.last_key : "",
+             answer.more ? "\1" : "");
 }
 
 static void end_reading(struct etcd *etcd) {

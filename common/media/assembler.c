@@ -9,8 +9,9 @@
 enum {
     WAITING_BYTES_MAX = 32 << 20, /* of chunks whose segment has not begun */
     WAITING_MAX = 16384,          /* of them, and of events, each */
-    DONE = UINT32_MAX,            /* a number that none comes after: see assembler_restart */
 };
+
+static const uint32_t done = UINT32_MAX; /* a number that none comes after: see assembler_restart */
 
 /* First in, first out. */
 struct queue {
@@ -281,7 +282,7 @@ static int take_segment(struct assembler *a, const struct feed_line *line) {
         return -EBADMSG; /* its tracks come first */
     if (line->epoch < a->open->epoch || (a->told && line->epoch == a->epoch && line->msn <= a->msn))
         return ASSEMBLER_KNOWN;
-    if (a->told && line->epoch == a->epoch && line->msn != a->msn + 1 && a->parts != DONE)
+    if (a->told && line->epoch == a->epoch && line->msn != a->msn + 1 && a->parts != done)
         return -ENODATA;
     a->told = true;
     a->epoch = line->epoch;
@@ -395,12 +396,12 @@ void assembler_restart(struct assembler *a) {
     a->told = a->written_open;
     a->epoch = a->written_open ? a->written_open->epoch : 0;
     a->msn = a->written_msn;
-    a->parts = DONE;
+    a->parts = done;
     for (uint32_t i = 0; i < a->track_count; i++) {
         a->tracks[i].begun = a->told;
         a->tracks[i].epoch = a->epoch;
         a->tracks[i].msn = a->msn;
-        a->tracks[i].number = DONE;
+        a->tracks[i].number = done;
     }
 }
 
@@ -409,7 +410,7 @@ const struct record_open *assembler_tracks(const struct assembler *a) {
 }
 
 bool assembler_segment(const struct assembler *a, uint64_t *ret_epoch, uint64_t *ret_msn) {
-    if (!a->told || a->parts == DONE)
+    if (!a->told || a->parts == done)
         return false;
     *ret_epoch = a->epoch;
     *ret_msn = a->msn;
@@ -418,7 +419,7 @@ bool assembler_segment(const struct assembler *a, uint64_t *ret_epoch, uint64_t 
 
 bool assembler_next(const struct assembler *a, const char *name, uint64_t *ret_msn, uint32_t *ret_number) {
     const struct track_in *track = track_find((struct assembler *)a, name);
-    if (!track || !track->begun || track->number == DONE)
+    if (!track || !track->begun || track->number == done)
         return false;
     if (a->written_open && track->epoch < a->written_open->epoch)
         return false; /* that writer's are void */

@@ -6,7 +6,7 @@ import pytest
 
 import etcd as etcds
 from continuity import LiveWatch
-from harness import wait_for
+from harness import merge, wait_for
 from impair import Impair
 
 pytestmark = pytest.mark.skipif(not etcds.BINARY, reason="no etcd: tools/setup test installs it")
@@ -242,6 +242,24 @@ def test_a_node_that_dies_while_etcd_is_wiped_is_dropped(registered, etcd):
     assert known(relay) == {"origin", "relay"}
     etcd.wipe()
     wait_for(lambda: known(relay, missing=True) == {"relay"}, DEADLINE_S, "the dead node to be dropped")
+
+
+def test_relays_of_a_region_are_steered_to(registered, publish, stream):
+    """Players are told of the other relay of the region, and not of one elsewhere; and when it has gone, of none."""
+    origin, relay, _ = live_through(registered, publish, stream)
+    near = registered.relay("near")
+    registered.fleet.relay("far", upstreams=[], config=merge(registered._config("far"), {"region": "elsewhere"}))
+
+    def hosts():
+        clones = relay.get(f"/{stream}/steering.json").json()["PATHWAY-CLONES"]
+        return [clone["URI-REPLACEMENT"]["HOST"] for clone in clones]
+
+    knows(relay, "origin", "relay", "near", "far", "ingest")
+    wait_for(lambda: hosts() == ["near.example"], DEADLINE_S, "the relay to steer to its neighbour alone")
+    assert "CONTENT-STEERING" in relay.get(f"/{stream}/index.m3u8").text
+    near.kill()
+    wait_for(lambda: hosts() == [], DEADLINE_S, "the relay to know that it has gone")
+    assert "CONTENT-STEERING" not in relay.get(f"/{stream}/index.m3u8").text
 
 
 def test_node_gone_lease_expires(registered, publish, stream, etcd):

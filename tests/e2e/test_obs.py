@@ -11,6 +11,8 @@ import harness
 sys.path.append(str(harness.ROOT / "tests/instruments"))
 import obs  # noqa: E402
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def start_obs():

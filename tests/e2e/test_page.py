@@ -6,6 +6,8 @@ import pytest
 
 import harness
 
+pytestmark = pytest.mark.alone
+
 CLOCK = {"size": "640x360", "kbps": 800, "noise": 8}
 FREEZE_MS, STALLS_MAX = 1000, 2  # a busy test machine may hold a frame or two back; the bench has none
 FAR_KEY_FRAMES = {"gop_s": 12, "bframes": 3}

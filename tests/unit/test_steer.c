@@ -79,6 +79,20 @@ static void new_viewers_go_elsewhere_then_are_refused(void **state) {
     steer_destroy(patient);
 }
 
+static void peers_may_change(void **state) {
+    static const char lines[] = "https://edge-2.example:8443\n\nhttps://edge-9.example\n";
+    (void)state;
+    struct steer *steer = make(0, true);
+    assert_null(steer_pathway(steer));
+    steer_set_peers(steer, lines, sizeof lines - 1);
+    assert_string_equal(steer_pathway(steer), "edge-1");
+    assert_string_equal(steer_peer(steer, 0), two);
+    assert_string_equal(steer_peer(steer, 1), "https://edge-9.example");
+    steer_set_peers(steer, "", 0);
+    assert_null(steer_pathway(steer));
+    steer_destroy(steer);
+}
+
 static void limits_are_judged_one_by_one(void **state) {
     (void)state;
     const struct load_settings both = {.viewers_max = 100, .egress_mbps_max = 10}, none = {0};
@@ -97,6 +111,7 @@ int main(void) {
         cmocka_unit_test(manifest_names_this_one_last_when_it_has_none),
         cmocka_unit_test(alone_there_is_nothing_to_say),
         cmocka_unit_test(new_viewers_go_elsewhere_then_are_refused),
+        cmocka_unit_test(peers_may_change),
         cmocka_unit_test(limits_are_judged_one_by_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
