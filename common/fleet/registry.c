@@ -189,8 +189,10 @@ static void take_node(struct registry *registry, const char *name, const struct 
     struct fleet_node value;
     struct registry_node *node = map_get(registry->nodes, name);
     if (!entry->value) {
-        if (node && !node->missing_us)
+        if (node && !node->missing_us) {
             node->missing_us = miss(registry);
+            changed(registry);
+        }
         return;
     }
     if (fleet_node_parse(entry->value, entry->value_len, &value) || !(node = add_node(registry, name)))
