@@ -7,56 +7,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/base64.h"
 #include "common/base/buf.h"
 
-/* --- base64 (RFC 4648 §4), strictly: padded, nothing else in between --- */
-
-static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/* --- base64 --- */
 
 static void append_base64(struct buf *out, const char *text) {
-    size_t len = strlen(text);
-    for (size_t i = 0; i < len; i += 3) {
-        uint32_t left = (uint32_t)(len - i), bits = (uint32_t)(uint8_t)text[i] << 16;
-        bits |= left > 1 ? (uint32_t)(uint8_t)text[i + 1] << 8 : 0;
-        bits |= left > 2 ? (uint32_t)(uint8_t)text[i + 2] : 0;
-        char four[4] = {digits[bits >> 18], digits[bits >> 12 & 63], digits[bits >> 6 & 63], digits[bits & 63]};
-        if (left < 3)
-            four[3] = '=';
-        if (left < 2)
-            four[2] = '=';
-        buf_append(out, four, sizeof four);
-    }
-}
-
-static int digit(char c) {
-    return c >= 'A' && c <= 'Z'   ? c - 'A'
-           : c >= 'a' && c <= 'z' ? c - 'a' + 26
-           : c >= '0' && c <= '9' ? c - '0' + 52
-           : c == '+'             ? 62
-           : c == '/'             ? 63
-                                  : -1;
+    size_t len = base64_len(strlen(text));
+    uint8_t *room = buf_reserve(out, len + 1);
+    if (!room)
+        return;
+    base64_encode((char *)room, text, strlen(text));
+    buf_commit(out, len);
 }
 
 /* With a zero behind. The number of bytes, or -1: it isn't base64, or is longer than `size` - 1. */
 static int decode_base64(const char *text, char *out, size_t size) {
-    size_t len = strlen(text), n = 0;
-    size_t padding = len && text[len - 1] == '=' ? len > 1 && text[len - 2] == '=' ? 2 : 1 : 0;
-    if (len % 4 || len / 4 * 3 - padding >= size)
-        return -1;
-    for (size_t i = 0; i < len; i += 4) {
-        uint32_t bits = 0;
-        size_t here = i + 4 == len ? 4 - padding : 4;
-        for (size_t j = 0; j < 4; j++) {
-            int value = j < here ? digit(text[i + j]) : 0;
-            if (value < 0)
-                return -1;
-            bits = bits << 6 | (uint32_t)value;
-        }
-        for (size_t j = 0; j + 1 < here; j++)
-            out[n++] = (char)(bits >> (16 - 8 * j));
-    }
-    out[n] = 0;
-    return (int)n;
+    int n = base64_decode((uint8_t *)out, size - 1, text, strlen(text));
+    if (n >= 0)
+        out[n] = 0;
+    return n;
 }
 
 /* --- requests --- */

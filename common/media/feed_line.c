@@ -2,10 +2,10 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/base64.h"
 #include "common/base/buf.h"
 #include "common/media/cmaf.h"
 
@@ -41,14 +41,14 @@ static json_int_t as_json(uint64_t value) {
     return (json_int_t)value;
 }
 
-/* --- init segments: base64 (RFC 4648 §4) --- */
+/* --- init segments --- */
 
 static json_t *init_json(const struct blob *init) {
-    char *text = malloc(4 * (init->len + 2) / 3 + 1);
+    char *text = malloc(base64_len(init->len) + 1);
     if (!text)
         abort();
-    int len = EVP_EncodeBlock((unsigned char *)text, init->data, (int)init->len);
-    json_t *json = json_stringn(text, (size_t)len);
+    base64_encode(text, init->data, init->len);
+    json_t *json = json_string(text);
     free(text);
     return json;
 }
@@ -56,14 +56,13 @@ static json_t *init_json(const struct blob *init) {
 static struct blob *init_blob(const json_t *item) {
     const char *text = json_string_value(item);
     size_t len = text ? strlen(text) : 0;
-    if (len < 4 || len % 4 || len > (size_t)CMAF_INIT_MAX / 3 * 4)
+    if (!len || len > base64_len(CMAF_INIT_MAX))
         return NULL;
-    uint8_t *bytes = malloc(len / 4 * 3);
+    uint8_t *bytes = malloc(CMAF_INIT_MAX);
     if (!bytes)
         abort();
-    int n = EVP_DecodeBlock(bytes, (const unsigned char *)text, (int)len);
-    size_t padding = (text[len - 1] == '=') + (text[len - 2] == '=');
-    struct blob *blob = n > (int)padding ? blob_create_copy(bytes, (size_t)n - padding) : NULL;
+    int n = base64_decode(bytes, CMAF_INIT_MAX, text, len);
+    struct blob *blob = n > 0 ? blob_create_copy(bytes, (size_t)n) : NULL;
     free(bytes);
     return blob;
 }
