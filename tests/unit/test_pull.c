@@ -108,6 +108,15 @@ static void await_like(struct world *world, const struct node *node) {
     assert_true(await(world->loop, caught_up, world));
 }
 
+/* With a segment that both upstream nodes have, taken from the first. */
+static void begin_following(struct world *world) {
+    begin(world);
+    open_both(world);
+    write_both(world, node_write_segment, FIRST);
+    hub_client_follow(world->client, name, NULL);
+    await_like(world, &world->one);
+}
+
 static bool two_stands_by(void *ctx) {
     const struct world *world = ctx;
     const struct stream *stream = store_find(world->two.replica, name);
@@ -141,11 +150,7 @@ static void stream_is_taken_from_the_better_one(void **state) {
 static void other_one_is_used_when_it_dies(void **state) {
     struct world world;
     (void)state;
-    begin(&world);
-    open_both(&world);
-    write_both(&world, node_write_segment, FIRST);
-    hub_client_follow(world.client, name, NULL);
-    await_like(&world, &world.one);
+    begin_following(&world);
     assert_true(await(world.loop, two_stands_by, &world));
     node_write_part(&world.one, name, EPOCH, FIRST + 1, 0, false);
     await_like(&world, &world.one); /* in the middle of a segment, which the other one doesn't have yet */
@@ -163,11 +168,7 @@ static void other_one_is_used_when_it_dies(void **state) {
 static void other_one_is_used_when_it_falls_behind(void **state) {
     struct world world;
     (void)state;
-    begin(&world);
-    open_both(&world);
-    write_both(&world, node_write_segment, FIRST);
-    hub_client_follow(world.client, name, NULL);
-    await_like(&world, &world.one);
+    begin_following(&world);
     assert_true(await(world.loop, two_stands_by, &world));
     node_write_segment(&world.two, name, EPOCH, FIRST + 1); /* and nothing more at one */
     await_like(&world, &world.two);
@@ -178,11 +179,7 @@ static void other_one_is_used_when_it_falls_behind(void **state) {
 static void only_one_stays_however_late(void **state) {
     struct world world;
     (void)state;
-    begin(&world);
-    open_both(&world);
-    write_both(&world, node_write_segment, FIRST);
-    hub_client_follow(world.client, name, NULL);
-    await_like(&world, &world.one);
+    begin_following(&world);
     node_kill(&world.two);
     write_both(&world, node_write_segment, FIRST + 1);
     await_like(&world, &world.one);
@@ -286,11 +283,7 @@ static bool nobody_asks(void *ctx) {
 static void nothing_is_taken_that_nobody_wants(void **state) {
     struct world world;
     (void)state;
-    begin(&world);
-    open_both(&world);
-    write_both(&world, node_write_segment, FIRST);
-    hub_client_follow(world.client, name, NULL);
-    await_like(&world, &world.one);
+    begin_following(&world);
     hub_client_unfollow(world.client, name);
     assert_true(await(world.loop, nobody_asks, &world));
     assert_null(store_find(hub_store(world.hub), name));
@@ -300,11 +293,7 @@ static void nothing_is_taken_that_nobody_wants(void **state) {
 static void later_writer_is_followed_whoever_has_him(void **state) {
     struct world world;
     (void)state;
-    begin(&world);
-    open_both(&world);
-    write_both(&world, node_write_segment, FIRST);
-    hub_client_follow(world.client, name, NULL);
-    await_like(&world, &world.one);
+    begin_following(&world);
     assert_true(await(world.loop, two_stands_by, &world));
     node_open(&world.two, name, EPOCH + 1); /* the two have been cut apart */
     node_write_segment(&world.two, name, EPOCH + 1, FIRST + 1);
@@ -327,11 +316,7 @@ static bool ended(void *ctx) {
 static void end_of_the_stream_arrives(void **state) {
     struct world world;
     (void)state;
-    begin(&world);
-    open_both(&world);
-    write_both(&world, node_write_segment, FIRST);
-    hub_client_follow(world.client, name, NULL);
-    await_like(&world, &world.one);
+    begin_following(&world);
     node_state(&world.one, name, EPOCH, STREAM_ENDED);
     node_state(&world.two, name, EPOCH, STREAM_ENDED);
     assert_true(await(world.loop, ended, &world));
@@ -341,11 +326,7 @@ static void end_of_the_stream_arrives(void **state) {
 static void stream_that_all_have_forgotten_ends(void **state) {
     struct world world;
     (void)state;
-    begin(&world);
-    open_both(&world);
-    write_both(&world, node_write_segment, FIRST);
-    hub_client_follow(world.client, name, NULL);
-    await_like(&world, &world.one);
+    begin_following(&world);
     hub_remove(world.one.hub, store_find(hub_store(world.one.hub), name));
     hub_remove(world.two.hub, store_find(hub_store(world.two.hub), name));
     assert_true(await(world.loop, ended, &world));
@@ -355,11 +336,7 @@ static void stream_that_all_have_forgotten_ends(void **state) {
 static void what_has_left_the_window_is_passed_over(void **state) {
     struct world world;
     (void)state;
-    begin(&world);
-    open_both(&world);
-    write_both(&world, node_write_segment, FIRST);
-    hub_client_follow(world.client, name, NULL);
-    await_like(&world, &world.one);
+    begin_following(&world);
     node_kill(&world.one);
     node_kill(&world.two);
     hub_remove(world.one.hub, store_find(hub_store(world.one.hub), name));
