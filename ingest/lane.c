@@ -83,6 +83,7 @@ static struct record *make_record(struct lane *lane, const struct mux_frame *fra
                               .body = body};
     lane->part_chunks++;
     lane->part_frames += count;
+    lane->part_bytes += (uint32_t)body.len;
     for (uint32_t i = 0; i < count; i++)
         lane->part_duration_ts += frames[i].duration_ts;
     return record;
@@ -122,6 +123,6 @@ void lane_reset(struct lane *lane) {
     lane->first = lane->cap = 0;
     mux_destroy(lane->mux);
     lane->mux = NULL;
-    lane->chunk_number = lane->part_chunks = lane->part_frames = lane->refused = 0;
+    lane->chunk_number = lane->part_chunks = lane->part_frames = lane->part_bytes = lane->refused = 0;
     lane->part_duration_ts = 0;
 }

@@ -27,7 +27,7 @@ struct lane {
     struct lane_frame *frames; /* ring */
     uint32_t first, count, cap;
     /* of the segment and part under way */
-    uint32_t chunk_number, part_chunks, part_frames;
+    uint32_t chunk_number, part_chunks, part_frames, part_bytes;
     uint64_t part_duration_ts;
     uint32_t refused; /* chunks in a row that the muxer did not take */
 };

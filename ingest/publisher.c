@@ -241,8 +241,8 @@ static uint32_t lead_duration_ts(const struct publisher *pub) {
 }
 
 static void part_track(struct record_part_track *out, struct lane *lane, uint32_t duration_ts) {
-    *out = (struct record_part_track){lane->part_chunks, duration_ts};
-    lane->part_chunks = lane->part_frames = 0;
+    *out = (struct record_part_track){lane->part_chunks, duration_ts, lane->part_bytes};
+    lane->part_chunks = lane->part_frames = lane->part_bytes = 0;
     lane->part_duration_ts = 0;
 }
 

@@ -147,9 +147,11 @@ static json_t *part_json(const struct record *record) {
     uint32_t count = TRACKS_MAX;
     while (count && !part->tracks[count - 1].chunks && !part->tracks[count - 1].duration_ts)
         count--;
-    for (uint32_t i = 0; i < count; i++)
-        json_array_append_new(tracks, json_pack("[I, I]", as_json(part->tracks[i].chunks),
-                                                as_json(part->tracks[i].duration_ts)));
+    for (uint32_t i = 0; i < count; i++) {
+        const struct record_part_track *track = &part->tracks[i];
+        json_array_append_new(tracks, json_pack("[I, I, I]", as_json(track->chunks), as_json(track->duration_ts),
+                                                as_json(track->bytes)));
+    }
     return json_pack("{s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:I, s:I, s:I, s:o}", "epoch", as_json(record->epoch),
                      "number", as_json(part->number), "msn", as_json(part->msn), "index", as_json(part->index),
                      "independent", !!(part->flags & PART_INDEPENDENT), "last", !!(part->flags & PART_LAST),
@@ -172,11 +174,11 @@ static bool parse_part(const json_t *json, struct record *record) {
     part->start_us = get_int(json, "start_us", 0, INT64_MAX / 2, &ok);
     part->wall_us = get_int(json, "wall_us", 0, INT64_MAX / 2, &ok);
     for (size_t i = 0; ok && i < json_array_size(tracks); i++) {
-        json_int_t chunks, duration_ts;
-        ok = !json_unpack(json_array_get(tracks, i), "[I, I]", &chunks, &duration_ts) && chunks >= 0 &&
-             chunks <= 16384 && duration_ts >= 0 && duration_ts <= UINT32_MAX;
+        json_int_t chunks, duration_ts, bytes;
+        ok = !json_unpack(json_array_get(tracks, i), "[I, I, I]", &chunks, &duration_ts, &bytes) && chunks >= 0 &&
+             chunks <= 16384 && duration_ts >= 0 && duration_ts <= UINT32_MAX && bytes >= 0 && bytes <= UINT32_MAX;
         if (ok)
-            part->tracks[i] = (struct record_part_track){(uint32_t)chunks, (uint32_t)duration_ts};
+            part->tracks[i] = (struct record_part_track){(uint32_t)chunks, (uint32_t)duration_ts, (uint32_t)bytes};
     }
     return ok;
 }

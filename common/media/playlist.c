@@ -48,13 +48,15 @@ struct bandwidth {
 
 static uint64_t segment_bytes(const struct segment *segment, uint32_t mask) {
     uint64_t bytes = 0;
-    for (uint32_t t = 0; t < TRACKS_MAX; t++)
-        for (uint32_t i = 0; mask & 1u << t && i < segment->chunks[t].count; i++)
-            bytes += segment->chunks[t].items[i]->chunk.body.len;
+    for (uint32_t p = 0; p < segment->published; p++)
+        for (uint32_t t = 0; t < TRACKS_MAX; t++)
+            if (mask & 1u << t)
+                bytes += segment->parts[p].record->part.tracks[t].bytes;
     return bytes;
 }
 
-/* Measured over the window's whole segments; a stream that has none yet is judged by what there is of its first. */
+/* By what parts say, so that it is known of tracks that are not here, too. Measured over the window's whole segments; a
+ * stream that has none yet is judged by what there is of its first. */
 static struct bandwidth bandwidth_measure(const struct stream *stream, uint32_t mask) {
     struct bandwidth result = {0};
     double bits = 0, seconds = 0;

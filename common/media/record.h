@@ -75,6 +75,7 @@ struct record_chunk {
 struct record_part_track {
     uint32_t chunks;      /* chunks of this track in the part, consecutive after those of the part before */
     uint32_t duration_ts; /* from the part's start to its end in this track's own samples, as playlists print it */
+    uint32_t bytes;       /* of these chunks' bodies: rates are told by nodes that don't have them, too */
 };
 
 struct record_part {

@@ -27,7 +27,7 @@ static const char *const lines[] = {
     "{\"segment\":{\"epoch\":1790000000123456,\"msn\":109000000}}",
     "{\"part\":{\"epoch\":1790000000123456,\"number\":2180000000,\"msn\":109000000,\"index\":0,\"independent\":true,"
     "\"last\":false,\"discontinuity\":true,\"discontinuity_sequence\":3,\"start_us\":1790000000000000,"
-    "\"wall_us\":1790000000050000,\"tracks\":[[6,18000],[2,9216]]}}",
+    "\"wall_us\":1790000000050000,\"tracks\":[[6,18000,75000],[2,9216,3400]]}}",
     "{\"state\":{\"epoch\":1790000000123456,\"state\":\"away\"}}",
     "{\"beat\":{}}",
 };
@@ -102,8 +102,9 @@ static void impossible_lines_are_refused(void **state) {
     assert_bad(3, "109000000", "-1");
     assert_bad(3, "109000000", "1.5");
     assert_bad(3, "\"epoch\":1790000000123456", "\"epoch\":99999999999999999999");
-    assert_bad(4, "[6,18000]", "[6]");
-    assert_bad(4, "[6,18000]", "[-6,18000]");
+    assert_bad(4, "[6,18000,75000]", "[6,18000]");
+    assert_bad(4, "[6,18000,75000]", "[-6,18000,75000]");
+    assert_bad(4, "[6,18000,75000]", "[6,18000,-1]");
     assert_bad(4, "\"index\":0", "\"index\":\"0\"");
     assert_bad(5, "away", "gone");
 }

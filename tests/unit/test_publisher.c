@@ -197,6 +197,14 @@ static void stream_appears_after_three_frames(void **state) {
     end(world);
 }
 
+static size_t bytes_of(const struct segment *segment, uint32_t part, uint32_t track) {
+    size_t bytes = 0;
+    uint32_t first = segment->parts[part].first_chunk[track];
+    for (uint32_t i = 0; i < segment->parts[part].record->part.tracks[track].chunks; i++)
+        bytes += segment->chunks[track].items[first + i]->chunk.body.len;
+    return bytes;
+}
+
 static void parts_have_six_pictures_and_the_sound_of_their_time(void **state) {
     (void)state;
     struct world *world = begin();
@@ -216,6 +224,8 @@ static void parts_have_six_pictures_and_the_sound_of_their_time(void **state) {
             if (parts)
                 assert_in_range(part->tracks[1].duration_ts, 9 * 1024, 10 * 1024);
             assert_true(part->tracks[1].chunks >= 1 && part->tracks[1].chunks <= 3);
+            for (uint32_t t = 0; t < 2; t++)
+                assert_int_equal(part->tracks[t].bytes, bytes_of(segment, p, t));
         }
     }
     end(world);
