@@ -70,7 +70,7 @@ static void add_stream(void *ctx, struct stream *stream) {
     struct api_call *call = ctx;
     if (!stream->open)
         return;
-    const struct segment *last = stream_last_segment(stream);
+    const struct segment *last = stream_last_segment(stream, 0);
     char since[CLOCK_ISO_LEN];
     clock_format_iso(since, clock_utc_from_mono_us(stream->created_us));
     json_t *tracks = json_array();

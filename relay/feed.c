@@ -32,6 +32,7 @@ struct response {
     struct feeds *feeds;
     struct http_request *req;
     char stream[STREAM_NAME_LEN], track[4];
+    struct track_names tracks;
     struct follow_wait wait;
     struct list beat_link;
     struct reader reader;
@@ -57,6 +58,16 @@ void feeds_metrics_register(void) {
 
 static bool is_track(const struct response *response) {
     return response->track[0];
+}
+
+/* Of the stream's tracks, as they are now: the response's, or for a timeline those that are going to be asked for. */
+static uint32_t tracks_asked(const struct response *response, const struct stream *stream) {
+    const struct record_open *open = &stream->open->open;
+    uint32_t mask = 0;
+    for (uint32_t i = 0; i < open->track_count; i++)
+        if (track_names_have(&response->tracks, open->tracks[i].name))
+            mask |= 1u << i;
+    return mask;
 }
 
 /* --- bodies --- */
@@ -89,6 +100,7 @@ static int next_pieces(void *ctx, struct slice *slices, int max) {
     struct response *response = ctx;
     if (!response->reader.stream)
         return 0;
+    response->reader.stream->asked |= tracks_asked(response, response->reader.stream);
     return count(track_out_slices(&response->out, response->reader.stream, slices, max), slices);
 }
 
@@ -103,14 +115,6 @@ static void refuse(struct http_request *req, int status, const char *why) {
     http_respond_error(req, status, why, headers, status == 401 ? 2 : 1);
 }
 
-static bool has_track(const struct response *response, const struct stream *stream) {
-    const struct record_open *open = &stream->open->open;
-    for (uint32_t i = 0; i < open->track_count; i++)
-        if (!strcmp(open->tracks[i].name, response->track))
-            return true;
-    return false;
-}
-
 static bool has_place(const struct stream *stream, uint64_t msn) {
     return !stream->segment_count || msn >= stream->segments[0]->msn;
 }
@@ -123,7 +127,7 @@ static bool begin(struct response *response, const struct stream *stream) {
     uint32_t number = 0;
     bool has_from = http_query_get(query, "from", from, sizeof from);
     if (is_track(response) && !has_from &&
-        !has_track(response, stream)) { /* a place may be yet to come, and its track */
+        !tracks_asked(response, stream)) { /* a place may be yet to come, and its track */
         refuse(response->req, 404, "the stream has no such track");
         return false;
     }
@@ -156,6 +160,7 @@ static void answer(struct response *response, struct stream *stream) {
     if (!begin(response, stream))
         return;
     response->answered = true;
+    follows_ask(response->feeds->follows, stream, tracks_asked(response, stream));
     stream_read(stream, &response->reader);
     metric_add(&metrics[is_track(response) ? M_TRACKS : M_TIMELINES], 1);
     if (!is_track(response))
@@ -240,6 +245,11 @@ void feeds_handle(void *ctx, struct http_request *req) {
         refuse(req, 404, "feeds are at /feed/APP/STREAM and /feed/APP/STREAM/TRACK");
         return;
     }
+    char tracks[4 * TRACKS_MAX + 1];
+    if (is_track(response))
+        track_names_add(&response->tracks, response->track);
+    else if (http_query_get(http_request_query(req), "tracks", tracks, sizeof tracks))
+        response->tracks = track_names_of(tracks);
     response->feeds = feeds;
     response->req = req;
     response->reader.fn = on_news;
@@ -252,7 +262,7 @@ void feeds_handle(void *ctx, struct http_request *req) {
     if (stream)
         answer(response, stream);
     else
-        follows_wait(feeds->follows, response->stream, &response->wait, hops);
+        follows_wait(feeds->follows, response->stream, &response->wait, hops, &response->tracks);
 }
 
 /* --- beats --- */

@@ -11,6 +11,13 @@
 enum {
     SWEEP_INTERVAL_US = 100000,
     ASK_AGAIN_US = 1000000, /* the hub's answer is late: ask again */
+    STILL_US = 1000000,     /* a stream that hasn't changed for so long stands still */
+};
+
+/* A track that was asked for. */
+struct use {
+    char name[4];
+    int64_t at_us; /* when last, by the stream's clock */
 };
 
 /* A stream that this worker follows, or has asked the hub for. */
@@ -19,6 +26,12 @@ struct follow {
     struct list waits; /* until the hub has answered */
     int64_t used_us;
     char hops[HUB_HOPS_LEN]; /* of the question under way */
+    /* Runs while the stream does. When nothing comes, nobody reads; that is no reason to want it less. */
+    int64_t clock_us;
+    struct use uses[TRACKS_MAX];
+    uint32_t use_count;
+    struct track_names told; /* the tracks that the hub was asked for */
+    int64_t told_us;
 };
 
 struct follows {
@@ -65,15 +78,85 @@ struct stream *follows_find(struct follows *follows, const char *name) {
     return stream;
 }
 
-void follows_wait(struct follows *follows, const char *name, struct follow_wait *wait, const char *hops) {
+/* --- tracks --- */
+
+static void use_note(struct follow *follow, const char *track) {
+    uint32_t i = 0;
+    while (i < follow->use_count && strcmp(follow->uses[i].name, track) != 0)
+        i++;
+    if (i == TRACKS_MAX)
+        return;
+    if (i == follow->use_count)
+        strcpy(follow->uses[follow->use_count++].name, track);
+    follow->uses[i].at_us = follow->clock_us;
+}
+
+static void uses_note(struct follow *follow, struct stream *stream) {
+    for (uint32_t t = 0; stream->asked && t < stream->open->open.track_count; t++)
+        if (stream->asked & 1u << t)
+            use_note(follow, stream->open->open.tracks[t].name);
+    stream->asked = 0;
+}
+
+/* Those that are; the others are forgotten. */
+static struct track_names tracks_in_use(const struct follows *follows, struct follow *follow) {
+    struct track_names names = {0};
+    uint32_t count = follow->use_count;
+    follow->use_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (follow->clock_us - follow->uses[i].at_us > follows->idle_us)
+            continue;
+        follow->uses[follow->use_count++] = follow->uses[i];
+        track_names_add(&names, follow->uses[i].name);
+    }
+    return names;
+}
+
+/* Whether the hub has had time to see to a track that was asked for, and hasn't. */
+static bool unheard(const struct follows *follows, const struct follow *follow, const struct stream *stream) {
+    uint32_t had = stream->here | stream->joining;
+    for (uint32_t t = 0; t < stream->open->open.track_count; t++)
+        if (!(had & 1u << t) && track_names_have(&follow->told, stream->open->open.tracks[t].name))
+            return loop_now_us(follows->loop) - follow->told_us > ASK_AGAIN_US;
+    return false;
+}
+
+static void tracks_tell(struct follows *follows, struct follow *follow, struct stream *stream) {
+    uses_note(follow, stream);
+    struct track_names names = tracks_in_use(follows, follow);
+    if (track_names_same(&names, &follow->told) && !unheard(follows, follow, stream))
+        return;
+    follow->told = names;
+    follow->told_us = loop_now_us(follows->loop);
+    hub_client_want_tracks(follows->client, stream->name, &names);
+}
+
+void follows_ask(struct follows *follows, struct stream *stream, uint32_t mask) {
+    struct follow *follow = map_get(follows->map, stream->name);
+    stream->asked |= mask;
+    if (follow && mask & ~(stream->here | stream->joining))
+        tracks_tell(follows, follow, stream);
+}
+
+/* --- waiting --- */
+
+static void follow_begin(struct follows *follows, const char *name, struct follow *follow, const char *hops) {
+    follow->known = false;
+    strcpy(follow->hops, hops ? hops : "");
+    follow->told = tracks_in_use(follows, follow);
+    follow->told_us = loop_now_us(follows->loop);
+    hub_client_follow(follows->client, name, hops, &follow->told);
+}
+
+void follows_wait(struct follows *follows, const char *name, struct follow_wait *wait, const char *hops,
+                  const struct track_names *tracks) {
     struct follow *follow = map_get(follows->map, name);
     if (!follow)
         follow = follow_create(follows, name);
-    if (follow->known || list_empty(&follow->waits)) {
-        follow->known = false;
-        hub_client_follow(follows->client, name, hops);
-        strcpy(follow->hops, hops ? hops : "");
-    }
+    for (uint32_t i = 0; tracks && i < tracks->count; i++)
+        use_note(follow, tracks->items[i]);
+    if (follow->known || list_empty(&follow->waits))
+        follow_begin(follows, name, follow, hops);
     follow->used_us = loop_now_us(follows->loop);
     list_append(&follow->waits, &wait->link);
 }
@@ -105,12 +188,17 @@ void follows_answer(struct follows *follows, const char *name, bool known) {
 static void sweep_one(void *ctx, const char *name, void *value) {
     struct follows *follows = ctx;
     struct follow *follow = value;
-    const struct stream *stream = store_find(follows->replica, name);
+    struct stream *stream = store_find(follows->replica, name);
     int64_t now_us = loop_now_us(follows->loop);
     if (!list_empty(&follow->waits) && now_us - follow->used_us > ASK_AGAIN_US) {
         follow->used_us = now_us;
-        hub_client_follow(follows->client, name, follow->hops);
+        follow->told = tracks_in_use(follows, follow);
+        hub_client_follow(follows->client, name, follow->hops, &follow->told);
     }
+    if (stream && stream->open && now_us - stream->changed_us < STILL_US)
+        follow->clock_us += SWEEP_INTERVAL_US;
+    if (follow->known && stream && stream->open)
+        tracks_tell(follows, follow, stream);
     bool idle = now_us - follow->used_us > follows->idle_us && list_empty(&follow->waits);
     if (!idle || (stream && stream_wanted(stream)))
         return;

@@ -1,6 +1,7 @@
 /* The streams that a worker follows, and who waits until the hub has answered. A request whose stream is in the worker's replica
  * is served from there; any other waits here, and the hub is asked for the stream. One that nobody has asked for in a while,
- * that nobody waits for and nobody reads (stream_wanted), is followed no longer.
+ * that nobody waits for and nobody reads (stream_wanted), is followed no longer. The same goes for its tracks: the hub is told which of
+ * them have been asked for lately (stream->asked), for a node need not have the others.
  *
  * Used by all that serve from the replica, on its thread. How many may wait is for them to limit. */
 #pragma once
@@ -14,6 +15,7 @@ struct hub_client;
 struct loop;
 struct store;
 struct stream;
+struct track_names;
 
 struct follow_wait {
     struct list link;
@@ -29,8 +31,11 @@ void follows_destroy(struct follows *follows);
 
 /* The stream, if it is followed and there; it is not idle then. Else NULL: follows_wait. */
 struct stream *follows_find(struct follows *follows, const char *name);
-/* For a stream that follows_find didn't find. `fn` is called later, never from here; `hops` as for hub_client_follow. */
-void follows_wait(struct follows *follows, const char *name, struct follow_wait *wait, const char *hops);
+/* For a stream that follows_find didn't find. `fn` is called later, never from here; `hops` and `tracks` as for hub_client_follow. */
+void follows_wait(struct follows *follows, const char *name, struct follow_wait *wait, const char *hops, const struct track_names *tracks);
+/* Tracks of a stream that follows_find found (a mask of its open record's) are asked for: those that aren't here begin to come. Who
+ * reads on and on need only set stream->asked now and then. */
+void follows_ask(struct follows *follows, struct stream *stream, uint32_t mask);
 /* Only while it waits. */
 void follow_wait_cancel(struct follow_wait *wait);
 /* What the hub says of a stream (hub_client_fn). */

@@ -143,11 +143,18 @@ struct link *link_create(struct loop *loop, struct upstream *upstream, const str
     for (int i = 0; i < TRACKS_MAX; i++)
         link->tracks[i].link = link;
     link->timeline.link = link;
-    char query[64] = "";
+    char query[128] = "?", *end = query + 1;
     if (settings->from_msn)
-        snprintf(query, sizeof query, "?from=%" PRIu64, settings->from_msn);
+        end += sprintf(end, "from=%" PRIu64 "&", settings->from_msn);
     else if (settings->back_ms)
-        snprintf(query, sizeof query, "?back_ms=%" PRIu32, settings->back_ms);
+        end += sprintf(end, "back_ms=%" PRIu32 "&", settings->back_ms);
+    if (settings->tracks && settings->tracks->count) {
+        end += sprintf(end, "tracks=");
+        for (uint32_t i = 0; i < settings->tracks->count; i++)
+            end += sprintf(end, "%s", settings->tracks->items[i]);
+        end++;
+    }
+    end[-1] = 0; /* of "?" or "&" */
     open_feed(link, &link->timeline, query);
     return link;
 }
@@ -188,8 +195,14 @@ bool link_has_tracks(const struct link *link) {
 }
 
 void link_close_tracks(struct link *link) {
+    const struct track_names none = {0};
+    link_keep_tracks(link, &none);
+}
+
+void link_keep_tracks(struct link *link, const struct track_names *tracks) {
     for (int i = 0; i < TRACKS_MAX; i++)
-        close_feed(link, &link->tracks[i]);
+        if (!track_names_have(tracks, link->tracks[i].track))
+            close_feed(link, &link->tracks[i]);
 }
 
 struct upstream *link_upstream(const struct link *link) {

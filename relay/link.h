@@ -27,17 +27,20 @@ struct link_events {
 
 struct link_settings {
     const char *stream, *hops; /* `hops`: value of the header, this node included */
+    const struct track_names *tracks; /* that are going to be opened, so that the upstream has them by then; NULL: none */
     uint64_t from_msn;         /* 0: with `back_ms` of what there is */
     uint32_t back_ms;
 };
 struct link *link_create(struct loop *loop, struct upstream *upstream, const struct link_settings *settings, const struct link_events *events, void *ctx);
-/* From inside its events only from `failed`; the same goes for link_close_tracks. NULL is allowed. */
+/* From inside its events only from `failed`; the same goes for closing tracks. NULL is allowed. */
 void link_destroy(struct link *link);
 
 /* Opens the track from that chunk on; once it is open, nothing. */
 void link_open_track(struct link *link, const char *track, uint64_t msn, uint32_t number);
 bool link_has_tracks(const struct link *link);
 void link_close_tracks(struct link *link);
+/* Closes those that are not among these. */
+void link_keep_tracks(struct link *link, const struct track_names *tracks);
 struct upstream *link_upstream(const struct link *link);
 /* Monotonic time of the last byte of the timeline, or of its request. */
 int64_t link_heard_us(const struct link *link);

@@ -68,6 +68,8 @@ static int next_chunks(struct live_reader *live, struct slice *slices, int max) 
     enum cursor_result result = CURSOR_END;
     int64_t bytes = 0;
     int n = 0;
+    if (live->cursor.open == live->reader.stream->open)
+        live->reader.stream->asked |= live->cursor.mask;
     while (n < max && (result = cursor_next(&live->cursor, live->reader.stream, &chunk)) == CURSOR_CHUNK) {
         slices[n++] = chunk->chunk.body;
         bytes += (int64_t)chunk->chunk.body.len;

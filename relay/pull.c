@@ -11,6 +11,7 @@
 #include "common/base/loop.h"
 #include "common/base/map.h"
 #include "common/base/metrics.h"
+#include "common/media/feed_out.h"
 #include "common/media/hub.h"
 #include "relay/link.h"
 
@@ -66,15 +67,17 @@ struct pull {
     bool used;  /* some link has been */
     bool fresh; /* links begin with a way back, not at a place */
     bool begin_due;
-    uint64_t begin_msn;  /* where tracks begin that have no place yet */
-    int refused;         /* what the hub said of a record */
-    struct place newest; /* part that any side has told of */
-    struct place before; /* the one before */
-    int64_t newest_us;   /* when first */
-    int64_t since_us;    /* of the search; later, since when no side is up, or 0 */
-    int64_t waits_us;    /* since when a closed part is not whole, or 0 */
-    int64_t better_us;   /* since when the other side is better, or 0 */
-    int64_t spare_us;    /* since when there is a better one to stand by, or 0 */
+    struct track_names tracks; /* that are asked for */
+    bool tracks_due;           /* others than are taken */
+    uint64_t begin_msn;        /* where tracks begin that have no place yet */
+    int refused;               /* what the hub said of a record */
+    struct place newest;       /* part that any side has told of */
+    struct place before;       /* the one before */
+    int64_t newest_us;         /* when first */
+    int64_t since_us;          /* of the search; later, since when no side is up, or 0 */
+    int64_t waits_us;          /* since when a closed part is not whole, or 0 */
+    int64_t better_us;         /* since when the other side is better, or 0 */
+    int64_t spare_us;          /* since when there is a better one to stand by, or 0 */
     int64_t jitter_us;
     struct loop_timer *work, *late; /* `late`: when what waits has waited for too long */
     struct attempt attempts[UPSTREAMS_MAX];
@@ -397,6 +400,7 @@ static int best_upstream(struct pull *pull) {
 static bool start_link(struct pull *pull) {
     static const struct link_events events = {.line = on_line, .chunk = on_chunk, .failed = on_failed};
     int upstream = best_upstream(pull);
+    bool first = !pull->sides[0].link && !pull->sides[1].link;
     struct side *side = pull->sides[0].link ? &pull->sides[1] : &pull->sides[0];
     if (upstream < 0 || side->link)
         return false;
@@ -405,6 +409,7 @@ static bool start_link(struct pull *pull) {
         assembler_segment(pull->assembler, &epoch, &msn);
     const struct link_settings settings = {.stream = pull->stream,
                                            .hops = pull->hops,
+                                           .tracks = first || pull->race ? &pull->tracks : NULL,
                                            .from_msn = msn,
                                            .back_ms = pull->pulls->settings.back_ms};
     pull->attempts[upstream].asked = true;
@@ -420,6 +425,8 @@ static void open_tracks(struct pull *pull, struct side *side) {
         return;
     for (uint32_t i = 0; i < open->track_count; i++) {
         uint32_t number = 0;
+        if (!assembler_takes(pull->assembler, open->tracks[i].name))
+            continue;
         if (!assembler_next(pull->assembler, open->tracks[i].name, &msn, &number))
             msn = pull->begin_msn;
         link_open_track(side->link, open->tracks[i].name, msn, number);
@@ -439,6 +446,38 @@ static void use(struct pull *pull, struct side *side) {
         work_soon(pull);
     log_info("pull_from", "stream", LOG_STR(pull->stream), "upstream", LOG_STR(upstream_of(pull, side)->url));
     open_tracks(pull, side);
+}
+
+/* --- which tracks --- */
+
+/* As far back as a stream from upstream begins, a track does that is asked for later: with the first segment there, of
+ * the tracks that the stream has now, that isn't whole. */
+static uint64_t join_msn(void *ctx, const char *track) {
+    const struct pull *pull = ctx;
+    const struct stream *stream = store_find(hub_store(pull->pulls->hub), pull->stream);
+    uint64_t msn = timeline_out_back(stream, (int64_t)pull->pulls->settings.back_ms * 1000);
+    uint32_t mask = variant_parse(&stream->open->open, track, strlen(track));
+    for (uint32_t i = 0; i < stream->segment_count; i++) {
+        const struct segment *segment = stream->segments[i];
+        bool before = segment->open != stream->open || segment->msn < msn;
+        if (!before && !segment_whole(segment, mask))
+            return segment->msn;
+        msn = before ? msn : segment->msn + 1;
+    }
+    return msn;
+}
+
+static void take_tracks(struct pull *pull) {
+    if (!pull->tracks_due)
+        return;
+    pull->tracks_due = false;
+    int rc = assembler_take(pull->assembler, &pull->tracks, join_msn);
+    note_waits(pull);
+    if (rc < 0)
+        note_result(pull, rc);
+    for (int i = 0; i < SIDES; i++)
+        if (pull->sides[i].link)
+            link_keep_tracks(pull->sides[i].link, &pull->tracks);
 }
 
 /* --- which one --- */
@@ -621,6 +660,7 @@ static void connect(struct pull *pull) {
 }
 
 static void decide(struct pull *pull) {
+    take_tracks(pull);
     if (pull->refused) {
         give_in(pull);
         return;
@@ -686,7 +726,7 @@ static bool races(const struct pulls_settings *settings, const char *stream) {
     return false;
 }
 
-static bool on_want(void *ctx, const char *stream, const char *hops) {
+static bool on_want(void *ctx, const char *stream, const char *hops, const struct track_names *tracks) {
     struct pulls *pulls = ctx;
     if (map_get(pulls->absent, stream)) {
         metric_add(&metrics[M_CACHED], 1);
@@ -701,7 +741,8 @@ static bool on_want(void *ctx, const char *stream, const char *hops) {
     strcpy(pull->stream, stream);
     snprintf(pull->hops, sizeof pull->hops, "%s%s%s", hops, *hops ? "," : "", pulls->settings.node);
     pull->active = -1;
-    pull->fresh = pull->begin_due = true;
+    pull->fresh = pull->begin_due = pull->tracks_due = true;
+    pull->tracks = *tracks;
     pull->race = races(&pulls->settings, stream);
     upstreams_prefer(pulls->upstreams, stream, pull->preference_ms);
     pull->since_us = loop_now_us(pulls->loop);
@@ -712,6 +753,16 @@ static bool on_want(void *ctx, const char *stream, const char *hops) {
     metric_add(&metrics[M_STREAMS], 1);
     work_soon(pull);
     return true;
+}
+
+static void on_want_tracks(void *ctx, const char *name, const struct track_names *tracks) {
+    struct pulls *pulls = ctx;
+    struct pull *pull = map_get(pulls->streams, name);
+    if (!pull)
+        return;
+    pull->tracks = *tracks;
+    pull->tracks_due = true;
+    work_soon(pull);
 }
 
 static void on_unwant(void *ctx, const char *name) {
@@ -738,7 +789,10 @@ struct pulls *pulls_create(struct hub *hub, struct upstreams *upstreams, const s
                             .absent = map_create()};
     pulls->tick = loop_timer_create(pulls->loop, on_tick, pulls);
     loop_timer_set(pulls->tick, TICK_US);
-    const struct hub_source source = {.ctx = pulls, .want = on_want, .unwant = on_unwant};
+    const struct hub_source source = {.ctx = pulls,
+                                      .want = on_want,
+                                      .want_tracks = on_want_tracks,
+                                      .unwant = on_unwant};
     hub_set_source(hub, &source);
     return pulls;
 }

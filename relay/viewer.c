@@ -47,6 +47,7 @@ struct viewer {
     struct hls_query query;
     struct follow_wait parked_wait;
     struct waiter waiter;
+    uint32_t mask; /* of the stream's tracks: the variant's */
     bool parked, held;
     int64_t held_us; /* since when; 0: it wasn't yet */
 };
@@ -351,14 +352,8 @@ static void gather_part(struct gather *gather, const struct segment *segment, co
             gather_chunks(gather, segment, t, part->first_chunk[t], part->record->part.tracks[t].chunks);
 }
 
-static void answer_parts(struct viewer *viewer, struct stream *stream, const struct segment *segment, uint32_t from,
+static void answer_parts(struct viewer *viewer, const struct segment *segment, uint32_t mask, uint32_t from,
                          uint32_t to) {
-    const struct record_open *open = &segment->open->open;
-    uint32_t mask = variant_find(open, &stream->open->open, viewer->target.variant);
-    if (!mask) {
-        fail(viewer->req, 404, "no such variant", target_s(stream));
-        return;
-    }
     struct gather gather;
     gather.items = gather.few;
     gather.count = 0;
@@ -366,29 +361,42 @@ static void answer_parts(struct viewer *viewer, struct stream *stream, const str
     for (uint32_t p = from; p < to; p++)
         gather_part(&gather, segment, &segment->parts[p], mask);
     struct headers headers;
-    media_headers(&headers, open, &viewer->target, mask);
+    media_headers(&headers, &segment->open->open, &viewer->target, mask);
     http_respond_slices(viewer->req, 200, headers.items, headers.count, gather.items, gather.count, true);
     if (gather.items != gather.few)
         free(gather.items);
 }
 
+/* The variant's tracks of that segment. 0: there are none, and it was answered. */
+static uint32_t tracks_within(struct viewer *viewer, const struct stream *stream, const struct segment *segment) {
+    uint32_t mask = variant_find(&segment->open->open, &stream->open->open, viewer->target.variant);
+    if (!mask)
+        fail(viewer->req, 404, "no such variant", target_s(stream));
+    return mask;
+}
+
 static void answer_segment(struct viewer *viewer, struct stream *stream) {
     const struct segment *segment = stream_segment(stream, viewer->target.number);
-    if (!segment || !segment->complete || !segment->published)
+    uint32_t mask = segment ? tracks_within(viewer, stream, segment) : 0;
+    if (segment && !mask)
+        return;
+    if (!segment || !segment->published || !segment_whole(segment, mask))
         fail(viewer->req, 404, "no such segment", target_s(stream));
     else
-        answer_parts(viewer, stream, segment, 0, segment->published);
+        answer_parts(viewer, segment, mask, 0, segment->published);
 }
 
 static void answer_part(struct viewer *viewer, struct stream *stream) {
     struct segment *segment;
     const struct part *part = stream_part(stream, viewer->target.number, &segment);
-    if (!part) {
-        fail(viewer->req, 404, "no such part", target_s(stream));
+    uint32_t mask = part ? tracks_within(viewer, stream, segment) : 0;
+    if (part && !mask)
         return;
-    }
-    uint32_t index = (uint32_t)(part - segment->parts);
-    answer_parts(viewer, stream, segment, index, index + 1);
+    uint32_t index = part ? (uint32_t)(part - segment->parts) : 0;
+    if (!part || index >= segment_parts(segment, mask))
+        fail(viewer->req, 404, "no such part", target_s(stream));
+    else
+        answer_parts(viewer, segment, mask, index, index + 1);
 }
 
 static void answer_init(struct viewer *viewer, struct stream *stream) {
@@ -421,6 +429,7 @@ static bool answer_live(struct viewer *viewer, struct stream *stream, uint32_t m
                         headers.count);
 }
 
+static void note_tracks(struct viewer *viewer, struct stream *stream);
 static void serve_live(struct viewer *viewer, struct stream *stream);
 
 static void answer(struct viewer *viewer, struct stream *stream) {
@@ -454,9 +463,10 @@ static void on_waited(struct waiter *waiter, struct stream *stream, bool timed_o
     if (timed_out) {
         metric_add(&metrics[M_TIMED_OUT], 1);
         fail(viewer->req, 503, "nothing new came in time", 4 * target_s(stream));
-    } else if (!stream_last_segment(stream)) {
+    } else if (!stream_last_segment(stream, 0)) {
         fail(viewer->req, 404, "not live", 1);
     } else {
+        note_tracks(viewer, stream);
         answer(viewer, stream);
     }
 }
@@ -474,6 +484,7 @@ static void hold(struct viewer *viewer, struct stream *stream, enum wait_for wha
         viewer->held_us = loop_now_us(viewers->loop);
     int64_t wait_us = number ? (int64_t)WAIT_TARGETS * target_s(stream) * 1000000 : FIRST_PART_WAIT_US;
     viewer->waiter = (struct waiter){.what = what,
+                                     .mask = viewer->mask,
                                      .number = number,
                                      .index = index,
                                      .deadline_us = loop_now_us(viewers->loop) + wait_us,
@@ -488,7 +499,7 @@ static uint32_t advance_limit(const struct stream *stream) {
 }
 
 static bool too_far_ahead(const struct stream *stream, const struct hls_query *query, const char **ret_why) {
-    const struct segment *last = stream_last_segment(stream);
+    const struct segment *last = stream_last_segment(stream, 0);
     *ret_why = "_HLS_msn is too far ahead";
     if (query->msn > last->msn + AHEAD_SEGMENTS)
         return true;
@@ -499,37 +510,59 @@ static bool too_far_ahead(const struct stream *stream, const struct hls_query *q
 
 /* Most players that know no parts give up on a playlist without a segment (ffmpeg: "Empty segment"): of a stream that
  * has just started, the first playlist comes with its first segment. */
-static bool too_young(const struct stream *stream) {
-    return !stream->segments[stream->first_listed]->complete;
+static bool too_young(const struct stream *stream, uint32_t mask) {
+    for (uint32_t i = stream->first_listed; i < stream->segment_count; i++) {
+        const struct segment *segment = stream->segments[i];
+        if (segment_whole(segment, variant_within(&segment->open->open, &stream->open->open, mask)))
+            return false;
+    }
+    return true;
+}
+
+/* Whether the tracks are here as far as the stream is. A track that nobody asked for lately is absent, or behind, for a
+ * moment: who asks for it waits for that. */
+static bool caught_up(const struct stream *stream, uint32_t mask) {
+    const struct segment *last = stream_last_segment(stream, 0);
+    return stream_has_part(stream, mask, last->msn, last->published - 1);
+}
+
+static void hold_until_caught_up(struct viewer *viewer, struct stream *stream) {
+    const struct segment *last = stream_last_segment(stream, 0);
+    hold(viewer, stream, WAIT_PLAYLIST, last->msn, last->published - 1);
 }
 
 static void serve_media_playlist(struct viewer *viewer, struct stream *stream) {
     const struct hls_query *query = &viewer->query;
     const char *why;
-    uint32_t mask = variant_parse(&stream->open->open, viewer->target.variant, strlen(viewer->target.variant));
-    if (!mask)
+    bool ended = stream->state == STREAM_ENDED;
+    if (!viewer->mask)
         fail(viewer->req, 404, "no such variant", target_s(stream));
-    else if (!query->blocking && stream->state != STREAM_ENDED && too_young(stream))
-        hold(viewer, stream, WAIT_PLAYLIST, stream_last_segment(stream)->msn + 1, 0);
-    else if (!query->blocking || stream->state == STREAM_ENDED || stream_has_part(stream, query->msn, query->part))
+    else if (ended || (query->blocking && stream_has_part(stream, viewer->mask, query->msn, query->part)))
         answer_playlist(viewer, stream);
-    else if (too_far_ahead(stream, query, &why))
+    else if (query->blocking && too_far_ahead(stream, query, &why))
         fail(viewer->req, 400, why, 4 * target_s(stream));
-    else
+    else if (query->blocking)
         hold(viewer, stream, WAIT_PLAYLIST, query->msn, query->part);
+    else if (!caught_up(stream, viewer->mask))
+        hold_until_caught_up(viewer, stream);
+    else if (too_young(stream, viewer->mask))
+        hold(viewer, stream, WAIT_PLAYLIST, stream_last_segment(stream, viewer->mask)->msn + 1, 0);
+    else
+        answer_playlist(viewer, stream);
 }
 
 /* Held until there is an independent chunk, which is looked for whenever there is another part. */
 static void serve_live(struct viewer *viewer, struct stream *stream) {
     struct viewers *viewers = viewer->viewers;
-    uint32_t mask = variant_parse(&stream->open->open, viewer->target.variant, strlen(viewer->target.variant));
-    if (!mask)
+    if (!viewer->mask)
         fail(viewer->req, 404, "no such variant", target_s(stream));
     else if (stream->state == STREAM_ENDED)
         fail(viewer->req, 404, "not live", 1);
     else if (live_full(viewers->live))
         fail(viewer->req, 503, "too many continuous viewers", 1);
-    else if (answer_live(viewer, stream, mask))
+    else if (!caught_up(stream, viewer->mask))
+        hold_until_caught_up(viewer, stream);
+    else if (answer_live(viewer, stream, viewer->mask))
         return;
     else if (viewer->held_us && loop_now_us(viewers->loop) - viewer->held_us > FIRST_PART_WAIT_US)
         fail(viewer->req, 503, "no independent frame came in time", 1);
@@ -537,17 +570,40 @@ static void serve_live(struct viewer *viewer, struct stream *stream) {
         hold(viewer, stream, WAIT_PART, stream->next_part, 0);
 }
 
+/* The part that comes next (LL-052), or one that is here of other tracks only. */
+static bool part_comes(const struct viewer *viewer, const struct stream *stream) {
+    uint64_t number = viewer->target.number;
+    return viewer->target.kind == TARGET_PART && stream->state != STREAM_ENDED && number <= stream->next_part &&
+           number >= stream_next_part(stream, viewer->mask);
+}
+
+static bool segment_comes(const struct viewer *viewer, const struct stream *stream) {
+    const struct segment *segment =
+        viewer->target.kind == TARGET_SEGMENT ? stream_segment(stream, viewer->target.number) : NULL;
+    return segment && segment->complete && viewer->mask && stream->state != STREAM_ENDED &&
+           !segment_whole(segment, variant_within(&segment->open->open, &stream->open->open, viewer->mask)) &&
+           !caught_up(stream, viewer->mask);
+}
+
+static void note_tracks(struct viewer *viewer, struct stream *stream) {
+    viewer->mask = variant_parse(&stream->open->open, viewer->target.variant, strlen(viewer->target.variant));
+    if (viewer->mask)
+        follows_ask(viewer->viewers->follows, stream, viewer->mask);
+}
+
 static void serve(struct viewer *viewer, struct stream *stream) {
-    if (!stream_last_segment(stream)) {
+    note_tracks(viewer, stream);
+    if (!stream_last_segment(stream, 0)) {
         if (stream->state == STREAM_ENDED)
             fail(viewer->req, 404, "not live", 1);
         else
             hold(viewer, stream, WAIT_PLAYLIST, 0, 0); /* starting: the first part is on its way */
     } else if (viewer->target.kind == TARGET_MEDIA) {
         serve_media_playlist(viewer, stream);
-    } else if (viewer->target.kind == TARGET_PART && viewer->target.number == stream->next_part &&
-               stream->state != STREAM_ENDED) {
-        hold(viewer, stream, WAIT_PART, viewer->target.number, 0); /* the preload hint (LL-052) */
+    } else if (part_comes(viewer, stream)) {
+        hold(viewer, stream, WAIT_PART, viewer->target.number, 0);
+    } else if (segment_comes(viewer, stream)) {
+        hold_until_caught_up(viewer, stream);
     } else {
         answer(viewer, stream);
     }
@@ -570,7 +626,10 @@ static void park(struct viewer *viewer) {
     viewer->parked = true;
     viewers->waiting++;
     viewer->parked_wait.fn = on_followed;
-    follows_wait(viewers->follows, viewer->target.stream, &viewer->parked_wait, NULL);
+    /* Who asks for the multivariant playlist is about to play: most likely what is listed first. */
+    const struct track_names tracks =
+        track_names_of(viewer->target.kind == TARGET_MULTIVARIANT ? "v0a0" : viewer->target.variant);
+    follows_wait(viewers->follows, viewer->target.stream, &viewer->parked_wait, NULL, &tracks);
 }
 
 static void on_request_close(void *ctx) {

@@ -33,6 +33,7 @@ struct held {
 
 struct track_in {
     char name[4];
+    enum track_presence presence; /* in the tracks that were written */
     struct queue chunks;
     bool begun;
     uint64_t epoch, msn; /* of the chunk that came last */
@@ -48,6 +49,8 @@ struct assembler {
     struct queue events;
     struct track_in tracks[TRACKS_MAX];
     uint32_t track_count;
+    bool selects; /* only those in `taken` */
+    struct track_names taken;
     size_t bytes;        /* of chunks that wait */
     struct record *open; /* as last told */
     bool open_due;       /* the next one is written whatever it says */
@@ -101,13 +104,19 @@ struct assembler *assembler_create(const char *stream, assembler_write_fn *write
     return a;
 }
 
+static void forget_chunks(struct assembler *a, struct queue *chunks) {
+    for (; chunks->count; queue_pop(chunks)) {
+        struct record *record = ((struct held *)queue_at(chunks, 0))->record;
+        a->bytes -= record->chunk.body.len;
+        record_unref(record);
+    }
+}
+
 static void forget_waiting(struct assembler *a) {
     for (; a->events.count; queue_pop(&a->events))
         record_unref(((struct event *)queue_at(&a->events, 0))->record);
     for (uint32_t i = 0; i < a->track_count; i++)
-        for (struct queue *chunks = &a->tracks[i].chunks; chunks->count; queue_pop(chunks))
-            record_unref(((struct held *)queue_at(chunks, 0))->record);
-    a->bytes = 0;
+        forget_chunks(a, &a->tracks[i].chunks);
 }
 
 void assembler_destroy(struct assembler *a) {
@@ -148,16 +157,30 @@ static int place_of(const struct assembler *a, const struct record *chunk) {
     return chunk->chunk.msn < a->written_msn ? -1 : 0;
 }
 
-static int write_chunk(struct assembler *a, struct track_in *track, const struct held *held, uint32_t index) {
+static int write_presence(struct assembler *a, struct track_in *track, enum track_presence presence, uint64_t msn) {
+    uint32_t index = index_of(a, track->name);
+    track->presence = presence;
+    if (index == TRACKS_MAX)
+        return 0;
+    struct record *record = record_create(RECORD_TRACK, a->stream, a->written_open->epoch);
+    record->track = (struct record_track){.track = (uint8_t)index, .presence = presence, .msn = msn};
+    return write_record(a, record);
+}
+
+/* `late`: of an earlier segment than the one under way. */
+static int write_chunk(struct assembler *a, struct track_in *track, const struct held *held, uint32_t index,
+                       bool late) {
     const struct track_info *info = &a->written_open->open.tracks[index];
     struct record *record = held->record;
-    if (held->track_id != info->track_id || record->chunk.number != track->written) {
+    if (held->track_id != info->track_id || (!late && record->chunk.number != track->written)) {
         record_unref(record);
         return -EBADMSG;
     }
-    track->written++;
+    track->written += !late;
     record->chunk.track = (uint8_t)index;
-    return write_record(a, record);
+    int rc = write_record(a, record);
+    bool caught_up = track->presence == TRACK_JOINING && !late && track->written >= track->counted;
+    return !rc && caught_up ? write_presence(a, track, TRACK_HERE, a->written_msn) : rc;
 }
 
 /* Writes the first that waits, or drops it. False: it has to wait. */
@@ -170,11 +193,12 @@ static bool flush_one(struct assembler *a, struct track_in *track, int *ret_rc) 
         return false;
     queue_pop(&track->chunks);
     a->bytes -= held.record->chunk.body.len;
-    uint32_t index = place < 0 ? TRACKS_MAX : index_of(a, track->name);
+    bool late = place < 0 && track->presence == TRACK_JOINING && held.record->epoch == a->written_open->epoch;
+    uint32_t index = place < 0 && !late ? TRACKS_MAX : index_of(a, track->name);
     if (index == TRACKS_MAX)
         record_unref(held.record);
     else
-        *ret_rc = write_chunk(a, track, &held, index);
+        *ret_rc = write_chunk(a, track, &held, index, late);
     return true;
 }
 
@@ -185,11 +209,22 @@ static struct track_in *track_find(struct assembler *a, const char *name) {
     return NULL;
 }
 
+static struct track_in *track_get(struct assembler *a, const char *name) {
+    struct track_in *track = track_find(a, name);
+    if (track || a->track_count == TRACKS_MAX)
+        return track;
+    track = &a->tracks[a->track_count++];
+    strncpy(track->name, name, sizeof track->name - 1);
+    track->presence = assembler_takes(a, name) ? TRACK_HERE : TRACK_ABSENT;
+    return track;
+}
+
 static bool part_whole(struct assembler *a, const struct record_part *part) {
     const struct record_open *open = &a->written_open->open;
     for (uint32_t i = 0; i < open->track_count; i++) {
-        const struct track_in *track = track_find(a, open->tracks[i].name);
-        if (part->tracks[i].chunks && (!track || track->written < track->counted + part->tracks[i].chunks))
+        const struct track_in *track = track_get(a, open->tracks[i].name);
+        if (track ? track->presence == TRACK_HERE && track->written < track->counted + part->tracks[i].chunks
+                  : part->tracks[i].chunks > 0)
             return false;
     }
     return true;
@@ -199,7 +234,19 @@ static void count_part(struct assembler *a, const struct record_part *part) {
     const struct record_open *open = &a->written_open->open;
     for (uint32_t i = 0; i < open->track_count; i++)
         if (part->tracks[i].chunks)
-            track_find(a, open->tracks[i].name)->counted += part->tracks[i].chunks;
+            track_get(a, open->tracks[i].name)->counted += part->tracks[i].chunks;
+}
+
+/* With other tracks, those that are taken are here from the beginning. */
+static void begin_tracks(struct assembler *a, struct record_open *open) {
+    for (uint32_t i = 0; i < open->track_count; i++) {
+        const char *name = open->tracks[i].name;
+        struct track_in *track = track_get(a, name);
+        if (track)
+            track->presence = assembler_takes(a, name) ? TRACK_HERE : TRACK_ABSENT;
+        if (!assembler_takes(a, name))
+            open->absent |= 1u << i;
+    }
 }
 
 static void begin_segment(struct assembler *a, uint64_t msn) {
@@ -219,6 +266,7 @@ static int write_event(struct assembler *a, const struct event *event) {
         a->written_open = record_ref(event->record);
         a->in_segment = false;
         a->state = STREAM_LIVE;
+        begin_tracks(a, &event->record->open);
         break;
     case FEED_LINE_PART:
         count_part(a, &event->record->part);
@@ -329,15 +377,6 @@ int assembler_line(struct assembler *a, const struct feed_line *line) {
 
 /* --- in: chunks --- */
 
-static struct track_in *track_get(struct assembler *a, const char *name) {
-    struct track_in *track = track_find(a, name);
-    if (track || a->track_count == TRACKS_MAX)
-        return track;
-    track = &a->tracks[a->track_count++];
-    strncpy(track->name, name, sizeof track->name - 1);
-    return track;
-}
-
 /* TAKEN: it is the next one. */
 static int follows(const struct track_in *track, const struct feed_box *box) {
     if (!track->begun)
@@ -366,7 +405,7 @@ static struct record *make_chunk(const struct assembler *a, const struct feed_bo
 }
 
 int assembler_chunk(struct assembler *a, const char *name, const struct feed_box *box, struct slice body) {
-    if (a->written_open && box->epoch < a->written_open->epoch)
+    if (!assembler_takes(a, name) || (a->written_open && box->epoch < a->written_open->epoch))
         return ASSEMBLER_KNOWN;
     struct track_in *track = track_get(a, name);
     int rc = track ? follows(track, box) : -ENOBUFS;
@@ -386,6 +425,47 @@ int assembler_chunk(struct assembler *a, const char *name, const struct feed_box
     track->number = box->number + 1;
     rc = pump(a);
     return rc ? rc : ASSEMBLER_TAKEN;
+}
+
+/* --- which tracks --- */
+
+bool assembler_takes(const struct assembler *a, const char *name) {
+    return !a->selects || track_names_have(&a->taken, name);
+}
+
+static int leave(struct assembler *a, struct track_in *track) {
+    forget_chunks(a, &track->chunks);
+    return write_presence(a, track, TRACK_ABSENT, 0);
+}
+
+static int join(struct assembler *a, struct track_in *track, assembler_from_fn *from) {
+    if (!a->in_segment)
+        return write_presence(a, track, TRACK_HERE, 0);
+    uint64_t msn = from(a->ctx, track->name);
+    msn = msn ? msn : a->written_msn;
+    track->begun = true;
+    track->epoch = a->written_open->epoch;
+    track->msn = msn;
+    track->number = 0;
+    track->written = 0;
+    return write_presence(a, track, msn > a->written_msn ? TRACK_HERE : TRACK_JOINING, msn);
+}
+
+int assembler_take(struct assembler *a, const struct track_names *tracks, assembler_from_fn *from) {
+    int rc = 0;
+    a->selects = true;
+    a->taken = *tracks;
+    for (uint32_t i = 0; i < a->track_count && !rc; i++) {
+        struct track_in *track = &a->tracks[i];
+        bool taken = track_names_have(tracks, track->name);
+        if (!a->written_open)
+            track->presence = taken ? TRACK_HERE : TRACK_ABSENT;
+        else if (!taken && track->presence != TRACK_ABSENT)
+            rc = leave(a, track);
+        else if (taken && track->presence == TRACK_ABSENT)
+            rc = join(a, track, from);
+    }
+    return rc ? rc : pump(a);
 }
 
 /* --- starting anew, and where it is --- */

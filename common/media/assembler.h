@@ -6,6 +6,9 @@
  * number), on every node: what has come already is known by it, and what is missing. So whoever is first wins, and a subscriber may
  * change sources in the middle of a stream. A higher epoch is a later writer, and what an earlier one says after it is old.
  *
+ * A subscriber need not take all tracks. Parts wait for those that it has; one that it takes later is behind at first, and is waited for
+ * once it has caught up. What it has is written, too (RECORD_TRACK).
+ *
  * One thread; pure but for `write`. */
 #pragma once
 #include <stdbool.h>
@@ -32,6 +35,13 @@ enum assembler_result { ASSEMBLER_TAKEN, ASSEMBLER_KNOWN /* or older than what h
 int assembler_line(struct assembler *assembler, const struct feed_line *line);
 /* Takes a reference of its own to `body`. */
 int assembler_chunk(struct assembler *assembler, const char *track, const struct feed_box *box, struct slice body);
+
+/* The segment that a track begins with which joins: of those told, or later, when nothing is missing; 0: the newest. */
+typedef uint64_t assembler_from_fn(void *ctx, const char *track);
+/* The tracks that are taken from now on; at first all are. What comes of others is KNOWN. `from`'s `ctx` is that of `write`, and so is
+ * what is returned. */
+int assembler_take(struct assembler *assembler, const struct track_names *tracks, assembler_from_fn *from);
+bool assembler_takes(const struct assembler *assembler, const char *track);
 
 /* What comes next can't be had any more: forgets what waits, and goes on with any later segment. The stream's tracks are written
  * anew then, from which a store knows that numbers may be missing before. */

@@ -90,6 +90,10 @@ static const struct record *peek(struct cursor *cursor, const struct stream *str
             *place = (struct cursor_place){segment->msn, 0};
         if (place->number < segment->chunks[track].count)
             return segment->chunks[track].items[place->number];
+        if (!segment_whole(segment, 1u << track)) { /* the rest is yet to come, if it does */
+            *ret_gone = !(segment->carried & 1u << track) && i + 1 < stream->segment_count;
+            return NULL;
+        }
     }
     return NULL;
 }

@@ -20,10 +20,13 @@ static const struct segment *segment_from(const struct stream *stream, uint64_t 
     return found;
 }
 
+/* Its first chunk tells, or, if this node doesn't have that, its first part. */
 static bool begins_independent(const struct segment *segment) {
     uint32_t lead = variant_lead(&segment->open->open, ~0u);
     const struct chunk_list *chunks = &segment->chunks[lead];
-    return chunks->count && chunks->items[0]->chunk.flags & CHUNK_INDEPENDENT;
+    if (chunks->count)
+        return chunks->items[0]->chunk.flags & CHUNK_INDEPENDENT;
+    return segment->published && segment->parts[0].record->part.flags & PART_INDEPENDENT;
 }
 
 /* --- the timeline --- */
@@ -249,6 +252,11 @@ static struct feed_piece chunk_piece(const struct record *record) {
                                chunk->body};
 }
 
+/* Whether more of the track may yet come into this segment. */
+static bool unfinished(const struct track_out *out, const struct segment *segment) {
+    return out->index < out->open->open.track_count && !segment_whole(segment, 1u << out->index);
+}
+
 /* The next chunk of the segment, with the init before it when that is another. False: it has no more. */
 static bool piece_within(struct track_out *out, const struct segment *segment, struct feed_piece *ret_piece) {
     if (!find_track(out))
@@ -265,6 +273,16 @@ static bool piece_within(struct track_out *out, const struct segment *segment, s
     return true;
 }
 
+/* A track that this node doesn't have of the segment comes if it does of none after it: somebody is about to ask for
+ * it. */
+static enum feed_out_result not_here(const struct track_out *out, const struct stream *stream,
+                                     const struct segment *segment) {
+    while ((segment = segment_from(stream, segment->msn + 1)) && segment->open == out->open)
+        if (segment->carried & 1u << out->index)
+            return FEED_OUT_LOST;
+    return FEED_OUT_WAIT;
+}
+
 enum feed_out_result track_out_next(struct track_out *out, const struct stream *stream, struct feed_piece *ret_piece) {
     if (!begin(out, stream))
         return FEED_OUT_WAIT;
@@ -277,6 +295,8 @@ enum feed_out_result track_out_next(struct track_out *out, const struct stream *
         enter(out, segment);
         if (piece_within(out, segment, ret_piece))
             return FEED_OUT_MORE;
+        if (unfinished(out, segment))
+            return segment->carried & 1u << out->index ? FEED_OUT_WAIT : not_here(out, stream, segment);
     }
     return FEED_OUT_WAIT;
 }

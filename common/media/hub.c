@@ -38,9 +38,10 @@ struct batch {
 /* What comes from a client. */
 struct wish {
     struct hub_client *client;
-    bool follow;
+    enum { WISH_FOLLOW, WISH_TRACKS, WISH_UNFOLLOW } kind;
     char stream[STREAM_NAME_LEN];
-    char hops[]; /* follow */
+    struct track_names tracks; /* follow, tracks */
+    char hops[];               /* follow */
 };
 
 /* A stream that a client follows, as its own thread sees it. */
@@ -48,20 +49,22 @@ struct copy {
     bool in_step;     /* records are applied; else they are passed over until a snapshot comes */
     int64_t asked_us; /* when the hub was last asked for it */
     char hops[HUB_HOPS_LEN];
+    struct track_names tracks;
 };
 
 /* A stream that the source looks for, or brings. */
 struct want {
     char stream[STREAM_NAME_LEN];
-    bool found;               /* it is in the store, or was */
-    struct list removed_link; /* in hub.removed */
+    bool found;                /* it is in the store, or was */
+    struct list removed_link;  /* in hub.removed */
+    struct track_names tracks; /* as the source was told */
 };
 
 struct hub_client {
     struct hub *hub;
     /* hub's thread */
-    /* Names, of gone streams until it was told so; of a stream that is looked for, it is told when it's there. The
-     * value is the client itself. */
+    /* By name, of gone streams until it was told so; of a stream that is looked for, it is told when it's there. The
+     * tracks that it asks for (struct track_names). */
     struct map *followed;
     struct batch *pending; /* records of this turn */
     bool overflowed;       /* the mailbox was full: all of `followed` is to be sent anew, and nothing else until then */
@@ -212,7 +215,7 @@ static void client_tell(struct hub_client *client, const char *name) {
     if (stream && stream->open)
         client_send_snapshot(client, stream);
     else if (!is_looked_for(client->hub, name) && client_post(client, batch_create(BATCH_GONE, name)))
-        map_remove(client->followed, name);
+        free(map_remove(client->followed, name));
 }
 
 static void tell_followers(struct hub *hub, const char *name) {
@@ -283,13 +286,37 @@ static void want_removed(struct hub *hub, struct want *want) {
     flush_due(hub);
 }
 
+/* Those that any client asks for. */
+static struct track_names tracks_asked(const struct hub *hub, const char *name) {
+    struct track_names all = {0};
+    for (uint32_t i = 0; i < hub->client_count; i++) {
+        const struct track_names *tracks = map_get(hub->clients[i]->followed, name);
+        for (uint32_t t = 0; tracks && t < tracks->count; t++)
+            track_names_add(&all, tracks->items[t]);
+    }
+    return all;
+}
+
+static void want_tracks(struct hub *hub, const char *name) {
+    struct want *want = map_get(hub->wants, name);
+    if (!want)
+        return;
+    struct track_names tracks = tracks_asked(hub, name);
+    if (track_names_same(&tracks, &want->tracks))
+        return;
+    want->tracks = tracks;
+    hub->source.want_tracks(hub->source.ctx, name, &tracks);
+}
+
 static void source_ask(struct hub *hub, const char *name, const char *hops) {
-    if (!hub->source.want || map_get(hub->wants, name) || !hub->source.want(hub->source.ctx, name, hops))
+    struct track_names tracks = tracks_asked(hub, name);
+    if (!hub->source.want || map_get(hub->wants, name) || !hub->source.want(hub->source.ctx, name, hops, &tracks))
         return;
     struct want *want = calloc(1, sizeof *want);
     if (!want)
         abort();
     strcpy(want->stream, name);
+    want->tracks = tracks;
     list_init(&want->removed_link);
     map_set(hub->wants, name, want);
 }
@@ -390,35 +417,61 @@ uint32_t hub_followers(const struct hub *hub, const char *stream) {
 
 /* --- client to hub --- */
 
-static void follow(struct hub_client *client, const char *name, const char *hops) {
-    map_set(client->followed, name, client);
-    want_end_removed(client->hub, name);
-    if (!is_open(client->hub, name))
-        source_ask(client->hub, name, hops);
-    client_tell(client, name);
+static void follow(struct hub_client *client, const struct wish *wish) {
+    struct track_names *tracks = map_get(client->followed, wish->stream);
+    if (!tracks) {
+        tracks = malloc(sizeof *tracks);
+        if (!tracks)
+            abort();
+        map_set(client->followed, wish->stream, tracks);
+    }
+    *tracks = wish->tracks;
+    want_end_removed(client->hub, wish->stream);
+    want_tracks(client->hub, wish->stream);
+    if (!is_open(client->hub, wish->stream))
+        source_ask(client->hub, wish->stream, wish->hops);
+    client_tell(client, wish->stream);
+}
+
+static void follow_tracks(struct hub_client *client, const struct wish *wish) {
+    struct track_names *tracks = map_get(client->followed, wish->stream);
+    if (!tracks)
+        return; /* it is over, and the client is about to be told */
+    *tracks = wish->tracks;
+    want_tracks(client->hub, wish->stream);
 }
 
 static void unfollow(struct hub_client *client, const char *name) {
-    if (map_remove(client->followed, name))
-        want_end_unfollowed(client->hub, name);
+    struct track_names *tracks = map_remove(client->followed, name);
+    if (!tracks)
+        return;
+    free(tracks);
+    want_end_unfollowed(client->hub, name);
+    want_tracks(client->hub, name);
 }
 
 static void on_wish(void *ctx, void *message) {
     struct wish *wish = message;
     (void)ctx;
-    if (wish->follow)
-        follow(wish->client, wish->stream, wish->hops);
+    if (wish->kind == WISH_FOLLOW)
+        follow(wish->client, wish);
+    else if (wish->kind == WISH_TRACKS)
+        follow_tracks(wish->client, wish);
     else
         unfollow(wish->client, wish->stream);
     free(wish);
 }
 
-static void wish_post(struct hub_client *client, const char *stream, bool follows, const char *hops) {
+/* `copy`: for what is asked for; NULL with WISH_UNFOLLOW. */
+static void wish_post(struct hub_client *client, int kind, const char *stream, const struct copy *copy) {
+    const char *hops = copy ? copy->hops : "";
     struct wish *wish = calloc(1, sizeof *wish + strlen(hops) + 1);
     if (!wish)
         abort();
     wish->client = client;
-    wish->follow = follows;
+    wish->kind = kind;
+    if (copy)
+        wish->tracks = copy->tracks;
     strcpy(wish->stream, stream);
     strcpy(wish->hops, hops);
     if (mailbox_post(client->hub->inbox, wish)) {
@@ -429,10 +482,11 @@ static void wish_post(struct hub_client *client, const char *stream, bool follow
 
 static void copy_ask(struct hub_client *client, const char *stream, struct copy *copy) {
     copy->asked_us = loop_now_us(client->loop);
-    wish_post(client, stream, true, copy->hops);
+    wish_post(client, WISH_FOLLOW, stream, copy);
 }
 
-void hub_client_follow(struct hub_client *client, const char *stream, const char *hops) {
+void hub_client_follow(struct hub_client *client, const char *stream, const char *hops,
+                       const struct track_names *tracks) {
     struct copy *copy = map_get(client->copies, stream);
     if (!copy) {
         copy = calloc(1, sizeof *copy);
@@ -443,7 +497,16 @@ void hub_client_follow(struct hub_client *client, const char *stream, const char
     hops = hops ? hops : "";
     assert(strlen(hops) < sizeof copy->hops);
     strcpy(copy->hops, hops);
+    copy->tracks = tracks ? *tracks : (struct track_names){0};
     copy_ask(client, stream, copy);
+}
+
+void hub_client_want_tracks(struct hub_client *client, const char *stream, const struct track_names *tracks) {
+    struct copy *copy = map_get(client->copies, stream);
+    if (!copy)
+        return;
+    copy->tracks = *tracks;
+    wish_post(client, WISH_TRACKS, stream, copy);
 }
 
 static void copy_drop(struct hub_client *client, const char *name) {
@@ -455,7 +518,7 @@ static void copy_drop(struct hub_client *client, const char *name) {
 
 void hub_client_unfollow(struct hub_client *client, const char *stream) {
     copy_drop(client, stream);
-    wish_post(client, stream, false, "");
+    wish_post(client, WISH_UNFOLLOW, stream, NULL);
 }
 
 /* --- client's loop --- */
@@ -494,7 +557,8 @@ static void apply_records(struct hub_client *client, const struct batch *batch) 
             copy_ask(client, record->stream, copy);
     }
     if (stray)
-        wish_post(client, stray, false, ""); /* not wanted any more; the hub may not have been told, its mailbox full */
+        wish_post(client, WISH_UNFOLLOW, stray,
+                  NULL); /* not wanted any more; the hub may not have been told, its mailbox full */
 }
 
 /* The stream anew; who waits for it, or reads along, goes on. */
@@ -519,7 +583,7 @@ static int apply_snapshot(struct hub_client *client, const struct batch *batch) 
 static void on_snapshot(struct hub_client *client, const struct batch *batch) {
     struct copy *copy = map_get(client->copies, batch->stream);
     if (!copy) {
-        wish_post(client, batch->stream, false, ""); /* not wanted any more; an answer to an earlier wish */
+        wish_post(client, WISH_UNFOLLOW, batch->stream, NULL); /* not wanted any more; an answer to an earlier wish */
         return;
     }
     int rc = apply_snapshot(client, batch);
@@ -646,8 +710,9 @@ struct hub_client *hub_client_create(struct hub *hub, struct loop *loop, struct 
 }
 
 static void end_unfollowed(void *ctx, const char *name, void *value) {
-    (void)value;
+    free(value);
     want_end_unfollowed(ctx, name);
+    want_tracks(ctx, name);
 }
 
 static void destroy_copy(void *ctx, const char *stream, void *value) {

@@ -39,9 +39,12 @@ enum { HUB_HOPS_LEN = 512 }; /* with the terminating zero */
 struct hub_source {
     void *ctx;
     /* A client follows a stream that the store doesn't have. `hops`: the nodes that the question came through, "" when it began
-     * here. True: it is looked for; who follows it waits until its open record has been written, or for hub_absent. False:
-     * there is none. From inside, the hub must not be told anything (hub_write, hub_absent): that comes later. */
-    bool (*want)(void *ctx, const char *stream, const char *hops);
+     * here; `tracks`: those that are asked for, as far as it has them. True: it is looked for; who follows it waits until its open record
+     * has been written, or for hub_absent. False: there is none. From inside, the hub must not be told anything (hub_write, hub_absent):
+     * that comes later. */
+    bool (*want)(void *ctx, const char *stream, const char *hops, const struct track_names *tracks);
+    /* Other tracks of a wanted stream are asked for than before: all that are, by any client. Likewise. */
+    void (*want_tracks)(void *ctx, const char *stream, const struct track_names *tracks);
     /* Nobody follows it any more, found or not; or it was found and has left the store since, which its followers were told.
      * What the store has of it is the source's to remove (hub_remove, also from here): else the next to follow it finds it
      * there, and the source is not asked. */
@@ -63,8 +66,11 @@ struct hub_client *hub_client_create(struct hub *hub, struct loop *loop, struct 
 /* After the client's loop has stopped, on the hub's thread. NULL is allowed. */
 void hub_client_destroy(struct hub_client *client);
 /* On the client's thread: asks for the stream; on_answer tells: for each call, but once for all that were made while it was looked
- * for. `hops` (shorter than HUB_HOPS_LEN; NULL: none): for the source, should it be asked. Unfollowing drops the replica's copy. */
-void hub_client_follow(struct hub_client *client, const char *stream, const char *hops);
+ * for. `hops` (shorter than HUB_HOPS_LEN; NULL: none): for the source, should it be asked; `tracks` (NULL: none): those that this client
+ * asks for. Unfollowing drops the replica's copy. */
+void hub_client_follow(struct hub_client *client, const char *stream, const char *hops, const struct track_names *tracks);
+/* Of a stream that it follows: these tracks from now on. What is not here of them is brought, and RECORD_TRACK tells. */
+void hub_client_want_tracks(struct hub_client *client, const char *stream, const struct track_names *tracks);
 void hub_client_unfollow(struct hub_client *client, const char *stream);
 
 void hub_metrics_register(void);

@@ -42,6 +42,42 @@ bool name_ok(const char *stream) {
     return name_component_ok(stream, a) && !app_reserved(stream, a) && name_component_ok(slash + 1, strlen(slash + 1));
 }
 
+/* --- tracks --- */
+
+bool track_names_have(const struct track_names *names, const char *track) {
+    for (uint32_t i = 0; i < names->count; i++)
+        if (!strcmp(names->items[i], track))
+            return true;
+    return false;
+}
+
+void track_names_add(struct track_names *names, const char *track) {
+    if (names->count < TRACKS_MAX && !track_names_have(names, track))
+        strncpy(names->items[names->count++], track, sizeof *names->items - 1);
+}
+
+bool track_names_same(const struct track_names *one, const struct track_names *other) {
+    for (uint32_t i = 0; i < one->count; i++)
+        if (!track_names_have(other, one->items[i]))
+            return false;
+    return one->count == other->count;
+}
+
+struct track_names track_names_of(const char *variant) {
+    const struct track_names none = {0};
+    struct track_names names = {0};
+    while (*variant) {
+        char track[4] = {*variant};
+        size_t digits = strspn(variant + 1, "0123456789");
+        if (*variant < 'a' || *variant > 'z' || digits < 1 || digits > 2 || names.count == TRACKS_MAX)
+            return none;
+        memcpy(track + 1, variant + 1, digits);
+        track_names_add(&names, track);
+        variant += 1 + digits;
+    }
+    return names;
+}
+
 /* --- feeds --- */
 
 bool feed_path_parse(const char *path, char stream[STREAM_NAME_LEN], char track[4]) {

@@ -4,7 +4,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { STREAM_NAME_LEN = 130 }; /* with the terminating zero: two components of at most 64 bytes */
+enum {
+    STREAM_NAME_LEN = 130, /* with the terminating zero: two components of at most 64 bytes */
+    TRACKS_MAX = 8,        /* of one stream */
+};
 
 /* A component is 1 to 64 of [A-Za-z0-9._~-], not "." or "..", and an app is not "t", "feed" or "api" (paths of ours). */
 bool name_component_ok(const char *component, size_t len);
@@ -12,6 +15,20 @@ bool name_component_ok(const char *component, size_t len);
 bool name_join(char out[STREAM_NAME_LEN], const char *app, const char *name);
 /* Whether the whole is "app/name". */
 bool name_ok(const char *stream);
+
+/* --- tracks: "v0" --- */
+/* A set of them. */
+struct track_names {
+    uint32_t count;
+    char items[TRACKS_MAX][4];
+};
+/* Those in a variant's name: a letter and digits each. None when it is something else, or too many. */
+struct track_names track_names_of(const char *variant);
+bool track_names_have(const struct track_names *names, const char *track);
+/* One more; unchanged when it is in there, or there are TRACKS_MAX. */
+void track_names_add(struct track_names *names, const char *track);
+/* Whether they are the same, in whatever order. */
+bool track_names_same(const struct track_names *one, const struct track_names *other);
 
 /* --- feeds: /feed/{app}/{stream}[/{track}] --- */
 /* Whether the path is a feed's; `track` is "" for the timeline. */

@@ -15,8 +15,13 @@ struct rendering {
     const struct stream *stream;
     const char *variant;
     const struct record_open *open; /* of the stream now */
-    uint32_t last;                  /* index of the last segment that shows */
+    uint32_t mask;                  /* the variant's tracks among them */
+    uint32_t first, last;           /* indices of the segments that show */
 };
+
+static uint32_t own_mask(const struct rendering *r, const struct segment *segment) {
+    return variant_within(&segment->open->open, r->open, r->mask);
+}
 
 /* --- variants --- */
 
@@ -143,7 +148,7 @@ static void print_seconds(struct buf *out, uint64_t ts, uint32_t timescale) {
 
 static void print_header(struct rendering *r, bool skipping) {
     const struct record_open *open = r->open;
-    const struct segment *first = r->stream->segments[r->stream->first_listed];
+    const struct segment *first = r->stream->segments[r->first];
     uint32_t target_s = (open->target_duration_ms + 999) / 1000;
     uint64_t hold_back_ms = ((uint64_t)open->part_target_us * HOLD_BACK_PARTS + 999) / 1000;
     buf_printf(r->out, "#EXTM3U\n#EXT-X-VERSION:%d\n#EXT-X-TARGETDURATION:%u\n", skipping ? 9 : 6, target_s);
@@ -158,16 +163,16 @@ static void print_header(struct rendering *r, bool skipping) {
 }
 
 /* Listed, whole segments that end further than the skip boundary from the end of the last whole one. */
-static uint32_t skippable(const struct rendering *r, uint32_t mask) {
+static uint32_t skippable(const struct rendering *r) {
     double boundary_s = SKIP_TARGETS * ((r->open->target_duration_ms + 999) / 1000);
     double behind_s = 0;
-    for (uint32_t i = r->last + 1; i > r->stream->first_listed; i--) {
+    for (uint32_t i = r->last + 1; i > r->first; i--) {
         const struct segment *segment = r->stream->segments[i - 1];
-        if (!segment->complete)
+        if (!segment_whole(segment, own_mask(r, segment)))
             continue;
         if (behind_s > boundary_s)
-            return i - r->stream->first_listed;
-        behind_s += segment_seconds(segment, r->open, mask);
+            return i - r->first;
+        behind_s += segment_seconds(segment, r->open, r->mask);
     }
     return 0;
 }
@@ -191,19 +196,19 @@ static void print_part(struct rendering *r, const struct segment *segment, const
                part_empty(p, mask) ? ",GAP=YES" : "");
 }
 
-static void print_segment(struct rendering *r, uint32_t i, uint32_t mask, bool with_parts, bool map) {
+static void print_segment(struct rendering *r, uint32_t i, bool with_parts, bool map) {
     const struct segment *segment = r->stream->segments[i];
     const struct record_open *open = &segment->open->open;
-    uint32_t own = variant_within(open, r->open, mask), lead = variant_lead(open, own);
+    uint32_t own = own_mask(r, segment), lead = variant_lead(open, own);
     char iso[CLOCK_ISO_LEN];
     if (segment->discontinuity)
         buf_append_str(r->out, "#EXT-X-DISCONTINUITY\n");
     if (map)
         buf_printf(r->out, "#EXT-X-MAP:URI=\"%s/init-%u.mp4\"\n", r->variant, open->tracks[lead].init_version);
     buf_printf(r->out, "#EXT-X-PROGRAM-DATE-TIME:%s\n", clock_format_iso(iso, segment->wall_us));
-    for (uint32_t p = 0; with_parts && p < segment->published; p++)
+    for (uint32_t p = 0; with_parts && p < segment_parts(segment, own); p++)
         print_part(r, segment, &segment->parts[p], own);
-    if (!segment->complete)
+    if (!segment_whole(segment, own))
         return;
     buf_append_str(r->out, "#EXTINF:");
     print_seconds(r->out, segment->duration_ts[lead], open->tracks[lead].timescale);
@@ -219,61 +224,76 @@ static bool has_independent_part(const struct segment *segment) {
 
 /* The first segment whose parts are listed: as far back as three target durations, and further when no key frame is in
  * there, so that a player finds one to begin at. */
-static uint32_t first_with_parts(const struct rendering *r, uint32_t mask) {
+static uint32_t first_with_parts(const struct rendering *r) {
     double end_s = 0, parts_s = PARTS_TARGETS * r->open->target_duration_ms / 1000.0;
-    bool found = r->open->tracks[variant_lead(r->open, mask)].kind == TRACK_AUDIO;
+    bool found = r->open->tracks[variant_lead(r->open, r->mask)].kind == TRACK_AUDIO;
     uint32_t i = r->last + 1;
-    for (; i > r->stream->first_listed && (end_s < parts_s || !found); i--) {
+    for (; i > r->first && (end_s < parts_s || !found); i--) {
         const struct segment *segment = r->stream->segments[i - 1];
-        end_s += segment_seconds(segment, r->open, mask);
+        end_s += segment_seconds(segment, r->open, r->mask);
         found |= has_independent_part(segment);
     }
     return i;
 }
 
-static void print_segments(struct rendering *r, uint32_t mask, uint32_t skipped) {
-    uint32_t with_parts = first_with_parts(r, mask);
+static void print_segments(struct rendering *r, uint32_t skipped) {
+    uint32_t with_parts = first_with_parts(r);
     uint32_t version = 0;
-    for (uint32_t i = r->stream->first_listed; i <= r->last; i++) {
+    for (uint32_t i = r->first; i <= r->last; i++) {
         const struct segment *segment = r->stream->segments[i];
         const struct record_open *open = &segment->open->open;
-        uint32_t v = open->tracks[variant_lead(open, variant_within(open, r->open, mask))].init_version;
-        if (i >= r->stream->first_listed + skipped)
-            print_segment(r, i, mask, i >= with_parts, v != version);
+        uint32_t v = open->tracks[variant_lead(open, own_mask(r, segment))].init_version;
+        if (i >= r->first + skipped)
+            print_segment(r, i, i >= with_parts, v != version);
         version = v;
     }
 }
 
-static void print_edge(struct rendering *r, uint32_t mask, enum playlist_muxed muxed) {
-    const struct segment *last = r->stream->segments[r->last];
+/* Reports are of where the stream is: what of a variant isn't here yet is brought to who asks for it. */
+static void print_edge(struct rendering *r, enum playlist_muxed muxed) {
+    const struct segment *last = stream_last_segment(r->stream, 0);
     if (r->stream->state == STREAM_ENDED) {
         buf_append_str(r->out, "#EXT-X-ENDLIST\n");
         return;
     }
-    buf_printf(r->out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"%s/p%" PRIu64 ".m4s\"\n", r->variant, r->stream->next_part);
+    buf_printf(r->out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"%s/p%" PRIu64 ".m4s\"\n", r->variant,
+               stream_next_part(r->stream, r->mask));
     uint32_t masks[PLAYLIST_VARIANTS_MAX];
     uint32_t count = playlist_variants(r->open, muxed, masks);
     char name[VARIANT_NAME_LEN];
     for (uint32_t i = 0; i < count; i++)
-        if (masks[i] != mask)
+        if (masks[i] != r->mask)
             buf_printf(r->out, "#EXT-X-RENDITION-REPORT:URI=\"%s.m3u8\",LAST-MSN=%" PRIu64 ",LAST-PART=%u\n",
                        variant_name(name, r->open, masks[i]), last->msn, last->published - 1);
+}
+
+/* Segments show as far back as all tracks are here without a gap. False: there is none. */
+static bool find_segments(struct rendering *r) {
+    const struct stream *stream = r->stream;
+    const struct segment *last = stream_last_segment(stream, r->mask);
+    if (!last)
+        return false;
+    for (r->last = stream->first_listed; stream->segments[r->last] != last; r->last++)
+        ;
+    for (r->first = r->last; r->first > stream->first_listed; r->first--) {
+        const struct segment *before = stream->segments[r->first - 1];
+        if (!segment_whole(before, own_mask(r, before)))
+            break;
+    }
+    return true;
 }
 
 int playlist_media(struct buf *out, const struct stream *stream, const char *variant, bool skip,
                    enum playlist_muxed muxed) {
     struct rendering r = {.out = out, .stream = stream, .variant = variant, .open = &stream->open->open};
-    uint32_t mask = variant_parse(r.open, variant, strlen(variant));
-    if (!mask)
+    r.mask = variant_parse(r.open, variant, strlen(variant));
+    if (!r.mask || !find_segments(&r))
         return -ENOENT;
-    r.last = stream->segment_count - 1;
-    while (r.last > stream->first_listed && !stream->segments[r.last]->published)
-        r.last--;
-    uint32_t skipped = skip && stream->state != STREAM_ENDED ? skippable(&r, mask) : 0;
+    uint32_t skipped = skip && stream->state != STREAM_ENDED ? skippable(&r) : 0;
     print_header(&r, skipped);
     if (skipped)
         buf_printf(out, "#EXT-X-SKIP:SKIPPED-SEGMENTS=%u\n", skipped);
-    print_segments(&r, mask, skipped);
-    print_edge(&r, mask, muxed);
+    print_segments(&r, skipped);
+    print_edge(&r, muxed);
     return 0;
 }

@@ -5,11 +5,10 @@
 #include <string.h>
 
 size_t record_size(enum record_type type) {
-    static const size_t payload[] = {[RECORD_OPEN] = sizeof(struct record_open),
-                                     [RECORD_CHUNK] = sizeof(struct record_chunk),
-                                     [RECORD_PART] = sizeof(struct record_part),
-                                     [RECORD_STATE] = sizeof(enum stream_state),
-                                     [RECORD_PATH] = sizeof(struct record_path)};
+    static const size_t payload[] = {
+        [RECORD_OPEN] = sizeof(struct record_open), [RECORD_CHUNK] = sizeof(struct record_chunk),
+        [RECORD_PART] = sizeof(struct record_part), [RECORD_STATE] = sizeof(enum stream_state),
+        [RECORD_PATH] = sizeof(struct record_path), [RECORD_TRACK] = sizeof(struct record_track)};
     return offsetof(struct record, open) + payload[type];
 }
 

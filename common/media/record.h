@@ -11,7 +11,7 @@
 #include "common/base/blob.h"
 #include "common/media/name.h"
 
-enum { TRACKS_MAX = 8, CODECS_LEN = 32, NODE_NAME_LEN = 64, PATH_NODES_MAX = 8 };
+enum { CODECS_LEN = 32, NODE_NAME_LEN = 64, PATH_NODES_MAX = 8 };
 
 enum track_kind { TRACK_VIDEO, TRACK_AUDIO };
 
@@ -34,6 +34,13 @@ enum record_type {
     RECORD_PART,  /* a part is closed */
     RECORD_STATE, /* live, stalled, away, ended */
     RECORD_PATH,  /* the nodes that the stream comes through; no part of the stream itself */
+    RECORD_TRACK, /* whether this node has a track; likewise */
+};
+
+enum track_presence {
+    TRACK_HERE,    /* parts wait for its chunks */
+    TRACK_JOINING, /* its chunks come, but parts don't wait: they are behind, until they have caught up */
+    TRACK_ABSENT,  /* of new segments there are none */
 };
 
 enum stream_state {
@@ -58,6 +65,7 @@ struct record_open {
     uint32_t part_target_us;     /* likewise */
     uint32_t track_count;
     struct track_info tracks[TRACKS_MAX];
+    uint32_t absent; /* mask of tracks that this node does not have when it begins; the others are here */
 };
 
 struct record_chunk {
@@ -93,6 +101,12 @@ struct record_path {
     char nodes[PATH_NODES_MAX][NODE_NAME_LEN]; /* nearest first */
 };
 
+struct record_track {
+    uint8_t track;
+    enum track_presence presence;
+    uint64_t msn; /* joining: the first segment of which its chunks come, all of them */
+};
+
 struct record {
     atomic_uint refs;
     enum record_type type;
@@ -103,6 +117,7 @@ struct record {
         struct record_chunk chunk;
         struct record_part part;
         struct record_path path;
+        struct record_track track;
         struct {
             enum stream_state state;
         } state;

@@ -85,6 +85,7 @@ void store_clear(struct store *store, struct stream *stream) {
     stream->open = stream->path = NULL;
     stream->cache = NULL;
     stream->state = STREAM_LIVE;
+    stream->here = stream->joining = 0;
     stream->epoch = stream->next_part = stream->bytes = 0;
     stream->segment_count = stream->segment_cap = stream->first_listed = stream->init_versions = 0;
 }
@@ -232,6 +233,49 @@ static void readers_due(struct store *store, struct stream *stream) {
         list_append(&store->fresh, &stream->fresh_link);
 }
 
+/* Memory that a chunk keeps: its bytes, and what it takes to keep them. Limits and figures are about this. */
+static size_t chunk_bytes(const struct record *record) {
+    enum { MALLOC_HEADERS = 2 * 16 };
+    return record->chunk.body.blob->len + sizeof(struct blob) + record_size(RECORD_CHUNK) + sizeof(struct record *) +
+           MALLOC_HEADERS;
+}
+
+/* Whether there is one more part of which all is here of that track. */
+static bool track_advance(struct segment *segment, uint32_t track) {
+    uint32_t before = segment->whole[track];
+    for (; segment->whole[track] < segment->part_count; segment->whole[track]++) {
+        const struct part *part = &segment->parts[segment->whole[track]];
+        if (part->first_chunk[track] + part->record->part.tracks[track].chunks > segment->chunks[track].count)
+            break;
+    }
+    return segment->whole[track] > before;
+}
+
+static void chunks_drop(struct store *store, struct stream *stream, struct segment *segment, uint32_t track) {
+    struct chunk_list *list = &segment->chunks[track];
+    for (; list->count; list->count--) {
+        struct record *record = list->items[list->count - 1];
+        size_t bytes = chunk_bytes(record);
+        segment->bytes -= bytes;
+        stream->bytes -= bytes;
+        store->bytes -= bytes;
+        record_unref(record);
+    }
+    segment->whole[track] = 0;
+    track_advance(segment, track); /* parts in which there is nothing of it */
+}
+
+/* What was not whole of a track that is left, or behind when its time is over, won't be. */
+static void track_forget(struct store *store, struct stream *stream, uint32_t track) {
+    for (uint32_t i = stream->segment_count; i > 0 && stream->segments[i - 1]->open == stream->open; i--) {
+        struct segment *segment = stream->segments[i - 1];
+        if (segment_whole(segment, 1u << track))
+            continue;
+        segment->carried &= ~(1u << track);
+        chunks_drop(store, stream, segment, track);
+    }
+}
+
 static int apply_open(struct store *store, struct stream *stream, struct record *record, int64_t now_us) {
     const struct record_open *open = &record->open;
     if (open->track_count < 1 || open->track_count > TRACKS_MAX || !open->target_duration_ms || !open->part_target_us)
@@ -259,8 +303,13 @@ static int apply_open(struct store *store, struct stream *stream, struct record 
         }
         stream->created_us = now_us;
     }
+    for (uint32_t t = 0; t < TRACKS_MAX; t++)
+        if (stream->joining & 1u << t)
+            track_forget(store, stream, t);
     record_unref(stream->open);
     stream->open = record_ref(record);
+    stream->here = ((1u << open->track_count) - 1) & ~open->absent;
+    stream->joining = stream->asked = 0;
     stream->epoch = record->epoch;
     stream->state = STREAM_LIVE;
     for (uint32_t i = 0; i < open->track_count; i++)
@@ -287,6 +336,7 @@ static struct segment *segment_append(struct stream *stream, uint64_t msn) {
         abort();
     segment->msn = msn;
     segment->open = record_ref(stream->open);
+    segment->carried = stream->here | stream->joining;
     stream->segments = grow(stream->segments, &stream->segment_cap, stream->segment_count, sizeof *stream->segments);
     stream->segments[stream->segment_count++] = segment;
     return segment;
@@ -346,16 +396,16 @@ static uint32_t first_unassigned(const struct segment *segment, uint32_t track) 
     return part->first_chunk[track] + part->record->part.tracks[track].chunks;
 }
 
-static bool part_whole(const struct segment *segment, const struct part *part) {
+static bool next_part_whole(const struct stream *stream, const struct segment *segment) {
     for (uint32_t t = 0; t < segment->open->open.track_count; t++)
-        if (part->first_chunk[t] + part->record->part.tracks[t].chunks > segment->chunks[t].count)
+        if (stream->here & 1u << t && segment->whole[t] <= segment->published)
             return false;
     return true;
 }
 
 /* Publishes parts in order, as far as their chunks are here. */
 static void publish_parts(struct store *store, struct stream *stream, struct segment *segment, int64_t now_us) {
-    while (segment->published < segment->part_count && part_whole(segment, &segment->parts[segment->published])) {
+    while (segment->published < segment->part_count && next_part_whole(stream, segment)) {
         const struct record_part *part = &segment->parts[segment->published++].record->part;
         for (uint32_t t = 0; t < segment->open->open.track_count; t++)
             segment->duration_ts[t] += part->tracks[t].duration_ts;
@@ -366,22 +416,28 @@ static void publish_parts(struct store *store, struct stream *stream, struct seg
     }
 }
 
-/* Memory that a chunk keeps: its bytes, and what it takes to keep them. Limits and figures are about this. */
-static size_t chunk_bytes(const struct record *record) {
-    enum { MALLOC_HEADERS = 2 * 16 };
-    return record->chunk.body.blob->len + sizeof(struct blob) + record_size(RECORD_CHUNK) + sizeof(struct record *) +
-           MALLOC_HEADERS;
-}
-
 static bool over(size_t bytes, size_t max) {
     return max && bytes > max;
+}
+
+/* Chunks of a track that is behind may be of any segment. */
+static struct segment *segment_for_chunk(struct store *store, struct stream *stream, const struct record_chunk *chunk,
+                                         int64_t now_us) {
+    struct segment *segment = NULL;
+    if (stream->joining & 1u << chunk->track)
+        segment = stream_segment(stream, chunk->msn);
+    if (segment && segment->complete && chunk->number >= first_unassigned(segment, chunk->track))
+        return NULL;
+    if (!segment || segment->open != stream->open)
+        segment = segment_for(store, stream, chunk->msn, now_us);
+    return segment && segment->carried & 1u << chunk->track ? segment : NULL;
 }
 
 static int apply_chunk(struct store *store, struct stream *stream, struct record *record, int64_t now_us) {
     const struct record_chunk *chunk = &record->chunk;
     if (chunk->track >= stream->open->open.track_count)
         return -EINVAL;
-    struct segment *segment = segment_for(store, stream, chunk->msn, now_us);
+    struct segment *segment = segment_for_chunk(store, stream, chunk, now_us);
     if (!segment)
         return -EINVAL;
     struct chunk_list *list = &segment->chunks[chunk->track];
@@ -398,6 +454,8 @@ static int apply_chunk(struct store *store, struct stream *stream, struct record
     stream->bytes += bytes;
     store->bytes += bytes;
     readers_due(store, stream);
+    if (track_advance(segment, chunk->track) && stream->joining & 1u << chunk->track)
+        stream_changed(store, stream, now_us);
     publish_parts(store, stream, segment, now_us);
     return 0;
 }
@@ -425,6 +483,8 @@ static int apply_part(struct store *store, struct stream *stream, struct record 
         added.first_chunk[t] = first_unassigned(segment, t);
     segment->parts = grow(segment->parts, &segment->part_cap, segment->part_count, sizeof *segment->parts);
     segment->parts[segment->part_count++] = added;
+    for (uint32_t t = 0; t < TRACKS_MAX; t++)
+        track_advance(segment, t);
     publish_parts(store, stream, segment, now_us);
     return 0;
 }
@@ -438,6 +498,37 @@ static void apply_state(struct store *store, struct stream *stream, enum stream_
     }
     readers_due(store, stream);
     stream_changed(store, stream, now_us);
+}
+
+/* From that segment on its chunks come, from the first. */
+static void track_join(struct store *store, struct stream *stream, uint32_t track, uint64_t msn) {
+    for (uint32_t i = stream->segment_count; i > 0 && stream->segments[i - 1]->open == stream->open; i--) {
+        struct segment *segment = stream->segments[i - 1];
+        if (segment->msn < msn)
+            return;
+        segment->carried |= 1u << track;
+        chunks_drop(store, stream, segment, track);
+    }
+}
+
+static int apply_track(struct store *store, struct stream *stream, const struct record_track *track, int64_t now_us) {
+    if (track->track >= stream->open->open.track_count)
+        return -EINVAL;
+    uint32_t bit = 1u << track->track;
+    stream->here &= ~bit;
+    stream->joining &= ~bit;
+    if (track->presence == TRACK_ABSENT)
+        track_forget(store, stream, track->track);
+    else if (track->presence == TRACK_JOINING)
+        track_join(store, stream, track->track, track->msn);
+    stream->here |= track->presence == TRACK_HERE ? bit : 0;
+    stream->joining |= track->presence == TRACK_JOINING ? bit : 0;
+    struct segment *last = newest(stream);
+    if (last && last->open == stream->open)
+        publish_parts(store, stream, last, now_us);
+    readers_due(store, stream);
+    stream_changed(store, stream, now_us);
+    return 0;
 }
 
 static int apply_path(struct store *store, struct stream *stream, struct record *record) {
@@ -469,6 +560,8 @@ int store_apply(struct store *store, struct record *record, int64_t now_us) {
         return apply_part(store, stream, record, now_us);
     case RECORD_PATH:
         return apply_path(store, stream, record);
+    case RECORD_TRACK:
+        return apply_track(store, stream, &record->track, now_us);
     default:
         apply_state(store, stream, record->state.state, now_us);
         return 0;
@@ -477,9 +570,25 @@ int store_apply(struct store *store, struct record *record, int64_t now_us) {
 
 /* --- reading --- */
 
-struct segment *stream_last_segment(const struct stream *stream) {
+uint32_t segment_parts(const struct segment *segment, uint32_t mask) {
+    uint32_t parts = mask & ~segment->carried ? 0 : segment->published;
+    for (uint32_t t = 0; t < TRACKS_MAX; t++)
+        if (mask & 1u << t && segment->whole[t] < parts)
+            parts = segment->whole[t];
+    return parts;
+}
+
+bool segment_whole(const struct segment *segment, uint32_t mask) {
+    return segment->complete && !(mask & ~segment->carried) && segment_parts(segment, mask) == segment->published;
+}
+
+static uint32_t parts_of(const struct stream *stream, const struct segment *segment, uint32_t mask) {
+    return segment_parts(segment, variant_within(&segment->open->open, &stream->open->open, mask));
+}
+
+struct segment *stream_last_segment(const struct stream *stream, uint32_t mask) {
     for (uint32_t i = stream->segment_count; i > stream->first_listed; i--)
-        if (stream->segments[i - 1]->published)
+        if (parts_of(stream, stream->segments[i - 1], mask))
             return stream->segments[i - 1];
     return NULL;
 }
@@ -505,9 +614,16 @@ struct part *stream_part(const struct stream *stream, uint64_t number, struct se
     return NULL;
 }
 
-bool stream_has_part(const struct stream *stream, uint64_t msn, uint32_t index) {
-    const struct segment *last = stream_last_segment(stream);
-    return last && (msn < last->msn || (msn == last->msn && index < last->published));
+bool stream_has_part(const struct stream *stream, uint32_t mask, uint64_t msn, uint32_t index) {
+    const struct segment *last = stream_last_segment(stream, mask);
+    return last && (msn < last->msn || (msn == last->msn && index < parts_of(stream, last, mask)));
+}
+
+uint64_t stream_next_part(const struct stream *stream, uint32_t mask) {
+    const struct segment *last = mask ? stream_last_segment(stream, mask) : NULL;
+    if (!mask)
+        return stream->next_part;
+    return last ? last->parts[parts_of(stream, last, mask) - 1].record->part.number + 1 : 0;
 }
 
 /* Chunks before parts: a part that is the segment's last closes it to chunks that no part counts. */
@@ -536,24 +652,65 @@ static void replay_path(const struct stream *stream, void (*fn)(void *ctx, struc
     record_unref(record);
 }
 
+/* Which tracks are here while a stream is replayed. */
+struct presences {
+    enum track_presence items[TRACKS_MAX];
+};
+
+static void presences_begin(struct presences *presences, const struct record_open *open) {
+    for (uint32_t t = 0; t < TRACKS_MAX; t++)
+        presences->items[t] = open->absent & 1u << t ? TRACK_ABSENT : TRACK_HERE;
+}
+
+/* As masks over `open`'s tracks; what it is that already is not told. */
+static void replay_presences(struct presences *presences, const struct record *open, uint32_t here, uint32_t joining,
+                             uint64_t msn, void (*fn)(void *ctx, struct record *record), void *ctx) {
+    for (uint32_t t = 0; t < open->open.track_count; t++) {
+        enum track_presence presence = here & 1u << t ? TRACK_HERE : joining & 1u << t ? TRACK_JOINING : TRACK_ABSENT;
+        if (presence == presences->items[t])
+            continue;
+        struct record *record = record_create(RECORD_TRACK, open->stream, open->epoch);
+        record->track = (struct record_track){.track = (uint8_t)t, .presence = presence, .msn = msn};
+        presences->items[t] = presence;
+        fn(ctx, record);
+        record_unref(record);
+    }
+}
+
+/* Of tracks that are here now, all is here that parts counted since they are. In earlier ones parts don't wait for
+ * anything. */
+static void replay_segment_presences(struct presences *presences, const struct stream *stream,
+                                     const struct segment *segment, void (*fn)(void *ctx, struct record *record),
+                                     void *ctx) {
+    bool all = segment->carried == (1u << segment->open->open.track_count) - 1 && !segment->open->open.absent;
+    uint32_t here = segment->open == stream->open ? stream->here & segment->carried : all ? segment->carried : 0;
+    replay_presences(presences, segment->open, here, segment->carried, segment->msn, fn, ctx);
+}
+
 void stream_replay(const struct stream *stream, void (*fn)(void *ctx, struct record *record), void *ctx) {
     struct record *open = NULL;
+    struct presences presences;
     bool previous = false; /* what was replayed so far is of an ended broadcast */
     for (uint32_t i = 0; i <= stream->segment_count; i++) {
         const struct segment *segment = i < stream->segment_count ? stream->segments[i] : NULL;
         struct record *next = segment ? segment->open : stream->open;
         if (previous && next->epoch != open->epoch)
             replay_end(open, fn, ctx);
-        if (next != open)
+        if (next != open) {
             fn(ctx, next);
+            presences_begin(&presences, &next->open);
+        }
         if (next != open && next == stream->open)
             replay_path(stream, fn, ctx);
         open = next;
         if (!segment)
-            return;
+            break;
         previous = segment->previous;
+        replay_segment_presences(&presences, stream, segment, fn, ctx);
         replay_segment(segment, fn, ctx);
     }
+    const struct segment *last = newest(stream);
+    replay_presences(&presences, stream->open, stream->here, stream->joining, last ? last->msn + 1 : 0, fn, ctx);
 }
 
 /* --- variants --- */
@@ -572,7 +729,7 @@ uint32_t variant_parse(const struct record_open *open, const char *name, size_t 
 }
 
 uint32_t variant_within(const struct record_open *open, const struct record_open *now, uint32_t mask) {
-    if (open == now)
+    if (open == now || !mask)
         return mask;
     uint32_t found = 0;
     for (uint32_t i = 0; i < now->track_count; i++)
@@ -621,9 +778,11 @@ void waiter_cancel(struct waiter *waiter) {
 bool waiter_ready(const struct waiter *waiter, const struct stream *stream) {
     if (stream->state == STREAM_ENDED)
         return true;
+    if (stream->open && waiter->mask >> stream->open->open.track_count)
+        return true; /* there are other tracks now */
     if (waiter->what == WAIT_PART)
-        return waiter->number < stream->next_part;
-    return stream_has_part(stream, waiter->number, waiter->index);
+        return waiter->number < stream_next_part(stream, waiter->mask);
+    return stream_has_part(stream, waiter->mask, waiter->number, waiter->index);
 }
 
 /* Behind the others: one crowd starves nobody. It may be in the list again, when one of those who were woken wrote. */

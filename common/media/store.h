@@ -6,6 +6,9 @@
  * functions below. A segment is listed while it is in the window, then kept unlisted for as long as RFC 8216bis §6.2.2 wants
  * it downloadable, then freed. `version` of a stream grows with each change that a playlist shows.
  *
+ * Not every node has all tracks. Parts are published when all tracks that are here (RECORD_TRACK) have their chunks; what there is
+ * of a set of tracks, one of which may be absent or behind, is asked for with their mask.
+ *
  * Numbers of listed segments are consecutive. When another open record goes on further than that, there is media that this node
  * never had, and all that was before leaves the window at once: it may then be without a published part for a while.
  *
@@ -47,6 +50,8 @@ struct segment {
     uint32_t published;
     struct part *parts;
     struct chunk_list chunks[TRACKS_MAX];
+    uint32_t carried;           /* mask of tracks of which chunks are here, or come; of the others there may be some, too */
+    uint32_t whole[TRACKS_MAX]; /* parts, from the first on, whose chunks of that track are all here */
     uint64_t duration_ts[TRACKS_MAX]; /* of published parts */
 };
 
@@ -56,6 +61,8 @@ struct stream {
     enum stream_state state;
     struct record *open;
     struct record *path; /* the latest RECORD_PATH, or NULL: it comes from here */
+    uint32_t here, joining; /* masks of the open record's tracks */
+    uint32_t asked;         /* likewise: those that were asked for since who looks after that set it to 0 */
     struct segment **segments; /* oldest first */
     uint32_t segment_count, segment_cap;
     uint32_t first_listed; /* index of the first segment of the window; segment_count when that is empty */
@@ -106,14 +113,21 @@ size_t store_bytes(const struct store *store);
 uint32_t store_count(const struct store *store);
 const struct store_settings *store_limits(const struct store *store);
 
-/* --- reading a stream --- */
+/* --- reading a stream ---
+ * `mask`: tracks of the stream's open record, all of which are wanted; 0: those that are here, whichever they are. */
 /* The newest listed segment that has a published part, or NULL: then there is nothing to play yet. */
-struct segment *stream_last_segment(const struct stream *stream);
+struct segment *stream_last_segment(const struct stream *stream, uint32_t mask);
 struct segment *stream_segment(const struct stream *stream, uint64_t msn); /* NULL: unknown, or freed */
 /* A published part by its number, and its segment. */
 struct part *stream_part(const struct stream *stream, uint64_t number, struct segment **ret_segment);
 /* Whether that part, or one of a later segment, is published. */
-bool stream_has_part(const struct stream *stream, uint64_t msn, uint32_t index);
+bool stream_has_part(const struct stream *stream, uint32_t mask, uint64_t msn, uint32_t index);
+/* The number that comes after the newest part; 0: there is none yet. */
+uint64_t stream_next_part(const struct stream *stream, uint32_t mask);
+/* Of one segment, with a mask over its own open record: parts that are published, from the first on; whether it is complete with all
+ * of them. */
+uint32_t segment_parts(const struct segment *segment, uint32_t mask);
+bool segment_whole(const struct segment *segment, uint32_t mask);
 /* Calls `fn` with every record that makes the same stream of an empty one, in an order in which they can be applied. Those
  * of earlier broadcasts that are still kept come first, each followed by its end. The path is that of the stream's epoch now.
  * `fn` takes its own references. */
@@ -123,7 +137,7 @@ void stream_replay(const struct stream *stream, void (*fn)(void *ctx, struct rec
 /* "v0a0" → mask; 0 when it names no tracks of the stream. */
 uint32_t variant_parse(const struct record_open *open, const char *name, size_t len);
 /* The tracks of `open`, a segment's, that a variant plays which is a mask of `now`, the stream's: those of the same names, or
- * the first when an earlier publisher had none of them. What playlists list and what is answered come from here. */
+ * the first when an earlier publisher had none of them; none if it plays none. What playlists list and what is answered come from here. */
 uint32_t variant_within(const struct record_open *open, const struct record_open *now, uint32_t mask);
 /* The same by the variant's name in a URL. A variant that the stream had once may still be asked for. 0: none. */
 uint32_t variant_find(const struct record_open *open, const struct record_open *now, const char *name);
@@ -139,6 +153,7 @@ enum wait_for {
 struct waiter {
     struct list link;
     enum wait_for what;
+    uint32_t mask; /* of these tracks, as above */
     uint64_t number; /* msn or part number */
     uint32_t index;
     int64_t deadline_us;

@@ -313,8 +313,133 @@ static void starts_anew_behind_a_hole(void **state) {
     assert_true(assembler_segment(world->assembler, &epoch, &msn));
     assert_int_equal(msn, FIRST + 20);
     const struct stream *stream = store_find(world->to, name);
-    assert_int_equal(stream_last_segment(stream)->msn, FIRST + 20);
-    assert_int_equal(stream_last_segment(stream)->published, 4);
+    assert_int_equal(stream_last_segment(stream, 0)->msn, FIRST + 20);
+    assert_int_equal(stream_last_segment(stream, 0)->published, 4);
+    wire_finish(&wire);
+}
+
+/* --- not all tracks --- */
+
+static const struct track_names sound = {1, {"a0"}}, all = {2, {"v0", "a0"}};
+
+static uint64_t from_second(void *ctx, const char *track) {
+    (void)ctx, (void)track;
+    return FIRST + 1;
+}
+
+static void track_that_is_not_taken_is_not_waited_for(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    write_show(world->a);
+    assert_int_equal(assembler_take(world->assembler, &sound, NULL), 0);
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST, 0, 0);
+    wire_pass_all(&wire); /* what comes of the picture is passed over */
+    assert_int_equal(wire.rc, 0);
+    assert_false(assembler_waits(world->assembler));
+    const struct stream *stream = store_find(world->to, name);
+    assert_int_equal(stream->here, 2);
+    assert_int_equal(stream_last_segment(stream, 0)->msn, FIRST + 5);
+    assert_null(stream_last_segment(stream, 1));
+    assert_int_equal(stream->segments[0]->chunks[0].count, 0);
+    wire_finish(&wire);
+}
+
+static bool same_from_second(const struct world *world) {
+    const struct stream *to = store_find(world->to, name);
+    for (uint64_t msn = FIRST + 1; msn <= to->segments[to->segment_count - 1]->msn; msn++)
+        if (segment_parts(stream_segment(to, msn), 3) != stream_segment(store_find(world->a, name), msn)->published)
+            return false;
+    return true;
+}
+
+/* Whatever comes first, the picture or what goes on. */
+static void track_that_joins_catches_up(void **state) {
+    struct world *world = *state;
+    for (unsigned seed = 1; seed <= 50; seed++) {
+        struct wire wire;
+        uint64_t msn;
+        uint32_t number;
+        fixture_apply(world->a, fixture_open(name, EPOCH, 1));
+        for (uint64_t i = FIRST; i < FIRST + 3; i++)
+            fixture_real_segment(world->a, name, EPOCH, i);
+        assembler_take(world->assembler, &sound, NULL);
+        wire_init(&wire, world->a, name, world->assembler);
+        wire_from(&wire, FIRST, 0, 0);
+        wire_pass_all(&wire);
+        assert_int_equal(assembler_take(world->assembler, &all, from_second), 0);
+        assert_int_equal(store_find(world->to, name)->joining, 1);
+        assert_true(assembler_next(world->assembler, "v0", &msn, &number));
+        assert_true(msn == FIRST + 1 && number == 0);
+        track_out_finish(&wire.tracks[0]);
+        track_out_init(&wire.tracks[0], "v0", msn, number);
+        fixture_real_segment(world->a, name, EPOCH, FIRST + 3);
+        for (uint32_t i = 0; i < 3; i++)
+            fixture_real_part(world->a, name, EPOCH, FIRST + 4, i, false);
+        wire_fill(&wire);
+        srand(seed);
+        for (int idle = 0; idle < 200;)
+            idle = wire_pass(&wire, rand() % 3, (size_t)(1 + rand() % 700)) ? 0 : idle + 1;
+        assert_int_equal(wire.rc, 0);
+        assert_int_equal(store_find(world->to, name)->here, 3);
+        assert_true(same_from_second(world));
+        wire_finish(&wire);
+        assembler_destroy(world->assembler);
+        world->assembler = assembler_create(name, on_write, world);
+        store_remove(world->to, store_find(world->to, name));
+        store_remove(world->a, store_find(world->a, name));
+    }
+}
+
+static uint64_t from_newest(void *ctx, const char *track) {
+    (void)ctx, (void)track;
+    return 0;
+}
+
+static void track_leaves_in_mid_segment_and_joins_again(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    fixture_apply(world->a, fixture_open(name, EPOCH, 1));
+    fixture_real_segment(world->a, name, EPOCH, FIRST);
+    fixture_real_part(world->a, name, EPOCH, FIRST + 1, 0, false);
+    fixture_apply(world->a, fixture_real_chunk(name, EPOCH, 0, FIRST + 1, 2, 0)); /* of the next part */
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST, 0, 0);
+    wire_pass_all(&wire);
+    assert_int_equal(assembler_take(world->assembler, &sound, from_newest), 0);
+    assert_int_equal(stream_last_segment(store_find(world->to, name), 1)->msn, FIRST);
+    assert_int_equal(assembler_take(world->assembler, &all, from_newest), 0);
+    uint64_t msn;
+    uint32_t number;
+    assert_true(assembler_next(world->assembler, "v0", &msn, &number));
+    assert_true(msn == FIRST + 1 && number == 0);
+    track_out_finish(&wire.tracks[0]);
+    track_out_init(&wire.tracks[0], "v0", msn, number);
+    wire_pass_all(&wire);
+    assert_int_equal(wire.rc, 0);
+    assert_same(world->a, world->to);
+    wire_finish(&wire);
+}
+
+static void other_tracks_begin_with_all_that_are_taken(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    fixture_apply(world->a, fixture_open(name, EPOCH, 1));
+    fixture_real_segment(world->a, name, EPOCH, FIRST);
+    assembler_take(world->assembler, &sound, NULL);
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST + 1, 0, 0);
+    track_out_finish(&wire.tracks[1]);
+    track_out_init(&wire.tracks[1], "a0", FIRST, 0);
+    wire_pass_all(&wire);
+    assembler_take(world->assembler, &all, from_newest);
+    fixture_apply(world->a, fixture_open(name, EPOCH + 1, 2));
+    fixture_real_segment(world->a, name, EPOCH + 1, FIRST + 1);
+    wire_pass_all(&wire);
+    assert_int_equal(wire.rc, 0);
+    assert_int_equal(store_find(world->to, name)->here, 3);
+    assert_int_equal(stream_last_segment(store_find(world->to, name), 3)->msn, FIRST + 1);
+    assert_int_equal(stream_last_segment(store_find(world->to, name), 3)->published, 4);
     wire_finish(&wire);
 }
 
@@ -382,6 +507,10 @@ int main(void) {
         TEST(later_writer_takes_over_and_may_use_an_unseen_number_again),
         TEST(state_arrives_behind_what_came_before),
         TEST(starts_anew_behind_a_hole),
+        TEST(track_that_is_not_taken_is_not_waited_for),
+        TEST(track_that_joins_catches_up),
+        TEST(track_leaves_in_mid_segment_and_joins_again),
+        TEST(other_tracks_begin_with_all_that_are_taken),
         TEST(impossible_events_are_refused),
         TEST(what_waits_has_a_limit),
         TEST(fragment_that_is_none_is_refused),

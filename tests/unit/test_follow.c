@@ -34,6 +34,8 @@ struct world {
     int wants;
     bool want;
     char hops[HUB_HOPS_LEN];
+    struct track_names tracks, other_tracks; /* as the source was told last */
+    int changes;
 };
 
 /* Who waits, and what became of it. */
@@ -50,12 +52,18 @@ static void on_answer(void *ctx, const char *stream, bool known) {
     follows_answer(world->follows, stream, known);
 }
 
-static bool on_want(void *ctx, const char *stream, const char *hops) {
+static bool on_want(void *ctx, const char *stream, const char *hops, const struct track_names *tracks) {
     struct world *world = ctx;
-    (void)stream;
     world->wants++;
+    *(strcmp(stream, name) ? &world->other_tracks : &world->tracks) = *tracks;
     strcpy(world->hops, hops);
     return world->want;
+}
+
+static void on_want_tracks(void *ctx, const char *stream, const struct track_names *tracks) {
+    struct world *world = ctx;
+    *(strcmp(stream, name) ? &world->other_tracks : &world->tracks) = *tracks;
+    world->changes++;
 }
 
 static void on_unwant(void *ctx, const char *stream) {
@@ -72,7 +80,8 @@ static struct world *begin(int64_t idle_us) {
     world->hub_loop = loop_create();
     world->loop = loop_create();
     world->hub = hub_create(world->hub_loop, &settings);
-    hub_set_source(world->hub, &(struct hub_source){.ctx = world, .want = on_want, .unwant = on_unwant});
+    hub_set_source(world->hub, &(struct hub_source){
+                                   .ctx = world, .want = on_want, .want_tracks = on_want_tracks, .unwant = on_unwant});
     world->replica = store_create(&settings);
     world->client = hub_client_create(world->hub, world->loop, world->replica, on_answer, world);
     world->follows = follows_create(world->loop, world->replica, world->client, idle_us);
@@ -126,7 +135,7 @@ static void on_known(struct follow_wait *wait, struct stream *stream) {
 static void ask(struct world *world, const char *stream, struct request *request) {
     *request = (struct request){.wait.fn = on_known};
     assert_null(follows_find(world->follows, stream));
-    follows_wait(world->follows, stream, &request->wait, NULL);
+    follows_wait(world->follows, stream, &request->wait, NULL, NULL);
 }
 
 static long metric_value(const char *metric) {
@@ -258,7 +267,7 @@ static void hub_that_does_not_answer_is_asked_again_with_the_same_hops(void **st
     struct world *world = begin(IDLE_US);
     struct request request = {.wait.fn = on_known};
     world->want = true;
-    follows_wait(world->follows, name, &request.wait, "edge-1");
+    follows_wait(world->follows, name, &request.wait, "edge-1", NULL);
     hub_client_unfollow(world->client, name); /* there won't be an answer to that */
     await_count(world, &world->wants, 2);
     assert_string_equal(world->hops, "edge-1");
@@ -365,6 +374,91 @@ static void deadlines_of_waiters_in_the_replica_are_kept(void **state) {
     end(world);
 }
 
+/* --- tracks --- */
+
+static bool are(const struct track_names *names, const char *tracks) {
+    const struct track_names wanted = track_names_of(tracks);
+    return track_names_same(names, &wanted);
+}
+
+/* Of a stream from upstream, without its picture. */
+static struct world *begin_listening(int64_t idle_us) {
+    struct world *world = begin(idle_us);
+    const struct track_names sound = track_names_of("a0");
+    const char *const streams[] = {name, other};
+    struct request requests[2];
+    world->want = true;
+    for (int i = 0; i < 2; i++) {
+        requests[i] = (struct request){.wait.fn = on_known};
+        follows_wait(world->follows, streams[i], &requests[i].wait, NULL, &sound);
+        settle_both(world);
+        struct record *open = fixture_open(streams[i], FIXTURE_EPOCH, 1);
+        open->open.absent = 1;
+        write_record(world, open);
+        settle_both(world);
+        assert_int_equal(requests[i].known, 1);
+    }
+    assert_true(are(&world->tracks, "a0") && are(&world->other_tracks, "a0"));
+    return world;
+}
+
+/* More of a stream's sound. */
+static void go_on(struct world *world, const char *stream, uint32_t index) {
+    write_record(world, fixture_chunk(stream, FIXTURE_EPOCH, 1, 100, index, 10));
+    write_record(world, fixture_part(stream, FIXTURE_EPOCH, 500 + index, 100, index, 0));
+    settle_both(world);
+}
+
+static void track_that_is_not_here_is_asked_for_at_once(void **state) {
+    (void)state;
+    struct world *world = begin_listening(IDLE_US);
+    struct stream *stream = follows_find(world->follows, name);
+    follows_ask(world->follows, stream, 3);
+    settle_both(world);
+    assert_true(are(&world->tracks, "v0a0"));
+    follows_ask(world->follows, stream, 3);
+    settle_both(world);
+    assert_int_equal(world->changes, 1);
+    end(world);
+}
+
+static void hub_is_reminded_of_a_track_that_does_not_come(void **state) {
+    (void)state;
+    struct world *world = begin_listening(IDLE_US);
+    follows_ask(world->follows, follows_find(world->follows, name), 3);
+    settle_both(world);
+    const struct track_names sound = track_names_of("a0");
+    hub_client_want_tracks(world->client, name, &sound); /* as if the question had been lost */
+    settle_both(world);
+    assert_true(are(&world->tracks, "a0"));
+    int wanted = world->changes + 1;
+    await_count(world, &world->changes, wanted);
+    assert_true(are(&world->tracks, "v0a0"));
+    end(world);
+}
+
+/* One that goes on loses a track that nobody asks for, one that stands still doesn't: nobody can read it. */
+static void track_that_nobody_asks_for_is_let_go(void **state) {
+    (void)state;
+    struct world *world = begin_listening(1500000);
+    uint32_t index = 0;
+    follows_ask(world->follows, follows_find(world->follows, name), 3);
+    follows_ask(world->follows, follows_find(world->follows, other), 3);
+    go_on(world, other, 0);
+    for (int64_t until_us = loop_now_us(world->loop) + DEADLINE_US; are(&world->tracks, "v0a0");) {
+        struct stream *stream = follows_find(world->follows, name);
+        assert_non_null(follows_find(world->follows, other)); /* it is wanted itself */
+        stream->asked |= 2;
+        if (!index || loop_now_us(world->loop) - stream->changed_us > 100000)
+            go_on(world, name, index++);
+        settle_both(world);
+        assert_true(loop_now_us(world->loop) < until_us);
+    }
+    assert_true(are(&world->tracks, "a0"));
+    assert_true(are(&world->other_tracks, "v0a0"));
+    end(world);
+}
+
 int main(void) {
     hub_metrics_register();
     follows_metrics_register();
@@ -381,6 +475,9 @@ int main(void) {
         cmocka_unit_test(stream_that_is_asked_for_is_not_dropped),
         cmocka_unit_test(stream_that_somebody_waits_for_is_not_dropped),
         cmocka_unit_test(deadlines_of_waiters_in_the_replica_are_kept),
+        cmocka_unit_test(track_that_is_not_here_is_asked_for_at_once),
+        cmocka_unit_test(hub_is_reminded_of_a_track_that_does_not_come),
+        cmocka_unit_test(track_that_nobody_asks_for_is_let_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

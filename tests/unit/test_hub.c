@@ -65,7 +65,7 @@ static void *run_client(void *ctx) {
 }
 
 static void follow(void *ctx) {
-    hub_client_follow(((struct world *)ctx)->client, name, NULL);
+    hub_client_follow(((struct world *)ctx)->client, name, NULL, NULL);
 }
 
 static struct world *begin(void (*on_answered)(struct world *world)) {
@@ -197,7 +197,7 @@ static void overflown_client_is_sent_the_stream_anew(void **state) {
     world->parts = 1500;
     write_record(world, fixture_open(name, FIXTURE_EPOCH, 1));
     next_part(world);
-    hub_client_follow(world->client, name, NULL); /* as if the thread had run: it has not started */
+    hub_client_follow(world->client, name, NULL, NULL); /* as if the thread had run: it has not started */
     world->step_timer = loop_timer_create(world->hub_loop, flood, world);
     loop_timer_set(world->step_timer, 10000);
     loop_run(world->hub_loop);
@@ -319,7 +319,7 @@ static void what_was_under_way_when_it_was_unfollowed_makes_no_copy(void **state
     hub_client_unfollow(world->client, name);
     settle_both(world);
     assert_null(store_find(world->replica, name));
-    hub_client_follow(world->client, name, NULL);
+    hub_client_follow(world->client, name, NULL, NULL);
     settle(world->hub_loop); /* a snapshot is under way, too */
     hub_client_unfollow(world->client, name);
     settle_both(world);
@@ -367,7 +367,7 @@ static void healthy_clients_do_not_wait_for_one_that_is_full(void **state) {
     struct store *replica = store_create(&settings);
     struct world other = {.on_answered = answered};
     struct hub_client *client = hub_client_create(world->hub, world->hub_loop, replica, on_answer, &other);
-    hub_client_follow(client, name, NULL);
+    hub_client_follow(client, name, NULL, NULL);
     overflow_client(world);
     next_part(world);
     settle(world->hub_loop);
@@ -494,15 +494,25 @@ struct source {
     int wants, unwants;
     char hops[HUB_HOPS_LEN];
     bool removes; /* the stream, when it's unwanted */
+    struct track_names tracks;
+    int changes; /* of these */
 };
 
-static bool on_want(void *ctx, const char *stream, const char *hops) {
+static bool on_want(void *ctx, const char *stream, const char *hops, const struct track_names *tracks) {
     struct source *source = ctx;
     assert_string_equal(stream, name);
     assert_int_equal(source->wants - source->unwants, 0); /* what was wanted has ended before */
     strcpy(source->hops, hops);
+    source->tracks = *tracks;
     source->wants += source->answer;
     return source->answer;
+}
+
+static void on_want_tracks(void *ctx, const char *stream, const struct track_names *tracks) {
+    struct source *source = ctx;
+    assert_string_equal(stream, name);
+    source->tracks = *tracks;
+    source->changes++;
 }
 
 static void on_unwant(void *ctx, const char *stream) {
@@ -544,7 +554,7 @@ static void neighbour_come(struct neighbour *neighbour, struct world *world) {
     *neighbour = (struct neighbour){.answers.on_answered = answered, .replica = store_create(&settings)};
     neighbour->client =
         hub_client_create(world->hub, world->hub_loop, neighbour->replica, on_answer, &neighbour->answers);
-    hub_client_follow(neighbour->client, name, NULL);
+    hub_client_follow(neighbour->client, name, NULL, NULL);
     settle_both(world);
 }
 
@@ -559,7 +569,7 @@ static void stream_that_is_looked_for_is_told_when_its_open_record_is_there(void
     struct world *world = begin_looking(&source);
     struct neighbour neighbour;
     neighbour_come(&neighbour, world);
-    hub_client_follow(world->client, name, NULL); /* as is done while there is no answer */
+    hub_client_follow(world->client, name, NULL, NULL); /* as is done while there is no answer */
     settle_both(world);
     assert_int_equal(source.wants, 1);
     write_record(world, fixture_open(name, FIXTURE_EPOCH, 1));
@@ -573,6 +583,47 @@ static void stream_that_is_looked_for_is_told_when_its_open_record_is_there(void
     neighbour_go(&neighbour);
     end(world);
     assert_int_equal(source.unwants, 1);
+}
+
+static void assert_asks_for(const struct source *source, const char *tracks) {
+    const struct track_names wanted = track_names_of(tracks);
+    assert_true(track_names_same(&source->tracks, &wanted));
+}
+
+static void tracks_are_those_that_any_client_asks_for(void **state) {
+    (void)state;
+    struct world *world = begin(answered);
+    struct source source = {.world = world, .answer = true};
+    struct neighbour neighbour;
+    const struct track_names sound = track_names_of("a0"), picture = track_names_of("v0"), none = {0};
+    hub_set_source(world->hub, &(struct hub_source){.ctx = &source,
+                                                    .want = on_want,
+                                                    .want_tracks = on_want_tracks,
+                                                    .unwant = on_unwant});
+    settle_both(world);
+    assert_asks_for(&source, "");
+    hub_client_follow(world->client, name, NULL, &sound);
+    settle_both(world);
+    assert_asks_for(&source, "a0");
+    assert_int_equal(source.wants, 1);
+    source.changes = 0;
+    neighbour_come(&neighbour, world); /* who asks for none */
+    assert_int_equal(source.changes, 0);
+    begin_stream(world);
+    hub_client_want_tracks(neighbour.client, name, &picture);
+    settle_both(world);
+    assert_asks_for(&source, "v0a0");
+    hub_client_want_tracks(neighbour.client, name, &picture);
+    settle_both(world);
+    assert_int_equal(source.changes, 1);
+    hub_client_want_tracks(world->client, name, &none);
+    settle_both(world);
+    assert_asks_for(&source, "v0");
+    hub_client_unfollow(neighbour.client, name);
+    settle_both(world);
+    assert_asks_for(&source, "");
+    neighbour_go(&neighbour);
+    end(world);
 }
 
 static void absent_stream_is_gone_for_all_who_wait(void **state) {
@@ -589,7 +640,7 @@ static void absent_stream_is_gone_for_all_who_wait(void **state) {
     assert_int_equal(hub_followers(world->hub, name), 0);
     neighbour_go(&neighbour);
     assert_int_equal(source.unwants, 0);
-    hub_client_follow(world->client, name, NULL);
+    hub_client_follow(world->client, name, NULL, NULL);
     source.wants = 0; /* it has ended */
     settle_both(world);
     assert_int_equal(source.wants, 1);
@@ -628,7 +679,7 @@ static void source_is_told_where_the_question_came_through(void **state) {
     char hops[HUB_HOPS_LEN] = "edge-2,edge-1,";
     memset(hops + strlen(hops), 'x', sizeof hops - 1 - strlen(hops));
     hops[sizeof hops - 1] = '\0';
-    hub_client_follow(world->client, name, hops);
+    hub_client_follow(world->client, name, hops, NULL);
     settle_both(world);
     assert_string_equal(source.hops, hops);
     end(world);
@@ -668,7 +719,7 @@ static void removed_stream_is_unwanted_but_not_from_inside(void **state) {
     settle_both(world);
     assert_int_equal(source.unwants, 1);
     assert_int_equal(world->unknown, 1);
-    hub_client_follow(world->client, name, NULL);
+    hub_client_follow(world->client, name, NULL, NULL);
     settle_both(world);
     assert_int_equal(source.wants, 2);
     hub_absent(world->hub, name);
@@ -684,7 +735,7 @@ static void removed_stream_is_unwanted_before_it_is_wanted_again(void **state) {
     struct source source;
     struct world *world = begin_looking(&source);
     begin_stream(world);
-    hub_client_follow(world->client, name, NULL); /* it lies in the mailbox; on_want checks the order */
+    hub_client_follow(world->client, name, NULL, NULL); /* it lies in the mailbox; on_want checks the order */
     hub_remove(world->hub, store_find(hub_store(world->hub), name));
     settle_both(world);
     assert_int_equal(source.wants, 2);
@@ -737,12 +788,12 @@ static void full_client_is_not_told_that_a_stream_is_gone_that_is_looked_for(voi
     struct world *world = begin(answered);
     long overflows = metric_value("\nweir_hub_overflows_total{box=\"worker\"} ");
     while (metric_value("\nweir_hub_overflows_total{box=\"worker\"} ") == overflows) {
-        hub_client_follow(world->client, name, NULL); /* each is answered: gone */
+        hub_client_follow(world->client, name, NULL, NULL); /* each is answered: gone */
         settle(world->hub_loop);
     }
     struct source source = {.world = world, .answer = true};
     hub_set_source(world->hub, &(struct hub_source){.ctx = &source, .want = on_want, .unwant = on_unwant});
-    hub_client_follow(world->client, name, NULL);
+    hub_client_follow(world->client, name, NULL, NULL);
     settle(world->hub_loop);
     assert_int_equal(source.wants, 1);
     long resyncs = metric_value("\nweir_hub_resyncs_total ");
@@ -752,7 +803,7 @@ static void full_client_is_not_told_that_a_stream_is_gone_that_is_looked_for(voi
     while (metric_value("\nweir_hub_resyncs_total ") == resyncs)
         settle_both(world);
     assert_int_equal(world->unknown, unknown);
-    hub_client_follow(world->client, name, NULL); /* the last answer to an earlier question ended that */
+    hub_client_follow(world->client, name, NULL, NULL); /* the last answer to an earlier question ended that */
     settle_both(world);
     begin_stream(world);
     assert_int_equal(world->known, 1);
@@ -795,6 +846,7 @@ int main(void) {
         cmocka_unit_test(crowd_at_the_hubs_store_is_woken_in_several_turns),
         cmocka_unit_test(waiter_at_the_hubs_store_is_woken),
         cmocka_unit_test(stream_that_is_looked_for_is_told_when_its_open_record_is_there),
+        cmocka_unit_test(tracks_are_those_that_any_client_asks_for),
         cmocka_unit_test(absent_stream_is_gone_for_all_who_wait),
         cmocka_unit_test(source_that_knows_of_no_such_stream_is_believed),
         cmocka_unit_test(source_is_not_asked_for_a_stream_that_is_here),

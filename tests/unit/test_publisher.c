@@ -193,7 +193,7 @@ static void stream_appears_after_three_frames(void **state) {
     assert_int_equal(open->tracks[0].width, 1280);
     assert_int_equal(open->tracks[0].frame_rate_milli, 30000);
     assert_int_equal(open->part_target_us, 213340 + 1); /* ten AAC frames, rounded up: longer than six pictures */
-    assert_int_equal(stream_last_segment(stream)->published, 1);
+    assert_int_equal(stream_last_segment(stream, 0)->published, 1);
     end(world);
 }
 

@@ -21,6 +21,8 @@
 enum { EPOCH = 5, FIRST = 100 };
 static const char name[] = "live/show";
 
+static const struct track_names both_tracks = {2, {"v0", "a0"}};
+
 struct world {
     struct loop *loop;
     struct node one, two; /* upstream */
@@ -94,7 +96,7 @@ static void open_both(struct world *world) {
 }
 
 static uint64_t place(const struct stream *stream) {
-    const struct segment *last = stream ? stream_last_segment(stream) : NULL;
+    const struct segment *last = stream ? stream_last_segment(stream, 0) : NULL;
     return last ? last->msn * 100 + last->published : 0;
 }
 
@@ -113,7 +115,7 @@ static void begin_following(struct world *world) {
     begin(world);
     open_both(world);
     write_both(world, node_write_segment, FIRST);
-    hub_client_follow(world->client, name, NULL);
+    hub_client_follow(world->client, name, NULL, &both_tracks);
     await_like(world, &world->one);
 }
 
@@ -135,7 +137,7 @@ static void stream_is_taken_from_the_better_one(void **state) {
     open_both(&world);
     for (uint64_t msn = FIRST; msn < FIRST + 8; msn++)
         write_both(&world, node_write_segment, msn);
-    hub_client_follow(world.client, name, NULL);
+    hub_client_follow(world.client, name, NULL, &both_tracks);
     await_like(&world, &world.one);
     assert_true(world.known > 0);
     const struct stream *stream = store_find(world.replica, name);
@@ -158,7 +160,7 @@ static void other_one_is_used_when_it_dies(void **state) {
     node_write_segment(&world.two, name, EPOCH, FIRST + 1);
     await_like(&world, &world.two);
     const struct stream *stream = store_find(world.replica, name);
-    assert_int_equal(stream_last_segment(stream)->msn, FIRST + 1);
+    assert_int_equal(stream_last_segment(stream, 0)->msn, FIRST + 1);
     assert_int_equal(stream->segments[stream->segment_count - 1]->chunks[0].count, 8); /* none twice, none missing */
     assert_string_equal(stream->path->path.nodes[0], "two");
     node_revive(&world.one, NULL);
@@ -195,7 +197,7 @@ static void race_takes_whichever_is_first(void **state) {
     begin_with(&world, NULL, NULL, race, 1);
     open_both(&world);
     write_both(&world, node_write_segment, FIRST);
-    hub_client_follow(world.client, name, NULL);
+    hub_client_follow(world.client, name, NULL, &both_tracks);
     await_like(&world, &world.one);
     assert_true(await(world.loop, two_stands_by, &world));
     for (uint64_t msn = FIRST + 1; msn < FIRST + 6; msn++) { /* now this one is first, now the other */
@@ -220,7 +222,7 @@ static void shield_is_preferred_and_what_is_none_stands_by(void **state) {
     world.upstreams->items[1].shield = true; /* the worse one */
     open_both(&world);
     write_both(&world, node_write_segment, FIRST);
-    hub_client_follow(world.client, name, NULL);
+    hub_client_follow(world.client, name, NULL, &both_tracks);
     await_like(&world, &world.two);
     assert_string_equal(store_find(world.replica, name)->path->path.nodes[0], "two");
     assert_true(await(world.loop, one_stands_by, &world));
@@ -236,12 +238,12 @@ static void unknown_stream_is_answered_and_asked_for_once(void **state) {
     struct world world;
     (void)state;
     begin(&world);
-    hub_client_follow(world.client, name, NULL);
+    hub_client_follow(world.client, name, NULL, &both_tracks);
     assert_true(await(world.loop, answered, &world));
     assert_int_equal(world.unknown, 1);
     open_both(&world); /* too late: that it isn't there is remembered for a moment */
     world.unknown = 0;
-    hub_client_follow(world.client, name, NULL);
+    hub_client_follow(world.client, name, NULL, &both_tracks);
     assert_true(await(world.loop, answered, &world));
     assert_int_equal(world.unknown, 1);
     end(&world);
@@ -253,7 +255,7 @@ static void stream_is_found_where_it_is(void **state) {
     begin(&world);
     node_open(&world.two, name, EPOCH);
     node_write_segment(&world.two, name, EPOCH, FIRST);
-    hub_client_follow(world.client, name, NULL);
+    hub_client_follow(world.client, name, NULL, &both_tracks);
     await_like(&world, &world.two);
     end(&world);
 }
@@ -263,14 +265,14 @@ static void without_the_key_there_is_nothing(void **state) {
     (void)state;
     begin_with(&world, "a-key-of-the-fleet", "another-key", NULL, 0);
     open_both(&world);
-    hub_client_follow(world.client, name, NULL);
+    hub_client_follow(world.client, name, NULL, &both_tracks);
     assert_true(await(world.loop, answered, &world));
     assert_int_equal(world.unknown, 1);
     end(&world);
     begin_with(&world, "a-key-of-the-fleet", "a-key-of-the-fleet", NULL, 0);
     open_both(&world);
     write_both(&world, node_write_segment, FIRST);
-    hub_client_follow(world.client, name, NULL);
+    hub_client_follow(world.client, name, NULL, &both_tracks);
     await_like(&world, &world.one);
     end(&world);
 }
@@ -363,9 +365,98 @@ static void search_begins_with_who_is_known_to_hold_the_stream(void **state) {
     upstreams_set_holds(world.upstreams, two_holds, &world);
     node_open(&world.two, name, EPOCH);
     node_write_segment(&world.two, name, EPOCH, FIRST);
-    hub_client_follow(world.client, name, NULL);
+    hub_client_follow(world.client, name, NULL, &both_tracks);
     await_like(&world, &world.two);
     assert_true(!world.one.asked_us || world.one.asked_us > world.two.asked_us);
+    end(&world);
+}
+
+/* --- tracks --- */
+
+static void ask_for(struct world *world, const char *variant) {
+    const struct track_names tracks = track_names_of(variant);
+    hub_client_want_tracks(world->client, name, &tracks);
+}
+
+/* What `like` has is here of the two tracks; of sound alone, the same. */
+static bool has_both(void *ctx) {
+    const struct world *world = ctx;
+    const struct stream *stream = store_find(world->replica, name);
+    const struct segment *last = stream ? stream_last_segment(stream, 3) : NULL;
+    const struct segment *there = stream_last_segment(store_find(hub_store(world->like->hub), name), 0);
+    return last && last->msn == there->msn && segment_parts(last, 3) == there->published;
+}
+
+static uint32_t pictures(const struct world *world, uint64_t msn) {
+    return stream_segment(store_find(world->replica, name), msn)->chunks[0].count;
+}
+
+static void begin_with_sound(struct world *world) {
+    const struct track_names sound = track_names_of("a0");
+    begin(world);
+    open_both(world);
+    for (uint64_t msn = FIRST; msn < FIRST + 8; msn++)
+        write_both(world, node_write_segment, msn);
+    hub_client_follow(world->client, name, NULL, &sound);
+    await_like(world, &world->one);
+}
+
+static bool sound_alone_is_read(void *ctx) {
+    const struct world *world = ctx;
+    const struct stream *stream = store_find(world->one.replica, name);
+    return stream && stream->here == 3 && store_find(world->replica, name)->here == 2;
+}
+
+static void only_tracks_that_are_asked_for_are_taken(void **state) {
+    struct world world;
+    (void)state;
+    begin_with_sound(&world);
+    assert_true(sound_alone_is_read(&world));
+    assert_int_equal(pictures(&world, FIRST + 7), 0);
+    node_write_segment(&world.one, name, EPOCH, FIRST + 8);
+    await_like(&world, &world.one);
+    assert_int_equal(pictures(&world, FIRST + 8), 0);
+    end(&world);
+}
+
+static bool is_let_go(void *ctx) {
+    const struct world *world = ctx;
+    return store_find(world->replica, name)->here == 2;
+}
+
+static void track_joins_in_mid_window_and_again(void **state) {
+    struct world world;
+    (void)state;
+    begin_with_sound(&world);
+    for (uint64_t msn = FIRST + 8; msn < FIRST + 14; msn++)
+        write_both(&world, node_write_segment, msn);
+    node_write_part(&world.one, name, EPOCH, FIRST + 14, 0, false);
+    await_like(&world, &world.one);
+    ask_for(&world, "v0a0");
+    assert_true(await(world.loop, has_both, &world));
+    assert_int_equal(pictures(&world, FIRST + 10), 0);
+    assert_int_equal(pictures(&world, FIRST + 11), 8); /* 600 ms back, as when a stream begins */
+    ask_for(&world, "a0");
+    assert_true(await(world.loop, is_let_go, &world));
+    node_write_part(&world.one, name, EPOCH, FIRST + 14, 1, false);
+    await_like(&world, &world.one);
+    assert_int_equal(pictures(&world, FIRST + 14), 0); /* of a segment that isn't whole nothing is kept */
+    ask_for(&world, "v0a0");
+    assert_true(await(world.loop, has_both, &world));
+    assert_int_equal(pictures(&world, FIRST + 14), 4);
+    end(&world);
+}
+
+static void track_joins_at_the_other_one_when_the_first_dies(void **state) {
+    struct world world;
+    (void)state;
+    begin_with_sound(&world);
+    assert_true(await(world.loop, two_stands_by, &world));
+    ask_for(&world, "v0a0");
+    node_kill(&world.one);
+    node_write_segment(&world.two, name, EPOCH, FIRST + 8);
+    world.like = &world.two;
+    assert_true(await(world.loop, has_both, &world));
     end(&world);
 }
 
@@ -386,6 +477,9 @@ int main(void) {
         cmocka_unit_test(stream_that_all_have_forgotten_ends),
         cmocka_unit_test(what_has_left_the_window_is_passed_over),
         cmocka_unit_test(search_begins_with_who_is_known_to_hold_the_stream),
+        cmocka_unit_test(only_tracks_that_are_asked_for_are_taken),
+        cmocka_unit_test(track_joins_in_mid_window_and_again),
+        cmocka_unit_test(track_joins_at_the_other_one_when_the_first_dies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

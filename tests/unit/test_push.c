@@ -173,7 +173,7 @@ static void write_segment(struct writer *writer, uint64_t n) {
 
 static uint64_t place(const struct authority *node) {
     const struct stream *stream = store_find(hub_store(node->hub), name);
-    const struct segment *last = stream ? stream_last_segment(stream) : NULL;
+    const struct segment *last = stream ? stream_last_segment(stream, 0) : NULL;
     return last ? last->msn * 100 + last->published : 0;
 }
 

@@ -57,9 +57,9 @@ static void part_is_published_with_its_last_chunk(void **state) {
         apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, i, 10));
     apply(&t, fixture_part(name, FIXTURE_EPOCH, 500, 100, 0, 0)); /* says six video chunks: one is under way */
     assert_int_equal(t.rc, 0);
-    assert_null(stream_last_segment(stream));
+    assert_null(stream_last_segment(stream, 0));
     apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 100, 5, 10));
-    assert_non_null(stream_last_segment(stream));
+    assert_non_null(stream_last_segment(stream, 0));
     struct segment *segment;
     struct part *part = stream_part(stream, 500, &segment);
     assert_non_null(part);
@@ -78,9 +78,9 @@ static void first_frame_of_the_next_segment_completes_one(void **state) {
     assert_int_equal(t.rc, 0);
     assert_true(stream_segment(stream, 100)->complete);
     assert_true(stream->version > version);
-    assert_true(stream_has_part(stream, 100, 9));
-    assert_false(stream_has_part(stream, 100, 10)); /* part 0 of 101 stands for it, once it is there (LL-073) */
-    assert_false(stream_has_part(stream, 101, 0));
+    assert_true(stream_has_part(stream, 0, 100, 9));
+    assert_false(stream_has_part(stream, 0, 100, 10)); /* part 0 of 101 stands for it, once it is there (LL-073) */
+    assert_false(stream_has_part(stream, 0, 101, 0));
     store_destroy(t.store);
 }
 
@@ -197,7 +197,7 @@ static void new_broadcast_under_an_ended_name_starts_an_empty_window(void **stat
     ended->state.state = STREAM_ENDED;
     apply(&t, ended);
     apply(&t, fixture_open(name, FIXTURE_EPOCH + 1, 2));
-    assert_null(stream_last_segment(stream)); /* nothing to play yet */
+    assert_null(stream_last_segment(stream, 0)); /* nothing to play yet */
     fixture_write_part(name, FIXTURE_EPOCH + 1, 900, 200, 0, 0, apply, &t);
     assert_int_equal(t.rc, 0);
     assert_int_equal(stream->segment_count - stream->first_listed, 1);
@@ -226,13 +226,13 @@ static void gap_in_the_numbers_leaves_what_was_before_unlisted(void **state) {
         assert_int_equal(t.rc, 0);
         assert_listed_alone(stream, 108);
         assert_true(stream->version > version);
-        assert_null(stream_last_segment(stream)); /* nothing to play yet */
-        assert_false(stream_has_part(stream, 100, 0));
+        assert_null(stream_last_segment(stream, 0)); /* nothing to play yet */
+        assert_false(stream_has_part(stream, 0, 100, 0));
         assert_non_null(stream_segment(stream, 102)); /* still to be had */
         for (uint32_t i = 0; i < 6; i++)
             apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 108, i, 1000));
         apply(&t, fixture_part(name, FIXTURE_EPOCH, 900, 108, 0, 0));
-        assert_int_equal(stream_last_segment(stream)->msn, 108);
+        assert_int_equal(stream_last_segment(stream, 0)->msn, 108);
         assert_listed_alone(stream, 108);
         store_expire(t.store, now_us + 3 * 2000000 + 14000000);
         assert_int_equal(stream->segment_count, 1);
@@ -276,7 +276,7 @@ static void gap_after_a_gap_of_which_nothing_was_seen(void **state) {
     apply(&t, fixture_chunk(name, FIXTURE_EPOCH, 0, 101, 0, 10)); /* refused */
     assert_int_equal(t.rc, -EINVAL);
     assert_int_equal(stream->first_listed, stream->segment_count);
-    assert_null(stream_last_segment(stream));
+    assert_null(stream_last_segment(stream, 0));
     store_expire(t.store, t.now_us);
     fixture_write_part(name, FIXTURE_EPOCH, 900, 120, 0, 0, apply, &t);
     assert_int_equal(t.rc, 0);
@@ -648,7 +648,7 @@ static void replay_has_what_is_kept_of_earlier_broadcasts(void **state) {
         assert_int_equal(other->state, STREAM_LIVE);
         assert_true(stream_segment(other, 100)->previous && stream_segment(other, 200)->previous);
         assert_int_equal(stream_segment(other, 101)->published, FIXTURE_PARTS);
-        assert_true(!with_part == !stream_last_segment(other));
+        assert_true(!with_part == !stream_last_segment(other, 0));
         store_remove(copy.store, other);
     }
     store_destroy(t.store);
