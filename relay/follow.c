@@ -11,6 +11,7 @@
 enum {
     SWEEP_INTERVAL_US = 100000,
     ASK_AGAIN_US = 1000000, /* the hub's answer is late: ask again */
+    NODE_IDLE_US = 2000000, /* when only nodes have asked: who has lost its connection asks again sooner */
 };
 
 /* A stream that this worker follows, or has asked the hub for. */
@@ -18,6 +19,7 @@ struct follow {
     bool known;
     struct list waits; /* until the hub has answered */
     int64_t used_us;
+    int64_t idle_us;         /* how long it is kept without use, by who has asked */
     char hops[HUB_HOPS_LEN]; /* of the question under way */
 };
 
@@ -57,12 +59,24 @@ static void follow_drop(struct follows *follows, const char *name, struct follow
     free(follow);
 }
 
+static void note_asked(struct follows *follows, struct follow *follow, bool by_node) {
+    int64_t idle_us = by_node && follows->idle_us > NODE_IDLE_US ? NODE_IDLE_US : follows->idle_us;
+    if (follow->idle_us < idle_us)
+        follow->idle_us = idle_us;
+    follow->used_us = loop_now_us(follows->loop);
+}
+
 struct stream *follows_find(struct follows *follows, const char *name) {
     struct follow *follow = map_get(follows->map, name);
     struct stream *stream = follow && follow->known ? store_find(follows->replica, name) : NULL;
     if (stream)
-        follow->used_us = loop_now_us(follows->loop);
+        note_asked(follows, follow, false);
     return stream;
+}
+
+struct stream *follows_find_for_node(struct follows *follows, const char *name) {
+    struct follow *follow = map_get(follows->map, name);
+    return follow && follow->known ? store_find(follows->replica, name) : NULL;
 }
 
 void follows_wait(struct follows *follows, const char *name, struct follow_wait *wait, const char *hops) {
@@ -74,7 +88,7 @@ void follows_wait(struct follows *follows, const char *name, struct follow_wait 
         hub_client_follow(follows->client, name, hops);
         strcpy(follow->hops, hops ? hops : "");
     }
-    follow->used_us = loop_now_us(follows->loop);
+    note_asked(follows, follow, hops);
     list_append(&follow->waits, &wait->link);
 }
 
@@ -111,8 +125,11 @@ static void sweep_one(void *ctx, const char *name, void *value) {
         follow->used_us = now_us;
         hub_client_follow(follows->client, name, follow->hops);
     }
-    bool idle = now_us - follow->used_us > follows->idle_us && list_empty(&follow->waits);
-    if (!idle || (stream && stream_wanted(stream)))
+    if (!list_empty(&follow->waits))
+        return;
+    if (stream && stream_wanted(stream))
+        follow->used_us = now_us;
+    if (now_us - follow->used_us <= follow->idle_us)
         return;
     hub_client_unfollow(follows->client, name);
     follow_drop(follows, name, follow);
