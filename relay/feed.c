@@ -258,7 +258,7 @@ void feeds_handle(void *ctx, struct http_request *req) {
     list_init(&response->beat_link);
     feeds->responses++;
     http_request_on_close(req, on_close, response);
-    struct stream *stream = follows_find(feeds->follows, response->stream);
+    struct stream *stream = follows_find_for_node(feeds->follows, response->stream);
     if (stream)
         answer(response, stream);
     else

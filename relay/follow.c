@@ -11,6 +11,7 @@
 enum {
     SWEEP_INTERVAL_US = 100000,
     ASK_AGAIN_US = 1000000, /* the hub's answer is late: ask again */
+    NODE_IDLE_US = 2000000, /* when only nodes have asked: who has lost its connection asks again sooner */
     STILL_US = 1000000,     /* a stream that hasn't changed for so long stands still */
 };
 
@@ -25,6 +26,7 @@ struct follow {
     bool known;
     struct list waits; /* until the hub has answered */
     int64_t used_us;
+    int64_t idle_us;         /* how long it is kept without use, by who has asked */
     char hops[HUB_HOPS_LEN]; /* of the question under way */
     /* Runs while the stream does. When nothing comes, nobody reads; that is no reason to want it less. */
     int64_t clock_us;
@@ -70,12 +72,24 @@ static void follow_drop(struct follows *follows, const char *name, struct follow
     free(follow);
 }
 
+static void note_asked(struct follows *follows, struct follow *follow, bool by_node) {
+    int64_t idle_us = by_node && follows->idle_us > NODE_IDLE_US ? NODE_IDLE_US : follows->idle_us;
+    if (follow->idle_us < idle_us)
+        follow->idle_us = idle_us;
+    follow->used_us = loop_now_us(follows->loop);
+}
+
 struct stream *follows_find(struct follows *follows, const char *name) {
     struct follow *follow = map_get(follows->map, name);
     struct stream *stream = follow && follow->known ? store_find(follows->replica, name) : NULL;
     if (stream)
-        follow->used_us = loop_now_us(follows->loop);
+        note_asked(follows, follow, false);
     return stream;
+}
+
+struct stream *follows_find_for_node(struct follows *follows, const char *name) {
+    struct follow *follow = map_get(follows->map, name);
+    return follow && follow->known ? store_find(follows->replica, name) : NULL;
 }
 
 /* --- tracks --- */
@@ -99,12 +113,12 @@ static void uses_note(struct follow *follow, struct stream *stream) {
 }
 
 /* Those that are; the others are forgotten. */
-static struct track_names tracks_in_use(const struct follows *follows, struct follow *follow) {
+static struct track_names tracks_in_use(struct follow *follow) {
     struct track_names names = {0};
     uint32_t count = follow->use_count;
     follow->use_count = 0;
     for (uint32_t i = 0; i < count; i++) {
-        if (follow->clock_us - follow->uses[i].at_us > follows->idle_us)
+        if (follow->clock_us - follow->uses[i].at_us > follow->idle_us)
             continue;
         follow->uses[follow->use_count++] = follow->uses[i];
         track_names_add(&names, follow->uses[i].name);
@@ -123,7 +137,7 @@ static bool unheard(const struct follows *follows, const struct follow *follow, 
 
 static void tracks_tell(struct follows *follows, struct follow *follow, struct stream *stream) {
     uses_note(follow, stream);
-    struct track_names names = tracks_in_use(follows, follow);
+    struct track_names names = tracks_in_use(follow);
     if (track_names_same(&names, &follow->told) && !unheard(follows, follow, stream))
         return;
     follow->told = names;
@@ -143,7 +157,7 @@ void follows_ask(struct follows *follows, struct stream *stream, uint32_t mask) 
 static void follow_begin(struct follows *follows, const char *name, struct follow *follow, const char *hops) {
     follow->known = false;
     strcpy(follow->hops, hops ? hops : "");
-    follow->told = tracks_in_use(follows, follow);
+    follow->told = tracks_in_use(follow);
     follow->told_us = loop_now_us(follows->loop);
     hub_client_follow(follows->client, name, hops, &follow->told);
 }
@@ -153,11 +167,11 @@ void follows_wait(struct follows *follows, const char *name, struct follow_wait 
     struct follow *follow = map_get(follows->map, name);
     if (!follow)
         follow = follow_create(follows, name);
+    note_asked(follows, follow, hops);
     for (uint32_t i = 0; tracks && i < tracks->count; i++)
         use_note(follow, tracks->items[i]);
     if (follow->known || list_empty(&follow->waits))
         follow_begin(follows, name, follow, hops);
-    follow->used_us = loop_now_us(follows->loop);
     list_append(&follow->waits, &wait->link);
 }
 
@@ -192,15 +206,18 @@ static void sweep_one(void *ctx, const char *name, void *value) {
     int64_t now_us = loop_now_us(follows->loop);
     if (!list_empty(&follow->waits) && now_us - follow->used_us > ASK_AGAIN_US) {
         follow->used_us = now_us;
-        follow->told = tracks_in_use(follows, follow);
+        follow->told = tracks_in_use(follow);
         hub_client_follow(follows->client, name, follow->hops, &follow->told);
     }
     if (stream && stream->open && now_us - stream->changed_us < STILL_US)
         follow->clock_us += SWEEP_INTERVAL_US;
     if (follow->known && stream && stream->open)
         tracks_tell(follows, follow, stream);
-    bool idle = now_us - follow->used_us > follows->idle_us && list_empty(&follow->waits);
-    if (!idle || (stream && stream_wanted(stream)))
+    if (!list_empty(&follow->waits))
+        return;
+    if (stream && stream_wanted(stream))
+        follow->used_us = now_us;
+    if (now_us - follow->used_us <= follow->idle_us)
         return;
     hub_client_unfollow(follows->client, name);
     follow_drop(follows, name, follow);

@@ -1,7 +1,8 @@
 /* The streams that a worker follows, and who waits until the hub has answered. A request whose stream is in the worker's replica
  * is served from there; any other waits here, and the hub is asked for the stream. One that nobody has asked for in a while,
- * that nobody waits for and nobody reads (stream_wanted), is followed no longer. The same goes for its tracks: the hub is told which of
- * them have been asked for lately (stream->asked), for a node need not have the others.
+ * that nobody waits for and nobody reads (stream_wanted), is followed no longer. What only nodes have asked for is kept for two seconds at
+ * most: they go on reading while their own viewers may come back. So for its tracks: the hub is told which of them have been
+ * asked for lately (stream->asked), for a node need not have the others.
  *
  * Used by all that serve from the replica, on its thread. How many may wait is for them to limit. */
 #pragma once
@@ -31,10 +32,13 @@ void follows_destroy(struct follows *follows);
 
 /* The stream, if it is followed and there; it is not idle then. Else NULL: follows_wait. */
 struct stream *follows_find(struct follows *follows, const char *name);
-/* For a stream that follows_find didn't find. `fn` is called later, never from here; `hops` and `tracks` as for hub_client_follow. */
+/* The same for another node, which reads it from here on or doesn't need it. */
+struct stream *follows_find_for_node(struct follows *follows, const char *name);
+/* For a stream that follows_find didn't find. `fn` is called later, never from here; `hops` and `tracks` as for hub_client_follow, `hops`
+ * of a node; NULL: it is a viewer. */
 void follows_wait(struct follows *follows, const char *name, struct follow_wait *wait, const char *hops, const struct track_names *tracks);
-/* Tracks of a stream that follows_find found (a mask of its open record's) are asked for: those that aren't here begin to come. Who
- * reads on and on need only set stream->asked now and then. */
+/* Tracks of a stream that was found (a mask of its open record's) are asked for: those that aren't here begin to come. Who reads on and on
+ * need only set stream->asked now and then. */
 void follows_ask(struct follows *follows, struct stream *stream, uint32_t mask);
 /* Only while it waits. */
 void follow_wait_cancel(struct follow_wait *wait);

@@ -22,6 +22,7 @@ enum {
     SILENT_US = 3000000,  /* a timeline that says nothing for so long, not even a beat, is dead */
     BETTER_US = 10000000, /* a better path must have been better for so long, and up to half as long again */
     HOME_US = 1000000,    /* the same at first, with shields: where a stream has begun is chance */
+    FIRST_US = 10000000,  /* how long that is: its way home may have several steps */
     RETRY_MIN_US = 100000,
     RETRY_MAX_US = 2000000,
     LOOP_RETRY_US = 5000000,
@@ -64,7 +65,6 @@ struct pull {
     int active; /* side in use, or -1 */
     bool race;
     bool found; /* the hub has it */
-    bool used;  /* some link has been */
     bool fresh; /* links begin with a way back, not at a place */
     bool begin_due;
     struct track_names tracks; /* that are asked for */
@@ -74,6 +74,7 @@ struct pull {
     struct place newest;       /* part that any side has told of */
     struct place before;       /* the one before */
     int64_t newest_us;         /* when first */
+    int64_t used_us;           /* since when some link has been, or 0 */
     int64_t since_us;          /* of the search; later, since when no side is up, or 0 */
     int64_t waits_us;          /* since when a closed part is not whole, or 0 */
     int64_t better_us;         /* since when the other side is better, or 0 */
@@ -436,10 +437,11 @@ static void open_tracks(struct pull *pull, struct side *side) {
 static void use(struct pull *pull, struct side *side) {
     pull->active = (int)(side - pull->sides);
     pull->waits_us = pull->better_us = pull->spare_us = pull->since_us = 0;
-    bool first = !pull->used && upstreams_have_shields(pull->pulls->upstreams);
+    if (!pull->used_us)
+        pull->used_us = now(pull);
+    bool first = now(pull) - pull->used_us < FIRST_US && upstreams_have_shields(pull->pulls->upstreams);
     pull->jitter_us = jittered(first ? HOME_US : BETTER_US);
     side->delivered = false;
-    pull->used = true;
     write_path(pull, side->path);
     if (side->state &&
         assembler_line(pull->assembler, &(struct feed_line){.kind = FEED_LINE_STATE, .record = side->state}) < 0)
@@ -635,7 +637,7 @@ static void give_in(struct pull *pull) {
 static void choose(struct pull *pull) {
     for (int i = 0; i < SIDES && pull->active < 0; i++)
         if (pull->sides[i].link && pull->sides[i].up) {
-            metric_add(&metrics[M_BROKEN], pull->used); /* else it is the first */
+            metric_add(&metrics[M_BROKEN], pull->used_us != 0); /* else it is the first */
             use(pull, &pull->sides[i]);
         }
     if (pull->active < 0)

@@ -410,6 +410,7 @@ static void publish_parts(struct store *store, struct stream *stream, struct seg
         for (uint32_t t = 0; t < segment->open->open.track_count; t++)
             segment->duration_ts[t] += part->tracks[t].duration_ts;
         stream->next_part = part->number + 1;
+        readers_due(store, stream); /* timelines */
         stream_changed(store, stream, now_us);
         if (part->flags & PART_LAST)
             segment_complete(store, stream, segment, now_us);

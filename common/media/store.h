@@ -174,7 +174,7 @@ void store_time_out(struct store *store, int64_t now_us);
 struct reader {
     struct list link;
     struct stream *stream; /* set by stream_read; NULL once the stream is gone */
-    /* From store_wake: chunks have come, or there are other tracks, or another state; or the stream is gone. Once for all
+    /* From store_wake: chunks have come, or a part is published, or there are other tracks, or another state; or the stream is gone. Once for all
      * that came since the last time. Rounds don't overlap and each begins with other readers than the one before, so
      * that nobody is always last. */
     void (*fn)(struct reader *reader);

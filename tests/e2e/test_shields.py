@@ -10,6 +10,7 @@ pytestmark = pytest.mark.alone
 STREAMS = 4
 SETTLE_S = 45  # a way must have been better for 10 to 15 s, twice in a row at worst
 HOME_S = 150  # and a failure weighs for a minute, with what is less than a tenth of it
+BEGIN_S = 20  # a stream's first ways are left in seconds; edges that nobody watches let go after 30 s
 MAX_GAP_S = 1.0  # what stood by is used at once; the players' buffers hold for that
 
 
@@ -137,3 +138,13 @@ def test_an_origin_that_falls_silent_is_left_by_the_shields_and_not_by_every_edg
     harness.wait_for(lambda: other.metric('weir_feed_responses{kind="track"}') == 2 * STREAMS, SETTLE_S, "the other origin to serve")
     check_all(watches)
     assert [edge.metric('weir_pull_failovers_total{reason="late"}') for edge in region.edges] == [0] * len(region.edges)
+
+
+def test_streams_that_were_asked_for_before_they_began_come_to_where_they_belong(fleet, publish):
+    """Each node remembers for a second that there is no such stream, so edges find them in whatever place."""
+    region = Region(fleet, publish)
+    asked = [(edge, f"/{stream}/index.m3u8") for edge in region.edges for stream in region.streams]
+    assert {edge.get(path).status for edge, path in asked} == {404}
+    region.begin()
+    harness.wait_for(lambda: {edge.get(path).status for edge, path in asked} == {200}, 15, "all streams at all edges", every_s=0.001)
+    region.wait_pulled(region.shields, BEGIN_S)

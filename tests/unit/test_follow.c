@@ -358,6 +358,31 @@ static void stream_that_somebody_waits_for_is_not_dropped(void **state) {
     end(world);
 }
 
+/* A node has viewers of its own to wait for, and reads as long as it does. */
+static void stream_that_only_nodes_have_asked_for_is_kept_for_a_moment(void **state) {
+    (void)state;
+    struct world *world = begin(IDLE_US);
+    static const char *const names[] = {"live/left", "live/read", "live/watched"};
+    struct request requests[3];
+    for (int i = 0; i < 3; i++) {
+        requests[i] = (struct request){.wait.fn = i == 1 ? on_known_read : on_known};
+        write_stream(world, names[i]);
+        follows_wait(world->follows, names[i], &requests[i].wait, "", NULL);
+    }
+    settle_both(world);
+    assert_non_null(follows_find(world->follows, "live/watched")); /* here by a viewer, too */
+    await_unfollowed(world, "live/left");
+    assert_int_equal(hub_followers(world->hub, "live/read"), 1);
+    assert_non_null(follows_find_for_node(world->follows, "live/read"));
+    int64_t left_us = loop_now_us(world->loop);
+    reader_cancel(&reader);
+    await_unfollowed(world, "live/read");
+    assert_true(loop_now_us(world->loop) - left_us > 1000000); /* for its connection may have broken */
+    assert_null(follows_find_for_node(world->follows, "live/read"));
+    assert_int_equal(hub_followers(world->hub, "live/watched"), 1);
+    end(world);
+}
+
 static int timed_out;
 
 static void on_waited(struct waiter *waiter, struct stream *stream, bool late) {
@@ -474,6 +499,7 @@ int main(void) {
         cmocka_unit_test(stream_that_is_read_is_not_dropped),
         cmocka_unit_test(stream_that_is_asked_for_is_not_dropped),
         cmocka_unit_test(stream_that_somebody_waits_for_is_not_dropped),
+        cmocka_unit_test(stream_that_only_nodes_have_asked_for_is_kept_for_a_moment),
         cmocka_unit_test(deadlines_of_waiters_in_the_replica_are_kept),
         cmocka_unit_test(track_that_is_not_here_is_asked_for_at_once),
         cmocka_unit_test(hub_is_reminded_of_a_track_that_does_not_come),

@@ -234,6 +234,45 @@ static void shield_is_preferred_and_what_is_none_stands_by(void **state) {
     end(&world);
 }
 
+static bool comes_from_one(void *ctx) {
+    const struct world *world = ctx;
+    const struct stream *stream = store_find(world->replica, name);
+    return stream && stream->path && !strcmp(stream->path->path.nodes[0], "one");
+}
+
+static bool comes_from_two(void *ctx) {
+    const struct world *world = ctx;
+    return !strcmp(store_find(world->replica, name)->path->path.nodes[0], "two");
+}
+
+static bool comes_from_the_shield(void *ctx) {
+    const struct world *world = ctx;
+    return !strcmp(store_find(world->replica, name)->path->path.nodes[0], "shield");
+}
+
+/* As by nodes that remember for a moment that there is no such stream: the best one is the last to have it. */
+static void stream_that_begins_elsewhere_is_with_its_shield_in_seconds(void **state) {
+    struct world world;
+    struct node shield;
+    (void)state;
+    begin(&world);
+    node_begin(&shield, world.loop, "shield", NULL);
+    upstreams_add_shield(world.upstreams, shield.url);
+    world.upstreams->items[0].score.cost_ms = 1000;
+    node_open(&world.one, name, EPOCH);
+    node_write_segment(&world.one, name, EPOCH, FIRST);
+    hub_client_follow(world.client, name, NULL, &both_tracks);
+    assert_true(await(world.loop, comes_from_one, &world));
+    node_open(&world.two, name, EPOCH);
+    node_write_segment(&world.two, name, EPOCH, FIRST);
+    assert_true(await(world.loop, comes_from_two, &world));
+    node_open(&shield, name, EPOCH);
+    node_write_segment(&shield, name, EPOCH, FIRST);
+    assert_true(await(world.loop, comes_from_the_shield, &world));
+    node_end(&shield);
+    end(&world);
+}
+
 static void unknown_stream_is_answered_and_asked_for_once(void **state) {
     struct world world;
     (void)state;
@@ -468,6 +507,7 @@ int main(void) {
         cmocka_unit_test(only_one_stays_however_late),
         cmocka_unit_test(race_takes_whichever_is_first),
         cmocka_unit_test(shield_is_preferred_and_what_is_none_stands_by),
+        cmocka_unit_test(stream_that_begins_elsewhere_is_with_its_shield_in_seconds),
         cmocka_unit_test(unknown_stream_is_answered_and_asked_for_once),
         cmocka_unit_test(stream_is_found_where_it_is),
         cmocka_unit_test(without_the_key_there_is_nothing),

@@ -219,6 +219,30 @@ static void waiter_waits_for_its_own_tracks(void **state) {
     store_destroy(world.store);
 }
 
+static int rounds;
+
+static void on_round(struct reader *reader) {
+    (void)reader;
+    rounds++;
+}
+
+/* Whose chunks are elsewhere, too: there is one who tells of it. */
+static void readers_are_woken_for_a_part(void **state) {
+    struct world world;
+    struct reader reader = {.fn = on_round};
+    (void)state;
+    begin(&world, V | A);
+    write_part(&world, FIRST, 0);
+    stream_read(world.stream, &reader);
+    store_wake(world.store, 10);
+    rounds = 0;
+    write_part(&world, FIRST, 1);
+    store_wake(world.store, 10);
+    assert_int_equal(rounds, 1);
+    reader_cancel(&reader);
+    store_destroy(world.store);
+}
+
 /* --- replay --- */
 
 static void replay(void *ctx, struct record *record) {
@@ -405,6 +429,7 @@ int main(void) {
         cmocka_unit_test(track_that_leaves_keeps_what_is_whole),
         cmocka_unit_test(other_tracks_end_what_was_behind),
         cmocka_unit_test(waiter_waits_for_its_own_tracks),
+        cmocka_unit_test(readers_are_woken_for_a_part),
         cmocka_unit_test(copy_has_the_same_of_each_track),
         cmocka_unit_test(playlist_begins_where_all_its_tracks_do),
         cmocka_unit_test(rates_are_those_of_the_parts),
