@@ -159,7 +159,7 @@ struct fleet *fleet_create(struct loop *loop, const struct fleet_parts *parts) {
                                                .version = parts->version,
                                                .roles = roles_of(conf),
                                                .capacity = {.viewers = parts->viewers_max,
-                                                            .streams = conf->origin.streams_max},
+                                                            .streams = conf->limits.streams_max},
                                                .prefix = conf->fleet.prefix,
                                                .etcd = conf->fleet.etcd.items,
                                                .etcd_count = conf->fleet.etcd.count,

@@ -235,7 +235,7 @@ static bool start_upstream(struct node *node) {
                                             .late_us = (int64_t)conf->relay.late_ms * 1000,
                                             .grace_us = (int64_t)conf->origin.grace_s * 1000000,
                                             .back_ms = BACK_MS,
-                                            .streams_max = conf->origin.streams_max,
+                                            .streams_max = conf->limits.streams_max,
                                             .race = conf->relay.race.items,
                                             .race_count = conf->relay.race.count};
     node->pulls = pulls_create(node->hub, node->upstreams, &settings);
@@ -247,7 +247,7 @@ static bool start_workers(struct node *node) {
     struct worker_settings settings = {.http = http_limits_default,
                                        .muxed = (enum playlist_muxed)conf->hls.muxed,
                                        .max_lag_us = (int64_t)conf->relay.max_lag_ms * 1000,
-                                       .window_us = (int64_t)conf->origin.window_s * 1000000,
+                                       .window_us = (int64_t)conf->live.window_s * 1000000,
                                        .idle_us = (int64_t)conf->relay.linger_s * 1000000,
                                        .feeds = {.node = conf->node,
                                                  .key = conf->auth.feed_key,
@@ -302,10 +302,10 @@ static bool start_admin(struct node *node) {
 
 static bool start_roles(struct node *node) {
     const struct conf *conf = node->conf;
-    struct store_settings store = {.window_us = (int64_t)conf->origin.window_s * 1000000,
-                                   .bytes_max = (size_t)conf->origin.memory_mb << 20,
-                                   .stream_bytes_max = (size_t)conf->origin.stream_memory_mb << 20,
-                                   .streams_max = conf->origin.streams_max};
+    struct store_settings store = {.window_us = (int64_t)conf->live.window_s * 1000000,
+                                   .bytes_max = (size_t)conf->limits.memory_mb << 20,
+                                   .stream_bytes_max = (size_t)conf->limits.stream_memory_mb << 20,
+                                   .streams_max = conf->limits.streams_max};
     struct origin_settings origin = {.grace_ms = conf->origin.grace_s * 1000, .silent_ms = SILENT_MS};
     node->hub = hub_create(node->loop, &store);
     node->origin = origin_create(node->loop, node->hub, &origin);

@@ -548,10 +548,10 @@ static void check_times(struct reader *r) {
     if (conf->live.chunk_ms > part_ms)
         complain(r, line_of_either(r, "live.chunk_ms", "live.part_ms"),
                  "live.chunk_ms is %u, at most live.part_ms (%u) would be right", conf->live.chunk_ms, part_ms);
-    if ((uint64_t)conf->origin.window_s * 1000 < (uint64_t)segment_ms * 7)
-        complain(r, line_of_either(r, "origin.window_s", "live.segment_ms"),
-                 "origin.window_s is %u, at least 7 segments of live.segment_ms (%u), so %u or more, would be right",
-                 conf->origin.window_s, segment_ms, (segment_ms * 7 + 999) / 1000);
+    if ((uint64_t)conf->live.window_s * 1000 < (uint64_t)segment_ms * 7)
+        complain(r, line_of_either(r, "live.window_s", "live.segment_ms"),
+                 "live.window_s is %u, at least 7 segments of live.segment_ms (%u), so %u or more, would be right",
+                 conf->live.window_s, segment_ms, (segment_ms * 7 + 999) / 1000);
 }
 
 /* --- life --- */

@@ -51,8 +51,7 @@ struct conf {
     } ingest;
     struct {
         struct conf_list listen, tls_listen;
-        uint32_t window_s, grace_s, streams_max;
-        uint64_t memory_mb, stream_memory_mb; /* of chunks held in all, and of one stream's */
+        uint32_t grace_s;
     } origin;
     struct {
         uint32_t max_lag_ms, linger_s, late_ms;
@@ -64,8 +63,12 @@ struct conf {
         uint32_t viewers_max, egress_mbps_max; /* 0: no limit */
     } relay;
     struct {
-        uint32_t segment_ms, part_ms, chunk_ms, stall_ms;
+        uint32_t segment_ms, part_ms, chunk_ms, stall_ms, window_s;
     } live;
+    struct {
+        uint32_t streams_max;
+        uint64_t memory_mb, stream_memory_mb; /* of chunks held in all, and of one stream's */
+    } limits;
     struct {
         enum { CONF_MUXED_AUTO, CONF_MUXED_ALWAYS, CONF_MUXED_NEVER } muxed;
     } hls;

@@ -94,18 +94,8 @@ const struct setting schema_settings[] = {
     {"origin.listen", SETTING_ADDRESSES, AT(origin.listen),
      .text = "Where ingest nodes bring streams. Anywhere but on loopback it takes `auth.feed.key`, or `feed.tls.client_ca` and TLS."},
     {"origin.tls.listen", SETTING_ADDRESSES, AT(origin.tls_listen), .text = "The same over TLS, with the certificate of `feed.tls`."},
-    {"origin.window_s", SETTING_INT, AT(origin.window_s), .min = 7, .max = 3600, .fallback = "30", .unit = "s",
-     .text = "How much of a stream is served live; at least 7 × `live.segment_ms`."},
     {"origin.grace_s", SETTING_INT, AT(origin.grace_s), .min = 0, .max = 600, .fallback = "10", .unit = "s",
      .text = "How long a broadcaster that dropped may take to come back before its stream ends."},
-    {"origin.streams_max", SETTING_INT, AT(origin.streams_max), .min = 1, .max = 100000, .fallback = "1000",
-     .unit = "streams", .text = "Streams at a time, those counted that ended within the last two windows; one more is refused."},
-    {"origin.memory_mb", SETTING_INT, AT(origin.memory_mb), .min = 16, .max = 1048576, .fallback = "2048",
-     .unit = "MiB", .text = "Media held, all streams together. From 90 % on no stream is begun; when it is full, the largest is removed."},
-    {"origin.stream_memory_mb", SETTING_INT, AT(origin.stream_memory_mb), .min = 4, .max = 1048576, .fallback = "256",
-     .unit = "MiB",
-     .text = "Media held of one stream: a bit more than twice `origin.window_s` of it. A publisher that needs more is closed; "
-             "the default suffices for 30 Mb/s and the default window."},
 
     {"relay", SETTING_ROLE, AT(relay_on), .fileless = "on", .text = "Serves viewers."},
     {"relay.max_lag_ms", SETTING_INT, AT(relay.max_lag_ms), .min = 500, .max = 60000, .fallback = "3000", .unit = "ms",
@@ -144,6 +134,17 @@ const struct setting schema_settings[] = {
      .text = "Wished duration of a chunk, at most `live.part_ms`; 0: one video frame."},
     {"live.stall_ms", SETTING_INT, AT(live.stall_ms), .min = 500, .max = 30000, .fallback = "2000", .unit = "ms",
      .text = "Silence of a broadcaster beyond which the stream goes on with a discontinuity."},
+    {"live.window_s", SETTING_INT, AT(live.window_s), .min = 7, .max = 3600, .fallback = "30", .unit = "s",
+     .text = "How much of a stream a node keeps and serves live; at least 7 × `live.segment_ms`."},
+
+    {"limits.streams_max", SETTING_INT, AT(limits.streams_max), .min = 1, .max = 100000, .fallback = "1000",
+     .unit = "streams", .text = "Streams at a time, those counted that ended within the last two windows; one more is refused."},
+    {"limits.memory_mb", SETTING_INT, AT(limits.memory_mb), .min = 16, .max = 1048576, .fallback = "2048",
+     .unit = "MiB", .text = "Media held, all streams together. From 90 % on no stream is begun; when it is full, the largest is removed."},
+    {"limits.stream_memory_mb", SETTING_INT, AT(limits.stream_memory_mb), .min = 4, .max = 1048576, .fallback = "256",
+     .unit = "MiB",
+     .text = "Media held of one stream: a bit more than twice `live.window_s` of it. A publisher that needs more is closed; "
+             "the default suffices for 30 Mb/s and the default window."},
 
     {"hls.muxed", SETTING_ENUM, AT(hls.muxed), .choices = muxed_choices, .fallback = "auto",
      .text = "Whether variants carry sound and picture together. `auto`: yes, unless there are several sound tracks."},

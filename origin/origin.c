@@ -275,7 +275,7 @@ static void give_up_oversized(struct claim *claim) {
     struct broadcast *broadcast = claim->broadcast;
     log_warn("stream_oversized", "stream", LOG_STR(claim->stream), "peer", LOG_STR(claim->peer));
     metric_add(&metrics[M_OVERSIZED], 1);
-    claim_lose(claim, "the stream takes more memory than one may (origin.stream_memory_mb)");
+    claim_lose(claim, "the stream takes more memory than one may (limits.stream_memory_mb)");
     broadcast_leave(broadcast);
 }
 

@@ -109,7 +109,7 @@ class SteadyPublisher:
 def weir(folder, config=None):
     """A node with one worker, on the server's CPU, its limits out of the way."""
     base = {"http": {"workers": 1, "connections_max": 50000, "connections_per_address": 50000},
-            "origin": {"window_s": 14, "grace_s": 600}}
+            "live": {"window_s": 14}, "origin": {"grace_s": 600}}
     node = harness.Node(folder, harness.merge(base, config or {})).start()
     pin(node.process.pid)
     try:

@@ -175,7 +175,7 @@ def slow(shared_fleet, tmp_path_factory):
     name, fleet = "live/slow", shared_fleet
     near, far = fleet.origin("near"), fleet.origin("far")
     line = fleet.impair(far, "origin")
-    ingest = fleet.ingest(origins=[near, line], config={"live": {"segment_ms": 1000}, "origin": {"window_s": 7}})
+    ingest = fleet.ingest(origins=[near, line], config={"live": {"segment_ms": 1000, "window_s": 7}})
     line.up(rate_kbps=100)
     publisher = Publisher(ingest.push_url(name), tmp_path_factory.mktemp("publisher") / "log", kbps=2000)
     watched = Watched(fleet.relay(upstreams=[near]), name)

@@ -16,7 +16,7 @@ STREAM = "live/broken"
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
-    node = harness.Node(tmp_path_factory.mktemp("weir"), {"origin": {"window_s": WINDOW_S, "grace_s": GRACE_S}}).start()
+    node = harness.Node(tmp_path_factory.mktemp("weir"), {"live": {"window_s": WINDOW_S}, "origin": {"grace_s": GRACE_S}}).start()
     folder = tmp_path_factory.mktemp("publisher")
     first = Publisher(node.push_url(STREAM), folder / "first.log", gop_s=2)
     session = Session(node, STREAM)

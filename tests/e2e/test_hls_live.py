@@ -17,7 +17,7 @@ STREAM = "live/hls"
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
-    node = harness.Node(tmp_path_factory.mktemp("weir"), {"origin": {"window_s": WINDOW_S, "grace_s": 2}}).start()
+    node = harness.Node(tmp_path_factory.mktemp("weir"), {"live": {"window_s": WINDOW_S}, "origin": {"grace_s": 2}}).start()
     publisher = Publisher(node.push_url(STREAM), tmp_path_factory.mktemp("publisher") / "log", gop_s=2, seconds=SECONDS)
     session = Session(node, STREAM, plain_reader=True)
     session.main.retained += ended_stream_once_more(node, tmp_path_factory.mktemp("brief"))

@@ -33,7 +33,7 @@ def node(tmp_path, start_weir, monkeypatch):
         monkeypatch.setattr(harness, "WEIR_BIN", SANITIZED / "weir")
     # The crowd has an address of its own and comes to that limit, too.
     http = {"connections_per_address": 20, **tls_config()["http"]}
-    return start_weir({"http": http, "origin": {"grace_s": 0, "window_s": 2 * SECONDS}})
+    return start_weir({"http": http, "live": {"window_s": 2 * SECONDS}, "origin": {"grace_s": 0}})
 
 
 def lateness(sample):

@@ -37,7 +37,7 @@ BROADCASTS = {
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
     # The whole broadcast stays in the window, and ends when its publisher says goodbye.
-    config = {"origin": {"grace_s": 0, "window_s": 10 + 2 * conftest.CONTINUITY_S}}
+    config = {"live": {"window_s": 10 + 2 * conftest.CONTINUITY_S}, "origin": {"grace_s": 0}}
     node = harness.Node(tmp_path_factory.mktemp("weir"), config)
     yield node.start()
     conftest.finish_nodes([node])

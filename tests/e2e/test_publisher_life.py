@@ -93,7 +93,7 @@ def test_a_second_publisher_is_refused_while_the_first_one_sends(weir, publish, 
 
 
 def test_a_stream_too_many_is_refused(start_weir, publish, stream):
-    weir = start_weir({"origin": {"streams_max": 1}})
+    weir = start_weir({"limits": {"streams_max": 1}})
     publish(weir.push_url(stream))
     weir.wait_live(stream)
     second = publish(weir.push_url("live/one-too-many"))

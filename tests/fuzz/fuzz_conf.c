@@ -19,7 +19,7 @@ static void check_accepted(const struct conf *conf) {
     check(!conf->ingest_on || conf->ingest.rtmp_listen.count > 0);
     check(!conf->relay_on || conf->http.listen.count > 0);
     check(conf->live.segment_ms >= 1000 && conf->live.part_ms >= 50 && conf->live.part_ms <= conf->live.segment_ms / 2);
-    check(conf->origin.window_s * 1000 >= 7 * conf->live.segment_ms);
+    check(conf->live.window_s * 1000 >= 7 * conf->live.segment_ms);
     check(conf->auth.publish_keys.count <= CONF_LIST_MAX && conf->hls.muxed <= CONF_MUXED_NEVER);
 }
 

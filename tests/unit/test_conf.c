@@ -86,7 +86,7 @@ static void without_a_file_all_roles_are_on_the_default_ports(void **state) {
     assert_string_equal(conf->ingest.rtmp_listen.items[0], "[::]:1935");
     assert_int_equal(conf->live.segment_ms, 2000);
     assert_int_equal(conf->live.part_ms, 200);
-    assert_int_equal(conf->origin.window_s, 30);
+    assert_int_equal(conf->live.window_s, 30);
     assert_int_equal(conf->origin.grace_s, 10);
     assert_int_equal(conf->auth.publish_keys.count, 0);
     assert_int_equal(conf->log.level, CONF_INFO);
@@ -103,7 +103,7 @@ static void with_a_file_only_what_it_names_is_on(void **state) {
     assert_int_equal(conf->http.listen.count, 0);
     assert_int_equal(conf->ingest.rtmp_listen.count, 0);
     assert_null(conf->admin.listen);
-    assert_int_equal(conf->origin.window_s, 30);
+    assert_int_equal(conf->live.window_s, 30);
     conf_destroy(conf);
 }
 
@@ -113,7 +113,7 @@ static void every_kind_of_value_arrives(void **state) {
                                    "http:\n  listen:\n  - \"127.0.0.1:0\"\n  - '[::1]:65535'\n  workers: 3\n"
                                    "admin: {listen: '127.0.0.1:8081'}\n"
                                    "ingest: {rtmp: {listen: ['[::]:1935'], connections_max: 7}}\n"
-                                   "origin: {memory_mb: 1048576, window_s: 60}\nrelay:\n"
+                                   "origin:\nrelay:\nlimits: {memory_mb: 1048576}\n"
                                    "hls: {muxed: never}\nlog: {level: debug, format: json}\n"
                                    "auth: {publish: {keys: [plain, \"live/show:secret\", '*:a:b', live/x*:k]}}\n");
     assert_string_equal(conf->node, "edge-sg-1");
@@ -122,7 +122,7 @@ static void every_kind_of_value_arrives(void **state) {
     assert_string_equal(conf->http.listen.items[1], "[::1]:65535");
     assert_int_equal(conf->http.workers, 3);
     assert_int_equal(conf->ingest.rtmp_connections_max, 7);
-    assert_int_equal(conf->origin.memory_mb, 1048576);
+    assert_int_equal(conf->limits.memory_mb, 1048576);
     assert_int_equal(conf->hls.muxed, CONF_MUXED_NEVER);
     assert_int_equal(conf->log.level, CONF_DEBUG);
     assert_int_equal(conf->log.format, CONF_JSON);
@@ -183,16 +183,16 @@ static void settings_page_is_fresh(void **state) {
 
 static void unknown_key_is_refused_with_the_likely_one(void **state) {
     (void)state;
-    assert_refused("origin:\n  windows_s: 30\n",
-                   "f:2: unknown key \"windows_s\" in \"origin\", did you mean \"window_s\"?\n");
+    assert_refused("origin: {}\nlive: {windows_s: 30}\n",
+                   "f:2: unknown key \"windows_s\" in \"live\", did you mean \"window_s\"?\n");
     assert_refused("origin: {}\nlgo: {}\n", "f:2: unknown key \"lgo\", did you mean \"log\"?\n");
     assert_refused("origin: {}\nwindow_s: 30\n",
-                   "f:2: unknown key \"window_s\", did you mean \"window_s\" in \"origin\"?\n");
+                   "f:2: unknown key \"window_s\", did you mean \"window_s\" in \"live\"?\n");
     assert_refused("origin: {region: x}\n",
                    "f:1: unknown key \"region\" in \"origin\", did you mean \"region\" at the top?\n");
     assert_refused("log: {nonsense: [1, {a: 2}]}\norigin: {}\n",
                    "f:1: unknown key \"nonsense\" in \"log\", one of level, format would be right\n");
-    assert_refused_with("origin.window_s: 30\n", "f:1: unknown key \"origin.window_s\", did you mean \"window_s\" in");
+    assert_refused_with("live.window_s: 30\n", "f:1: unknown key \"live.window_s\", did you mean \"window_s\" in");
 }
 
 static void key_that_is_no_text_is_refused(void **state) {
@@ -204,16 +204,15 @@ static void key_that_is_no_text_is_refused(void **state) {
 
 static void wrong_type_is_refused(void **state) {
     (void)state;
-    assert_refused("origin:\n  window_s: abc\n",
-                   "f:2: origin.window_s is \"abc\", a number from 7 to 3600 (s) would be right\n");
-    assert_refused("origin:\n  window_s: [30]\n",
-                   "f:2: origin.window_s is a list, a number from 7 to 3600 (s) would be right\n");
-    assert_refused("origin:\n  window_s: {a: 1}\n",
-                   "f:2: origin.window_s is a section, a number from 7 to 3600 (s) would be right\n");
-    assert_refused("origin:\n  window_s:\n",
-                   "f:2: origin.window_s is empty, a number from 7 to 3600 (s) would be right\n");
-    assert_refused("origin:\n  window_s: \"30\"\n",
-                   "f:2: origin.window_s is \"30\", a number from 7 to 3600 (s) without quotes would be right\n");
+    assert_refused("live:\n  window_s: abc\n",
+                   "f:2: live.window_s is \"abc\", a number from 7 to 3600 (s) would be right\n");
+    assert_refused("live:\n  window_s: [30]\n",
+                   "f:2: live.window_s is a list, a number from 7 to 3600 (s) would be right\n");
+    assert_refused("live:\n  window_s: {a: 1}\n",
+                   "f:2: live.window_s is a section, a number from 7 to 3600 (s) would be right\n");
+    assert_refused("live:\n  window_s:\n", "f:2: live.window_s is empty, a number from 7 to 3600 (s) would be right\n");
+    assert_refused("live:\n  window_s: \"30\"\n",
+                   "f:2: live.window_s is \"30\", a number from 7 to 3600 (s) without quotes would be right\n");
     assert_refused_with("http: {listen: \"[::]:8080\"}\n", "f:1: http.listen is \"[::]:8080\", a list of");
     assert_refused_with("http: [1]\n", "f:1: http is no section");
     assert_refused_with("relay: true\n", "f:1: relay is no section");
@@ -228,7 +227,7 @@ static void numbers_out_of_range_are_refused(void **state) {
                                       "4294967326"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char text[100];
-        snprintf(text, sizeof text, "origin: {window_s: %s}\n", bad[i]);
+        snprintf(text, sizeof text, "live: {window_s: %s}\n", bad[i]);
         assert_refused_with(text, "a number from 7 to 3600 (s) would be right\n");
     }
 }
@@ -241,8 +240,8 @@ static void bounds_themselves_are_accepted(void **state) {
         assert_true(schema_settings[i].min < schema_settings[i].max);
         assert_true(schema_settings[i].size == 8 || schema_settings[i].max <= UINT32_MAX);
     }
-    conf_destroy(parse_good("live: {segment_ms: 1000, part_ms: 50}\norigin: {window_s: 7, grace_s: 0}\n"));
-    conf_destroy(parse_good("live: {segment_ms: 10000, part_ms: 2000}\norigin: {window_s: 3600, grace_s: 600}\n"));
+    conf_destroy(parse_good("live: {segment_ms: 1000, part_ms: 50, window_s: 7}\norigin: {grace_s: 0}\n"));
+    conf_destroy(parse_good("live: {segment_ms: 10000, part_ms: 2000, window_s: 3600}\norigin: {grace_s: 600}\n"));
 }
 
 static void word_that_is_no_choice_is_refused(void **state) {
@@ -324,11 +323,11 @@ static void longest_publish_key_is_accepted(void **state) {
 
 static void key_given_twice_is_refused(void **state) {
     (void)state;
-    assert_refused("origin:\n  window_s: 30\n  window_s: 40\n",
-                   "f:3: origin.window_s is given again (first on line 2), once would be right\n");
+    assert_refused("live:\n  window_s: 30\n  window_s: 40\n",
+                   "f:3: live.window_s is given again (first on line 2), once would be right\n");
     assert_refused("origin: {}\nlog: {level: info}\nlog: {format: json}\n",
                    "f:3: log is given again (first on line 2), once would be right\n");
-    assert_refused("origin: {}\norigin: {window_s: 40}\n",
+    assert_refused("origin: {}\norigin: {grace_s: 40}\n",
                    "f:2: origin is given again (first on line 1), once would be right\n");
 }
 
@@ -349,7 +348,7 @@ static void list_of_too_many_items_is_refused(void **state) {
 static void broken_yaml_is_refused_with_its_line(void **state) {
     (void)state;
     assert_refused_with("origin: {}\nlog: {level: info\n", "broken YAML: did not find expected ',' or '}'");
-    assert_refused_with("origin:\n\twindow_s: 30\n", "f:2: broken YAML: ");
+    assert_refused_with("live:\n\twindow_s: 30\n", "f:2: broken YAML: ");
     assert_refused_with("origin: {}\nnode: \"abc\n", "f:3: broken YAML: ");
     assert_refused_with("origin: {}\n\nnode: \xff\xfe\n", "f:3: broken YAML: ");
     assert_refused_with("origin: {}\nnode: \x01\n", "f:2: broken YAML: control characters are not allowed");
@@ -362,7 +361,7 @@ static void aliases_and_anchors_are_refused(void **state) {
     assert_refused_with("origin: {}\nauth: {publish: {keys: [*x]}}\n", "f:2: an alias (\"*…\")");
     assert_refused_with("a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "f:3: an alias");
     assert_refused_with("origin: {}\n*x : 1\n", "f:2: an alias");
-    assert_refused_with("origin: {window_s: !!int 30}\n", "f:1: a tag");
+    assert_refused_with("live: {window_s: !!int 30}\n", "f:1: a tag");
 }
 
 static void second_document_is_refused(void **state) {
@@ -394,9 +393,9 @@ static void too_large_file_is_refused(void **state) {
 
 static void several_errors_are_shown_at_once(void **state) {
     (void)state;
-    assert_refused("nodes: x\norigin: {window_s: 1}\nlog: {level: 7}\n",
+    assert_refused("nodes: x\nlive: {window_s: 1}\nlog: {level: 7}\n",
                    "f:1: unknown key \"nodes\", did you mean \"node\"?\n"
-                   "f:2: origin.window_s is \"1\", a number from 7 to 3600 (s) would be right\n"
+                   "f:2: live.window_s is \"1\", a number from 7 to 3600 (s) would be right\n"
                    "f:3: log.level is \"7\", one of debug, info, warn, error would be right\n");
 }
 
@@ -572,9 +571,9 @@ static void times_that_do_not_fit_together_are_refused(void **state) {
                    "f:4: live.part_ms is 501, at most half of live.segment_ms (1000) would be right\n");
     assert_refused("origin: {}\nlive:\n  chunk_ms: 300\n",
                    "f:3: live.chunk_ms is 300, at most live.part_ms (200) would be right\n");
-    assert_refused_with("origin: {window_s: 13}\n",
-                        "f:1: origin.window_s is 13, at least 7 segments of live.segment_ms (2000), so 14");
-    assert_refused_with("origin: {}\nlive: {segment_ms: 5000}\n", "f:2: origin.window_s is 30, at least 7 segments");
+    assert_refused_with("origin: {}\nlive: {window_s: 13}\n",
+                        "f:2: live.window_s is 13, at least 7 segments of live.segment_ms (2000), so 14");
+    assert_refused_with("origin: {}\nlive: {segment_ms: 5000}\n", "f:2: live.window_s is 30, at least 7 segments");
 }
 
 static void missing_file_is_an_error_not_a_default(void **state) {
