@@ -6,7 +6,7 @@ import pytest
 
 import etcd as etcds
 from continuity import LiveWatch
-from harness import merge, wait_for
+from harness import free_port, merge, wait_for
 from impair import Impair
 
 pytestmark = pytest.mark.skipif(not etcds.BINARY, reason="no etcd: tools/setup test installs it")
@@ -29,7 +29,7 @@ class Registered:
         self.fleet, self.urls = fleet, urls
 
     def _config(self, name):
-        port = etcds.free_port()
+        port = free_port()
         return {"feed": {"listen": [f"127.0.0.1:{port}"]}, "region": "here",
                 "fleet": {"etcd": self.urls, "ttl_s": TTL_S, "feed_url": f"http://127.0.0.1:{port}", "http_url": f"http://{name}.example:80"}}
 
@@ -165,7 +165,7 @@ def test_etcd_down(registered, publish, stream, etcd):
 
 
 def test_a_node_that_starts_without_etcd_plays_what_it_has(fleet, publish, stream):
-    nowhere = f"http://127.0.0.1:{etcds.free_port()}"
+    nowhere = f"http://127.0.0.1:{free_port()}"
     node = fleet.all_in_one(config={"fleet": {"etcd": [nowhere]}})
     publish(node.push_url(stream))
     node.wait_live(stream)
@@ -316,7 +316,7 @@ def test_two_nodes_of_one_name_are_told_of(registered, fleet):
 
 
 def test_next_server_when_one_fails(fleet, etcd):
-    nowhere = f"http://127.0.0.1:{etcds.free_port()}"
+    nowhere = f"http://127.0.0.1:{free_port()}"
     node = Registered(fleet, [nowhere, etcd.url]).origin()
     is_up(node)
     assert node.log.wait("fleet_registry_up")["etcd"] == etcd.url
