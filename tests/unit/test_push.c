@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/base/loop.h"
 #include "common/http/server.h"
 #include "common/media/hub.h"
@@ -22,6 +23,7 @@
 #include "tests/unit/fleet_fixture.h"
 
 enum { ORIGINS = 2, GRACE_MS = 60000, PARTS = 4 /* of a segment */ };
+static const uint64_t hour_us = 3600000000;
 static const char name[] = "live/show";
 static const struct store_settings store_settings = {.window_us = 30000000};
 
@@ -99,7 +101,15 @@ static void writer_begin(struct world *world, struct writer *writer) {
     writer->port = pushes_port(writer->pushes);
 }
 
+/* If it has a claim. */
+static void release(struct writer *writer) {
+    if (writer->claim)
+        writer->port.release(writer->port.ctx, writer->claim, true);
+    writer->claim = NULL;
+}
+
 static void writer_end(struct writer *writer) {
+    release(writer);
     pushes_destroy(writer->pushes);
     authority_end(&writer->node);
 }
@@ -160,15 +170,15 @@ static bool answered(void *ctx) {
     return ((struct writer *)ctx)->answered;
 }
 
-static enum claim_result claim(struct writer *writer) {
+static enum claim_result claim_to_go_on(struct writer *writer, uint64_t epoch) {
     writer->answered = false;
-    writer->claim = writer->port.claim(writer->port.ctx, name, "192.0.2.1:9", 0, on_result, on_lost, writer);
+    writer->claim = writer->port.claim(writer->port.ctx, name, "192.0.2.1:9", epoch, on_result, on_lost, writer);
     assert_true(await(writer->world->loop, answered, writer));
     return writer->result;
 }
 
-static void release(struct writer *writer) {
-    writer->port.release(writer->port.ctx, writer->claim, true);
+static enum claim_result claim(struct writer *writer) {
+    return claim_to_go_on(writer, 0);
 }
 
 static void write_record(void *ctx, struct record *record) {
@@ -238,7 +248,6 @@ static void stream_is_brought_to_all_origins(void **state) {
         assert_int_equal(stream->segment_count, 3);
         assert_string_equal(origin_publisher(world->origins[i].origin, name), "192.0.2.1:9");
     }
-    release(&world->a);
 }
 
 static bool both_away(void *ctx) {
@@ -273,7 +282,6 @@ static void origin_that_is_down_is_left_out_and_brought_the_window_later(void **
     write_segment(&world->a, 1);
     await_both(&world->a);
     assert_int_equal(store_find(hub_store(world->origins[1].hub), name)->segment_count, 2);
-    release(&world->a);
 }
 
 static void origin_that_lost_all_is_brought_the_window_again(void **state) {
@@ -287,7 +295,6 @@ static void origin_that_lost_all_is_brought_the_window_again(void **state) {
     assert_int_equal(stream->segment_count, 2);
     assert_int_equal(stream->epoch, world->a.grant.epoch);
     assert_int_equal(world->a.lost, 0);
-    release(&world->a);
 }
 
 /* The connections break; origin and ingest node stand. */
@@ -302,7 +309,6 @@ static void bringing_goes_on_where_it_broke_off(void **state) {
     write_parts(&world->a, 1, 1, PARTS);
     await_both(&world->a);
     assert_int_equal(store_find(hub_store(node->hub), name)->segment_count, 2);
-    release(&world->a);
 }
 
 static void nobody_is_granted_what_no_origin_takes(void **state) {
@@ -323,7 +329,6 @@ static void stream_that_one_origin_hears_is_busy(void **state) {
     assert_int_equal(world->a.lost, 0);
     write_segment(&world->a, 1);
     await_both(&world->a);
-    release(&world->a);
 }
 
 static bool a_is_lost(void *ctx) {
@@ -343,8 +348,42 @@ static void old_writer_is_fenced(void **state) {
     await_both(&world->b);
     for (int i = 0; i < ORIGINS; i++)
         assert_int_equal(store_find(hub_store(world->origins[i].hub), name)->epoch, world->b.grant.epoch);
-    release(&world->a);
-    release(&world->b);
+}
+
+/* The origin, and no other, has the stream, `segments` long; its writer has gone. */
+static void leave_at(struct world *world, int origin, uint64_t epoch, uint32_t target_duration_ms, uint32_t segments) {
+    struct writer writer = {.world = world, .port = origin_port(world->origins[origin].origin)};
+    assert_int_equal(claim_to_go_on(&writer, epoch), CLAIM_GRANTED);
+    struct record *open = fixture_open(name, epoch, 1);
+    open->open.target_duration_ms = target_duration_ms;
+    open->open.part_target_us = target_duration_ms * 100;
+    write_record(&writer, open);
+    for (uint32_t n = 0; n < segments; n++)
+        write_segment(&writer, n);
+    release(&writer);
+}
+
+/* Numbers go on from the highest. Both epochs are of the future, so that neither grant's is the time of asking. */
+static void expect_cut_of_later_writer(struct world *world, int later) {
+    uint64_t earlier_epoch = (uint64_t)clock_utc_us() + hour_us, later_epoch = earlier_epoch + hour_us;
+    leave_at(world, later, later_epoch, 3000, 1);
+    leave_at(world, 1 - later, earlier_epoch, 4000, 3);
+    assert_int_equal(claim(&world->a), CLAIM_GRANTED);
+    const struct claim_grant *grant = &world->a.grant;
+    assert_true(grant->resumes);
+    assert_int_equal(grant->epoch, later_epoch + 1);
+    assert_int_equal(grant->target_duration_ms, 3000);
+    assert_int_equal(grant->part_target_us, 300000);
+    const struct stream *longer = store_find(hub_store(world->origins[1 - later].hub), name);
+    assert_int_equal(grant->next_msn, stream_last_segment(longer)->msn + 1);
+}
+
+static void origins_that_disagree_cut_like_the_later_writer_at_the_first(void **state) {
+    expect_cut_of_later_writer(*state, 0);
+}
+
+static void origins_that_disagree_cut_like_the_later_writer_at_the_second(void **state) {
+    expect_cut_of_later_writer(*state, 1);
 }
 
 static void claim_may_be_dropped_before_it_is_answered(void **state) {
@@ -353,7 +392,6 @@ static void claim_may_be_dropped_before_it_is_answered(void **state) {
     release(&world->a);
     assert_int_equal(claim(&world->b), CLAIM_GRANTED);
     assert_false(world->a.answered);
-    release(&world->b);
 }
 
 int main(void) {
@@ -366,6 +404,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(nobody_is_granted_what_no_origin_takes, begin, end),
         cmocka_unit_test_setup_teardown(stream_that_one_origin_hears_is_busy, begin, end),
         cmocka_unit_test_setup_teardown(old_writer_is_fenced, begin_impatient, end),
+        cmocka_unit_test_setup_teardown(origins_that_disagree_cut_like_the_later_writer_at_the_first, begin, end),
+        cmocka_unit_test_setup_teardown(origins_that_disagree_cut_like_the_later_writer_at_the_second, begin, end),
         cmocka_unit_test_setup_teardown(claim_may_be_dropped_before_it_is_answered, begin, end),
     };
     signal(SIGPIPE, SIG_IGN);
