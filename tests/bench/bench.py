@@ -17,7 +17,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from peer import free_port, harness, memory_bytes  # noqa: F401
+from peer import harness, memory_bytes  # noqa: F401
 
 SERVER_CPU, CLIENT_CPU = (sorted(os.sched_getaffinity(0)) * 2)[:2]
 WEIR_LOAD = harness.INSTRUMENTS.parents[1] / "tools/load/weir-load"
@@ -160,7 +160,7 @@ def nginx(folder, files, certificate=None):
         file = folder / "www" / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(body)
-    ports = {"http": free_port(), "h2c": free_port(), "tls": free_port()}
+    ports = {name: harness.free_port() for name in ("http", "h2c", "tls")}
     tls = NGINX_TLS.format(folder=folder, tls=ports["tls"], cert=certificate[0], key=certificate[1]) if certificate else ""
     (folder / "nginx.conf").write_text(NGINX.format(folder=folder, **{**ports, "tls": tls}))
     process = subprocess.Popen(["nginx", "-c", folder / "nginx.conf", "-p", folder], stderr=subprocess.DEVNULL)
@@ -191,7 +191,7 @@ def make_certificate(folder):
 
 def tls_config(folder, certificate):
     """What to add to a node's configuration, and its TLS address; or None and why this binary can't."""
-    port = free_port()
+    port = harness.free_port()
     config = {"http": {"tls": {"listen": [f"127.0.0.1:{port}"], "cert": str(certificate[0]), "key": str(certificate[1])}}}
     path = folder / "tls.yaml"
     path.write_text(json.dumps(harness.merge(harness.ALL_ROLES, config)))

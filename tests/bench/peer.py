@@ -27,14 +27,6 @@ hls.on(Hls.Events.MANIFEST_PARSED, () => document.getElementById('video').play()
 """
 
 
-def free_port():
-    import socket
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 class NginxRtmp:
     """Serves until stop(). `rtmp` and `http` are "address:port"."""
 
@@ -46,7 +38,7 @@ class NginxRtmp:
         (folder / "hls").chmod(0o777)
         (folder / "index.html").write_text(PAGE)
         (folder / "hls.js").write_bytes((ROOT / "relay/page/node_modules/hls.js/dist/hls.min.js").read_bytes())
-        rtmp, http = free_port(), free_port()
+        rtmp, http = harness.free_port(), harness.free_port()
         self.folder, self.rtmp, self.http = folder, f"127.0.0.1:{rtmp}", f"127.0.0.1:{http}"
         (folder / "nginx.conf").write_text(CONFIG.format(folder=folder, rtmp=rtmp, http=http))
         self.process = subprocess.Popen(["nginx", "-c", folder / "nginx.conf", "-p", folder], stderr=subprocess.DEVNULL)

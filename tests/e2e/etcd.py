@@ -10,17 +10,11 @@ import base64
 import json
 import shutil
 import signal
-import socket
 import subprocess
 
 import harness
 
 BINARY = shutil.which("etcd")
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def encode(text):
@@ -34,8 +28,8 @@ def decode(text):
 class Etcd:
     def __init__(self, folder):
         self.folder = folder
-        self.address = f"127.0.0.1:{free_port()}"
-        self.peer = f"http://127.0.0.1:{free_port()}"
+        self.address = f"127.0.0.1:{harness.free_port()}"
+        self.peer = f"http://127.0.0.1:{harness.free_port()}"
 
     @property
     def url(self):

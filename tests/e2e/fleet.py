@@ -58,11 +58,12 @@ class FleetNode(harness.Node):
     def __init__(self, folder, name, role, behind, config, env, place):
         super().__init__(folder, config, env)
         self.name, self.role, self.behind, self.place = name, role, behind, place
-        self.addresses = {}  # by kind, from the first start on
+        self.addresses = {}  # by kind
 
     def _at(self, kind):
-        host = self.place.address if self.place else "127.0.0.1"
-        return self.addresses.get(kind, f"{host}:0")
+        if kind not in self.addresses:
+            self.addresses[kind] = f"{self.place.address if self.place else '127.0.0.1'}:{harness.free_port()}"
+        return self.addresses[kind]
 
     def whole_config(self):
         urls = [f"http://{self.address_of(node)}" for node in self.behind]

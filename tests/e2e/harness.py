@@ -1,14 +1,19 @@
-"""A weir process of one's own, its log, its HTTP, and waiting without sleeping blindly.
+"""A weir process of one's own, its log, its HTTP, ports for it, and waiting without sleeping blindly.
 
 Nothing here knows pytest: the benches use it too. Every wait has a deadline, and says what it waited for when it fails.
 """
 
+import errno
+import fcntl
 import http.client
 import json
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
@@ -35,6 +40,58 @@ def wait_for(predicate, deadline_s, what=None, every_s=0.05):
         if time.monotonic() >= end:
             raise AssertionError(f"waited {deadline_s} s in vain for {what or predicate}; last answer: {value!r}")
         time.sleep(every_s)
+
+
+PORT_FIRST, PORT_LAST = 10000, 65535
+
+
+def is_free(port):
+    """For a listener with an address and for one without."""
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET, ""), (socket.AF_INET6, "")):
+        try:
+            with socket.socket(family) as one:
+                one.bind((host, port))
+        except OSError as error:  # there may be no IPv6
+            if error.errno == errno.EADDRINUSE:
+                return False
+    return True
+
+
+class Ports:
+    """For listeners whose port must be known before they are there, or stay theirs while they are not. None is of those that the kernel
+    gives to connections and to listeners on port 0. Each is given once, and to one process as long as that lives: it locks the port's
+    byte of a file that all share.
+    """
+
+    def __init__(self):
+        low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+        self._untried = [port for port in range(PORT_FIRST, PORT_LAST + 1) if not low <= port <= high]
+        random.shuffle(self._untried)
+        self._locks = open(Path(tempfile.gettempdir(), f"weir-test-ports-{os.getuid()}"), "wb")
+        self._guard = threading.Lock()
+
+    def take(self):
+        with self._guard:
+            while self._untried:
+                port = self._untried.pop()
+                if self._claim(port) and is_free(port):
+                    return port
+        raise AssertionError("no port is left from 10000 on that isn't in ip_local_port_range")
+
+    def _claim(self, port):
+        try:
+            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            return True
+        except BlockingIOError:
+            return False
+
+
+_ports = Ports()
+
+
+def free_port():
+    """Of Ports."""
+    return _ports.take()
 
 
 @dataclass

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import fleet as fleets
 import harness
@@ -92,6 +93,34 @@ def test_roles_are_configured_with_the_nodes_and_lines_behind_them(fleet):
     assert relay["relay"] == {"upstreams": ["http://127.0.0.1:1002", f"http://{line.address}"], "max_lag_ms": 700}
     assert near.whole_config()["feed"] == {"listen": ["127.0.0.1:1002"]}, "where it was before"
     assert {c["auth"]["feed"]["key"] for c in (relay, near.whole_config())} == {fleets.FEED_KEY}
+
+
+# --- ports
+
+
+def test_a_port_is_given_to_one_process_only():
+    """Of two that try all ports in the same order, at the same time."""
+    script = ("import random; random.seed(1); import harness; print('ready', flush=True); input();"
+              "print(*(harness.free_port() for _ in range(500)), flush=True); input()")
+    askers = [subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [asker.stdout.readline() for asker in askers] == ["ready\n"] * 2
+    for asker in askers:
+        print(file=asker.stdin, flush=True)
+    given = [[int(port) for port in asker.stdout.readline().split()] for asker in askers]
+    for asker in askers:
+        asker.communicate("\n")
+    assert [len(set(ports)) for ports in given] == [500, 500] and not set(given[0]) & set(given[1])
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    assert not [port for port in sum(given, []) if low <= port <= high]
+
+
+@pytest.mark.parametrize("address", [("127.0.0.1", socket.AF_INET), ("", socket.AF_INET), ("::", socket.AF_INET6)], ids=["here", "all", "ipv6"])
+def test_a_port_where_somebody_listens_is_not_free(address):
+    host, family = address
+    port = harness.free_port()
+    with socket.create_server((host, port), family=family):
+        assert not harness.is_free(port)
+    assert harness.is_free(port)
 
 
 # --- networks

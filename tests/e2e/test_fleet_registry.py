@@ -6,13 +6,14 @@ import pytest
 
 import etcd as etcds
 from continuity import LiveWatch
-from harness import merge, wait_for
+from harness import free_port, merge, wait_for
 from impair import Impair
 
 pytestmark = pytest.mark.skipif(not etcds.BINARY, reason="no etcd: tools/setup test installs it")
 
 TTL_S = 2  # and as long again until a node that is gone is forgotten
 DEADLINE_S = 15
+AT_ONCE_S = 1  # less than it takes to find that etcd takes no writes, and to read it anew
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ class Registered:
         self.fleet, self.urls = fleet, urls
 
     def _config(self, name):
-        port = etcds.free_port()
+        port = free_port()
         return {"feed": {"listen": [f"127.0.0.1:{port}"]}, "region": "here",
                 "fleet": {"etcd": self.urls, "ttl_s": TTL_S, "feed_url": f"http://127.0.0.1:{port}", "http_url": f"http://{name}.example:80"}}
 
@@ -165,7 +166,7 @@ def test_etcd_down(registered, publish, stream, etcd):
 
 
 def test_a_node_that_starts_without_etcd_plays_what_it_has(fleet, publish, stream):
-    nowhere = f"http://127.0.0.1:{etcds.free_port()}"
+    nowhere = f"http://127.0.0.1:{free_port()}"
     node = fleet.all_in_one(config={"fleet": {"etcd": [nowhere]}})
     publish(node.push_url(stream))
     node.wait_live(stream)
@@ -244,22 +245,34 @@ def test_a_node_that_dies_while_etcd_is_wiped_is_dropped(registered, etcd):
     wait_for(lambda: known(relay, missing=True) == {"relay"}, DEADLINE_S, "the dead node to be dropped")
 
 
+def steered_to(relay):
+    """Hosts of the relays that its players are told of."""
+    clones = relay.get("/live/any/steering.json").json()["PATHWAY-CLONES"]
+    return [clone["URI-REPLACEMENT"]["HOST"] for clone in clones]
+
+
 def test_relays_of_a_region_are_steered_to(registered, publish, stream):
     """Players are told of the other relay of the region, and not of one elsewhere; and when it has gone, of none."""
     origin, relay, _ = live_through(registered, publish, stream)
     near = registered.relay("near")
     registered.fleet.relay("far", upstreams=[], config=merge(registered._config("far"), {"region": "elsewhere"}))
 
-    def hosts():
-        clones = relay.get(f"/{stream}/steering.json").json()["PATHWAY-CLONES"]
-        return [clone["URI-REPLACEMENT"]["HOST"] for clone in clones]
-
     knows(relay, "origin", "relay", "near", "far", "ingest")
-    wait_for(lambda: hosts() == ["near.example"], DEADLINE_S, "the relay to steer to its neighbour alone")
+    wait_for(lambda: steered_to(relay) == ["near.example"], DEADLINE_S, "the relay to steer to its neighbour alone")
     assert "CONTENT-STEERING" in relay.get(f"/{stream}/index.m3u8").text
     near.kill()
-    wait_for(lambda: hosts() == [], DEADLINE_S, "the relay to know that it has gone")
+    wait_for(lambda: steered_to(relay) == [], DEADLINE_S, "the relay to know that it has gone")
     assert "CONTENT-STEERING" not in relay.get(f"/{stream}/index.m3u8").text
+
+
+def test_a_node_that_vanishes_is_told_of_at_once(registered, etcd):
+    """Not with what another node says next, and not when it is given up: meanwhile nobody can write, so that nobody says anything."""
+    relay, near = registered.relay(), registered.relay("near")
+    wait_for(lambda: steered_to(relay) == ["near.example"], DEADLINE_S, "the relay to steer to its neighbour")
+    near.kill()
+    etcd.refuse_writes(True)
+    etcd.delete("weir/nodes/near")
+    wait_for(lambda: steered_to(relay) == [], AT_ONCE_S, "the relay to steer to it no more")
 
 
 def test_node_gone_lease_expires(registered, publish, stream, etcd):
@@ -316,7 +329,7 @@ def test_two_nodes_of_one_name_are_told_of(registered, fleet):
 
 
 def test_next_server_when_one_fails(fleet, etcd):
-    nowhere = f"http://127.0.0.1:{etcds.free_port()}"
+    nowhere = f"http://127.0.0.1:{free_port()}"
     node = Registered(fleet, [nowhere, etcd.url]).origin()
     is_up(node)
     assert node.log.wait("fleet_registry_up")["etcd"] == etcd.url

@@ -1,7 +1,6 @@
 """conf/fleet: configurations of a fleet in three regions, to be copied and changed."""
 
 import re
-import socket
 import subprocess
 
 import pytest
@@ -72,24 +71,16 @@ def test_nodes_that_the_sample_names_listen_there(path):
 # --- all of them, on this machine
 
 
-def free_ports(count):
-    sockets = [socket.create_server(("", 0)) for _ in range(count)]
-    ports = [taken.getsockname()[1] for taken in sockets]
-    for taken in sockets:
-        taken.close()
-    return ports
-
-
 class SampleNode(harness.Node):
     """A sample as it is, but for where its nodes are: one name, and ports of their own."""
 
-    def __init__(self, folder, path, ports, free):
+    def __init__(self, folder, path, ports):
         super().__init__(folder)
-        self.path, self.ports, self.free = path, ports, free
+        self.path, self.ports = path, ports
 
     def here(self, name, region, port):
         if (name, region, port) not in self.ports:
-            self.ports[name, region, port] = self.free.pop()
+            self.ports[name, region, port] = harness.free_port()
         return self.ports[name, region, port]
 
     def write_config(self, to):
@@ -105,10 +96,10 @@ def test_the_samples_together_are_a_fleet(certificates, tmp_path, publish):
     for kind in ("crt", "key"):
         (tmp_path / f"localhost.{kind}").rename(tmp_path / f"node.{kind}")
         (tmp_path / f"server.{kind}").write_bytes((certificates / f"server.{kind}").read_bytes())
-    ports, nodes, free = {}, {}, free_ports(50)
+    ports, nodes = {}, {}
     try:
         for path in sorted(SAMPLES, key=lambda path: "origin" not in path.stem):
-            node = nodes[path.stem, path.parent.name] = SampleNode(tmp_path, path, ports, free)
+            node = nodes[path.stem, path.parent.name] = SampleNode(tmp_path, path, ports)
             node.start()
         publish(f"rtmp://{nodes['ingest', 'eu'].rtmp}/live/show?key=REPLACE-ME-a-key-for-broadcasters".replace("[::]", "127.0.0.1"))
         for place in (("shield", "eu"), ("edge-1", "ap"), ("edge-1", "us")):

@@ -9,21 +9,12 @@ from fleet_scene import Scene
 PLAYED_S = 4
 
 
-def free_addresses(count):
-    """With one port: players can't be steered to another."""
-    first = socket.create_server(("127.0.0.1", 0))
-    port = first.getsockname()[1]
-    others = [socket.create_server((f"127.0.0.{i + 2}", port)) for i in range(count - 1)]
-    for listener in [first, *others]:
-        listener.close()
-    return [f"127.0.0.{i + 1}:{port}" for i in range(count)]
-
-
 @pytest.fixture
 def edges(fleet, stream, tmp_path):
     """Two edges that know each other, and a stream."""
     scene = Scene(fleet, stream, tmp_path)
-    addresses = free_addresses(2)
+    port = harness.free_port()  # players can't be steered to another
+    addresses = [f"127.0.0.{i + 1}:{port}" for i in range(2)]
     nodes = [fleet.relay(f"edge-{i + 1}", upstreams=scene.origins,
                          config={"http": {"listen": [addresses[i]]}, "relay": {"peers": [f"http://{addresses[1 - i]}"]}})
              for i in range(2)]

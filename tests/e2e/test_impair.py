@@ -244,9 +244,7 @@ def test_an_end_that_resets_is_passed_on_as_late_as_data(ends):
 
 
 def test_a_target_that_refuses_shows_as_a_reset():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = f"127.0.0.1:{listener.getsockname()[1]}"
-    with Impair(address) as line, pytest.raises(ConnectionResetError):
+    with Impair(f"127.0.0.1:{harness.free_port()}") as line, pytest.raises(ConnectionResetError):
         dial(line).recv(1)
 
 

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/clock.h"
 #include "common/base/loop.h"
 #include "common/http/server.h"
 #include "common/media/hub.h"
@@ -21,7 +22,8 @@
 #include "tests/unit/feed_fixture.h"
 #include "tests/unit/fleet_fixture.h"
 
-enum { ORIGINS = 2, GRACE_MS = 60000 };
+enum { ORIGINS = 2, GRACE_MS = 60000, PARTS = 4 /* of a segment */ };
+static const uint64_t hour_us = 3600000000;
 static const char name[] = "live/show";
 static const struct store_settings store_settings = {.window_us = 30000000};
 
@@ -56,17 +58,17 @@ struct world {
     const struct authority *checked, *like;
 };
 
-static void authority_begin(struct world *world, struct authority *node, const char *key) {
+static void authority_begin(struct world *world, struct authority *node) {
     node->hub = hub_create(world->loop, &store_settings);
     node->origin = origin_create(world->loop, node->hub, &(struct origin_settings){GRACE_MS, world->silent_ms});
     const struct writer_port port = origin_port(node->origin);
-    node->intake = intake_create(world->loop, node->hub, &port, &(struct intake_settings){key});
-    node->http = http_server_create(world->loop, &http_limits_default, intake_handle, node->intake);
-    http_server_stream_bodies(node->http, intake_streams);
+    node->intake = intake_create(world->loop, node->hub, &port, &(struct intake_settings){NULL});
 }
 
-static void authority_listen(struct authority *node) {
+static void authority_listen(struct world *world, struct authority *node) {
     char address[32];
+    node->http = http_server_create(world->loop, &http_limits_default, intake_handle, node->intake);
+    http_server_stream_bodies(node->http, intake_streams);
     snprintf(address, sizeof address, "127.0.0.1:%u", node->port);
     assert_int_equal(http_server_listen(node->http, address, false, &node->port), 0);
     snprintf(node->url, sizeof node->url, "http://127.0.0.1:%u", node->port);
@@ -83,13 +85,13 @@ static void authority_end(struct authority *node) {
 /* Its process is killed and started again: all is lost. */
 static void authority_restart(struct world *world, struct authority *node) {
     authority_end(node);
-    authority_begin(world, node, NULL);
-    authority_listen(node);
+    authority_begin(world, node);
+    authority_listen(world, node);
 }
 
 static void writer_begin(struct world *world, struct writer *writer) {
     *writer = (struct writer){.world = world};
-    authority_begin(world, &writer->node, NULL);
+    authority_begin(world, &writer->node);
     const struct writer_port local = origin_port(writer->node.origin);
     const struct pushes_settings settings = {.node = "ingest",
                                              .origins = world->urls,
@@ -99,29 +101,53 @@ static void writer_begin(struct world *world, struct writer *writer) {
     writer->port = pushes_port(writer->pushes);
 }
 
+/* If it has a claim. */
+static void release(struct writer *writer) {
+    if (writer->claim)
+        writer->port.release(writer->port.ctx, writer->claim, true);
+    writer->claim = NULL;
+}
+
 static void writer_end(struct writer *writer) {
+    release(writer);
     pushes_destroy(writer->pushes);
     authority_end(&writer->node);
 }
 
-static void begin(struct world *world, uint32_t silent_ms) {
-    signal(SIGPIPE, SIG_IGN);
-    *world = (struct world){.loop = loop_create(), .silent_ms = silent_ms};
+static int begin_with(void **state, uint32_t silent_ms) {
+    struct world *world = calloc(1, sizeof *world);
+    assert_non_null(world);
+    *state = world;
+    world->loop = loop_create();
+    world->silent_ms = silent_ms;
     for (int i = 0; i < ORIGINS; i++) {
-        authority_begin(world, &world->origins[i], NULL);
-        authority_listen(&world->origins[i]);
+        authority_begin(world, &world->origins[i]);
+        authority_listen(world, &world->origins[i]);
         world->urls[i] = world->origins[i].url;
     }
     writer_begin(world, &world->a);
     writer_begin(world, &world->b);
+    return 0;
 }
 
-static void end(struct world *world) {
+static int begin(void **state) {
+    return begin_with(state, 3000);
+}
+
+/* Who doesn't write is silent at once. */
+static int begin_impatient(void **state) {
+    return begin_with(state, 0);
+}
+
+static int end(void **state) {
+    struct world *world = *state;
     writer_end(&world->a);
     writer_end(&world->b);
     for (int i = 0; i < ORIGINS; i++)
         authority_end(&world->origins[i]);
     loop_destroy(world->loop);
+    free(world);
+    return 0;
 }
 
 /* --- writers --- */
@@ -144,15 +170,15 @@ static bool answered(void *ctx) {
     return ((struct writer *)ctx)->answered;
 }
 
-static enum claim_result claim(struct writer *writer) {
+static enum claim_result claim_to_go_on(struct writer *writer, uint64_t epoch) {
     writer->answered = false;
-    writer->claim = writer->port.claim(writer->port.ctx, name, "192.0.2.1:9", 0, on_result, on_lost, writer);
+    writer->claim = writer->port.claim(writer->port.ctx, name, "192.0.2.1:9", epoch, on_result, on_lost, writer);
     assert_true(await(writer->world->loop, answered, writer));
     return writer->result;
 }
 
-static void release(struct writer *writer) {
-    writer->port.release(writer->port.ctx, writer->claim, true);
+static enum claim_result claim(struct writer *writer) {
+    return claim_to_go_on(writer, 0);
 }
 
 static void write_record(void *ctx, struct record *record) {
@@ -164,9 +190,15 @@ static void open_stream(struct writer *writer) {
     write_record(writer, fixture_open(name, writer->grant.epoch, writer->grant.init_versions + 1));
 }
 
+/* Of segment `n`, from part `from` on. */
+static void write_parts(struct writer *writer, uint64_t n, uint32_t from, uint32_t to) {
+    for (uint32_t i = from; i < to; i++)
+        fixture_each_of_part(name, writer->grant.epoch, writer->grant.next_msn + n, i, i == PARTS - 1, write_record,
+                             writer);
+}
+
 static void write_segment(struct writer *writer, uint64_t n) {
-    for (uint32_t i = 0; i < 4; i++)
-        fixture_each_of_part(name, writer->grant.epoch, writer->grant.next_msn + n, i, i == 3, write_record, writer);
+    write_parts(writer, n, 0, PARTS);
 }
 
 /* --- what has arrived --- */
@@ -188,30 +220,34 @@ static void await_like(struct world *world, const struct authority *node, const 
     assert_true(await(world->loop, alike, world));
 }
 
-static void await_both(struct world *world, const struct writer *writer) {
+static void await_both(struct writer *writer) {
     for (int i = 0; i < ORIGINS; i++)
-        await_like(world, &world->origins[i], &writer->node);
+        await_like(writer->world, &writer->world->origins[i], &writer->node);
+}
+
+/* It is granted the stream, and both origins have a segment of it. */
+static void begin_bringing(struct writer *writer) {
+    assert_int_equal(claim(writer), CLAIM_GRANTED);
+    open_stream(writer);
+    write_segment(writer, 0);
+    await_both(writer);
 }
 
 /* --- tests --- */
 
 static void stream_is_brought_to_all_origins(void **state) {
-    struct world world;
-    (void)state;
-    begin(&world, 3000);
-    assert_int_equal(claim(&world.a), CLAIM_GRANTED);
-    open_stream(&world.a);
+    struct world *world = *state;
+    assert_int_equal(claim(&world->a), CLAIM_GRANTED);
+    open_stream(&world->a);
     for (uint64_t n = 0; n < 3; n++)
-        write_segment(&world.a, n);
-    await_both(&world, &world.a);
+        write_segment(&world->a, n);
+    await_both(&world->a);
     for (int i = 0; i < ORIGINS; i++) {
-        const struct stream *stream = store_find(hub_store(world.origins[i].hub), name);
-        assert_int_equal(stream->epoch, world.a.grant.epoch);
+        const struct stream *stream = store_find(hub_store(world->origins[i].hub), name);
+        assert_int_equal(stream->epoch, world->a.grant.epoch);
         assert_int_equal(stream->segment_count, 3);
-        assert_string_equal(origin_publisher(world.origins[i].origin, name), "192.0.2.1:9");
+        assert_string_equal(origin_publisher(world->origins[i].origin, name), "192.0.2.1:9");
     }
-    release(&world.a);
-    end(&world);
 }
 
 static bool both_away(void *ctx) {
@@ -224,109 +260,75 @@ static bool both_away(void *ctx) {
 }
 
 static void released_stream_is_brought_to_its_end(void **state) {
-    struct world world;
-    (void)state;
-    begin(&world, 3000);
-    claim(&world.a);
-    open_stream(&world.a);
+    struct world *world = *state;
+    claim(&world->a);
+    open_stream(&world->a);
     for (uint64_t n = 0; n < 3; n++)
-        write_segment(&world.a, n);
-    release(&world.a); /* before anything has been sent */
-    await_both(&world, &world.a);
-    assert_true(await(world.loop, both_away, &world));
-    end(&world);
+        write_segment(&world->a, n);
+    release(&world->a); /* before anything has been sent */
+    await_both(&world->a);
+    assert_true(await(world->loop, both_away, world));
 }
 
 static void origin_that_is_down_is_left_out_and_brought_the_window_later(void **state) {
-    struct world world;
-    (void)state;
-    begin(&world, 3000);
-    authority_end(&world.origins[1]);
-    assert_int_equal(claim(&world.a), CLAIM_GRANTED);
-    open_stream(&world.a);
-    write_segment(&world.a, 0);
-    await_like(&world, &world.origins[0], &world.a.node);
-    authority_begin(&world, &world.origins[1], NULL);
-    authority_listen(&world.origins[1]);
-    write_segment(&world.a, 1);
-    await_both(&world, &world.a);
-    assert_int_equal(store_find(hub_store(world.origins[1].hub), name)->segment_count, 2);
-    release(&world.a);
-    end(&world);
+    struct world *world = *state;
+    authority_end(&world->origins[1]);
+    assert_int_equal(claim(&world->a), CLAIM_GRANTED);
+    open_stream(&world->a);
+    write_segment(&world->a, 0);
+    await_like(world, &world->origins[0], &world->a.node);
+    authority_begin(world, &world->origins[1]);
+    authority_listen(world, &world->origins[1]);
+    write_segment(&world->a, 1);
+    await_both(&world->a);
+    assert_int_equal(store_find(hub_store(world->origins[1].hub), name)->segment_count, 2);
 }
 
 static void origin_that_lost_all_is_brought_the_window_again(void **state) {
-    struct world world;
-    (void)state;
-    begin(&world, 3000);
-    claim(&world.a);
-    open_stream(&world.a);
-    write_segment(&world.a, 0);
-    await_both(&world, &world.a);
-    fixture_each_of_part(name, world.a.grant.epoch, world.a.grant.next_msn + 1, 0, false, write_record, &world.a);
-    authority_restart(&world, &world.origins[0]);
-    for (uint32_t i = 1; i < 4; i++)
-        fixture_each_of_part(name, world.a.grant.epoch, world.a.grant.next_msn + 1, i, i == 3, write_record, &world.a);
-    await_both(&world, &world.a);
-    const struct stream *stream = store_find(hub_store(world.origins[0].hub), name);
+    struct world *world = *state;
+    begin_bringing(&world->a);
+    write_parts(&world->a, 1, 0, 1);
+    authority_restart(world, &world->origins[0]);
+    write_parts(&world->a, 1, 1, PARTS);
+    await_both(&world->a);
+    const struct stream *stream = store_find(hub_store(world->origins[0].hub), name);
     assert_int_equal(stream->segment_count, 2);
-    assert_int_equal(stream->epoch, world.a.grant.epoch);
-    assert_int_equal(world.a.lost, 0);
-    release(&world.a);
-    end(&world);
+    assert_int_equal(stream->epoch, world->a.grant.epoch);
+    assert_int_equal(world->a.lost, 0);
 }
 
 /* The connections break; origin and ingest node stand. */
 static void bringing_goes_on_where_it_broke_off(void **state) {
-    struct world world;
-    (void)state;
-    begin(&world, 3000);
-    claim(&world.a);
-    open_stream(&world.a);
-    write_segment(&world.a, 0);
-    fixture_each_of_part(name, world.a.grant.epoch, world.a.grant.next_msn + 1, 0, false, write_record, &world.a);
-    await_both(&world, &world.a);
-    struct authority *node = &world.origins[0];
+    struct world *world = *state;
+    begin_bringing(&world->a);
+    write_parts(&world->a, 1, 0, 1);
+    await_both(&world->a);
+    struct authority *node = &world->origins[0];
     http_server_destroy(node->http);
-    node->http = http_server_create(world.loop, &http_limits_default, intake_handle, node->intake);
-    http_server_stream_bodies(node->http, intake_streams);
-    authority_listen(node);
-    for (uint32_t i = 1; i < 4; i++)
-        fixture_each_of_part(name, world.a.grant.epoch, world.a.grant.next_msn + 1, i, i == 3, write_record, &world.a);
-    await_both(&world, &world.a);
+    authority_listen(world, node);
+    write_parts(&world->a, 1, 1, PARTS);
+    await_both(&world->a);
     assert_int_equal(store_find(hub_store(node->hub), name)->segment_count, 2);
-    release(&world.a);
-    end(&world);
 }
 
 static void nobody_is_granted_what_no_origin_takes(void **state) {
-    struct world world;
-    (void)state;
-    begin(&world, 3000);
-    authority_end(&world.origins[0]);
-    authority_end(&world.origins[1]);
-    assert_int_equal(claim(&world.a), CLAIM_UNREACHABLE);
-    release(&world.a);
+    struct world *world = *state;
+    authority_end(&world->origins[0]);
+    authority_end(&world->origins[1]);
+    assert_int_equal(claim(&world->a), CLAIM_UNREACHABLE);
+    release(&world->a);
     for (int i = 0; i < ORIGINS; i++)
-        authority_begin(&world, &world.origins[i], NULL);
-    end(&world);
+        authority_begin(world, &world->origins[i]);
 }
 
 static void stream_that_one_origin_hears_is_busy(void **state) {
-    struct world world;
-    (void)state;
-    begin(&world, 3000);
-    claim(&world.a);
-    open_stream(&world.a);
-    write_segment(&world.a, 0);
-    await_both(&world, &world.a);
-    assert_int_equal(claim(&world.b), CLAIM_BUSY);
-    release(&world.b);
-    assert_int_equal(world.a.lost, 0);
-    write_segment(&world.a, 1);
-    await_both(&world, &world.a);
-    release(&world.a);
-    end(&world);
+    struct world *world = *state;
+    begin_bringing(&world->a);
+    assert_int_equal(claim(&world->b), CLAIM_BUSY);
+    release(&world->b);
+    assert_int_equal(world->a.lost, 0);
+    write_segment(&world->a, 1);
+    await_both(&world->a);
 }
 
 static bool a_is_lost(void *ctx) {
@@ -334,51 +336,78 @@ static bool a_is_lost(void *ctx) {
 }
 
 static void old_writer_is_fenced(void **state) {
-    struct world world;
-    (void)state;
-    begin(&world, 0); /* who doesn't write is silent at once */
-    claim(&world.a);
-    open_stream(&world.a);
-    write_segment(&world.a, 0);
-    await_both(&world, &world.a);
-    assert_int_equal(claim(&world.b), CLAIM_GRANTED);
-    assert_true(world.b.grant.epoch > world.a.grant.epoch);
-    assert_true(world.b.grant.resumes);
-    assert_int_equal(world.b.grant.next_msn, world.a.grant.next_msn + 1);
-    open_stream(&world.b);
-    write_segment(&world.b, 0);
-    assert_true(await(world.loop, a_is_lost, &world));
-    await_both(&world, &world.b);
+    struct world *world = *state;
+    begin_bringing(&world->a);
+    assert_int_equal(claim(&world->b), CLAIM_GRANTED);
+    assert_true(world->b.grant.epoch > world->a.grant.epoch);
+    assert_true(world->b.grant.resumes);
+    assert_int_equal(world->b.grant.next_msn, world->a.grant.next_msn + 1);
+    open_stream(&world->b);
+    write_segment(&world->b, 0);
+    assert_true(await(world->loop, a_is_lost, world));
+    await_both(&world->b);
     for (int i = 0; i < ORIGINS; i++)
-        assert_int_equal(store_find(hub_store(world.origins[i].hub), name)->epoch, world.b.grant.epoch);
-    release(&world.a);
-    release(&world.b);
-    end(&world);
+        assert_int_equal(store_find(hub_store(world->origins[i].hub), name)->epoch, world->b.grant.epoch);
+}
+
+/* The origin, and no other, has the stream, `segments` long; its writer has gone. */
+static void leave_at(struct world *world, int origin, uint64_t epoch, uint32_t target_duration_ms, uint32_t segments) {
+    struct writer writer = {.world = world, .port = origin_port(world->origins[origin].origin)};
+    assert_int_equal(claim_to_go_on(&writer, epoch), CLAIM_GRANTED);
+    struct record *open = fixture_open(name, epoch, 1);
+    open->open.target_duration_ms = target_duration_ms;
+    open->open.part_target_us = target_duration_ms * 100;
+    write_record(&writer, open);
+    for (uint32_t n = 0; n < segments; n++)
+        write_segment(&writer, n);
+    release(&writer);
+}
+
+/* Numbers go on from the highest. Both epochs are of the future, so that neither grant's is the time of asking. */
+static void expect_cut_of_later_writer(struct world *world, int later) {
+    uint64_t earlier_epoch = (uint64_t)clock_utc_us() + hour_us, later_epoch = earlier_epoch + hour_us;
+    leave_at(world, later, later_epoch, 3000, 1);
+    leave_at(world, 1 - later, earlier_epoch, 4000, 3);
+    assert_int_equal(claim(&world->a), CLAIM_GRANTED);
+    const struct claim_grant *grant = &world->a.grant;
+    assert_true(grant->resumes);
+    assert_int_equal(grant->epoch, later_epoch + 1);
+    assert_int_equal(grant->target_duration_ms, 3000);
+    assert_int_equal(grant->part_target_us, 300000);
+    const struct stream *longer = store_find(hub_store(world->origins[1 - later].hub), name);
+    assert_int_equal(grant->next_msn, stream_last_segment(longer, 0)->msn + 1);
+}
+
+static void origins_that_disagree_cut_like_the_later_writer_at_the_first(void **state) {
+    expect_cut_of_later_writer(*state, 0);
+}
+
+static void origins_that_disagree_cut_like_the_later_writer_at_the_second(void **state) {
+    expect_cut_of_later_writer(*state, 1);
 }
 
 static void claim_may_be_dropped_before_it_is_answered(void **state) {
-    struct world world;
-    (void)state;
-    begin(&world, 3000);
-    world.a.claim = world.a.port.claim(world.a.port.ctx, name, "x", 0, on_result, on_lost, &world.a);
-    release(&world.a);
-    assert_int_equal(claim(&world.b), CLAIM_GRANTED);
-    assert_false(world.a.answered);
-    release(&world.b);
-    end(&world);
+    struct world *world = *state;
+    world->a.claim = world->a.port.claim(world->a.port.ctx, name, "x", 0, on_result, on_lost, &world->a);
+    release(&world->a);
+    assert_int_equal(claim(&world->b), CLAIM_GRANTED);
+    assert_false(world->a.answered);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stream_is_brought_to_all_origins),
-        cmocka_unit_test(released_stream_is_brought_to_its_end),
-        cmocka_unit_test(origin_that_is_down_is_left_out_and_brought_the_window_later),
-        cmocka_unit_test(origin_that_lost_all_is_brought_the_window_again),
-        cmocka_unit_test(bringing_goes_on_where_it_broke_off),
-        cmocka_unit_test(nobody_is_granted_what_no_origin_takes),
-        cmocka_unit_test(stream_that_one_origin_hears_is_busy),
-        cmocka_unit_test(old_writer_is_fenced),
-        cmocka_unit_test(claim_may_be_dropped_before_it_is_answered),
+        cmocka_unit_test_setup_teardown(stream_is_brought_to_all_origins, begin, end),
+        cmocka_unit_test_setup_teardown(released_stream_is_brought_to_its_end, begin, end),
+        cmocka_unit_test_setup_teardown(origin_that_is_down_is_left_out_and_brought_the_window_later, begin, end),
+        cmocka_unit_test_setup_teardown(origin_that_lost_all_is_brought_the_window_again, begin, end),
+        cmocka_unit_test_setup_teardown(bringing_goes_on_where_it_broke_off, begin, end),
+        cmocka_unit_test_setup_teardown(nobody_is_granted_what_no_origin_takes, begin, end),
+        cmocka_unit_test_setup_teardown(stream_that_one_origin_hears_is_busy, begin, end),
+        cmocka_unit_test_setup_teardown(old_writer_is_fenced, begin_impatient, end),
+        cmocka_unit_test_setup_teardown(origins_that_disagree_cut_like_the_later_writer_at_the_first, begin, end),
+        cmocka_unit_test_setup_teardown(origins_that_disagree_cut_like_the_later_writer_at_the_second, begin, end),
+        cmocka_unit_test_setup_teardown(claim_may_be_dropped_before_it_is_answered, begin, end),
     };
+    signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

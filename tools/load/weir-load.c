@@ -77,19 +77,20 @@ void histogram_report(FILE *out, const char *name, const struct histogram *histo
 
 void media_report(FILE *out, const struct media_stats *stats, const char *items, uint32_t viewers,
                   struct playout *(*playout)(void *ctx, uint32_t index), void *ctx, int64_t now_us) {
-    uint32_t stalled = 0;
+    uint32_t playing = 0, stalled = 0;
     uint64_t stalls = 0;
     int64_t total_us = 0, worst_us = 0;
     for (uint32_t i = 0; i < viewers; i++) {
         struct playout *buffer = playout(ctx, i);
         playout_end(buffer, now_us);
+        playing += buffer->playing;
         stalled += buffer->stalls > 0;
         stalls += buffer->stalls;
         total_us += buffer->stalled_us;
         worst_us = buffer->stalled_us > worst_us ? buffer->stalled_us : worst_us;
     }
-    fprintf(out, "{\"viewers\": %u, \"%s\": %" PRIu64 ", \"skips\": %" PRIu64 ", ", viewers, items, stats->items,
-            stats->skips);
+    fprintf(out, "{\"viewers\": %u, \"playing\": %u, \"%s\": %" PRIu64 ", \"skips\": %" PRIu64 ", ", viewers, playing,
+            items, stats->items, stats->skips);
     histogram_report(out, "delay_ms", &stats->delay);
     fputs(", ", out);
     histogram_report(out, "startup_ms", &stats->startup);
