@@ -292,7 +292,7 @@ static bool start_workers(struct node *node) {
 
 static bool start_admin(struct node *node) {
     const char *address = node->conf->admin.listen;
-    node->admin = admin_create(node->loop, node->hub, node->origin, fleet_registry(node->fleet));
+    node->admin = admin_create(node->loop, node->hub, node->origin, node->conf->origin_on, fleet_registry(node->fleet));
     if (!address)
         return true;
     uint16_t port = 0;

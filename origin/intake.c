@@ -21,6 +21,7 @@
 enum {
     SWEEP_US = 1000000,
     SILENT_US = 5000000, /* not even a beat came for so long: whoever brought is gone */
+    CUT_US = 2000000,    /* who is told that the operator has cut the broadcast has so long to go */
 };
 
 struct intake {
@@ -49,6 +50,7 @@ struct session {
         first_msn; /* as the ingest node says: it goes on with that, and has this and later segments; or 0 */
     void *claim;
     bool granted, answered, failed, ended;
+    bool cut; /* by the operator: it has been told, and what it still brings is dropped */
     struct http_request *req;
     struct feed_lines *lines;
     struct buf control;        /* lines to be said */
@@ -72,11 +74,12 @@ static struct metric metrics[] = {
     {"weir_intake_sessions_total", "result=\"busy\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
     {"weir_intake_sessions_total", "result=\"full\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
     {"weir_intake_sessions_total", "result=\"fenced\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
+    {"weir_intake_sessions_total", "result=\"cut\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
     {"weir_intake_sessions_total", "result=\"key\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
     {"weir_intake_bytes_total", NULL, "Bytes brought.", METRIC_COUNTER, 0},
     {"weir_intake_failed_total", NULL, "Bringings that ended by what they brought, or by silence.", METRIC_COUNTER, 0},
 };
-enum { M_SESSIONS, M_GRANTED, M_BUSY, M_FULL, M_FENCED, M_KEY, M_BYTES, M_FAILED };
+enum { M_SESSIONS, M_GRANTED, M_BUSY, M_FULL, M_FENCED, M_CUT, M_KEY, M_BYTES, M_FAILED };
 
 void intake_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -146,6 +149,7 @@ static void on_finish(void *ctx) {
     struct session *session = ctx;
     end_tracks(session);
     let_go(session);
+    session->failed |= session->cut && !session->ended;
     if (session->answered)
         http_request_resume(session->req); /* its source fails, or ends */
     else
@@ -153,7 +157,7 @@ static void on_finish(void *ctx) {
 }
 
 static void fail(struct session *session, const char *why) {
-    if (session->failed || session->ended)
+    if (session->failed || session->ended || session->cut)
         return;
     session->failed = true;
     metric_add(&metrics[M_FAILED], 1);
@@ -197,7 +201,7 @@ static bool on_timeline_body(void *ctx, const uint8_t *data, size_t len) {
         if (list_empty(&session->tracks)) /* else with the last of them */
             loop_timer_set(session->finish, 0);
     }
-    if (!len || session->failed)
+    if (!len || session->failed || session->cut)
         return true;
     metric_add(&metrics[M_BYTES], (int64_t)len);
     int rc = session->granted ? feed_lines_push(session->lines, data, len) : -EBADMSG;
@@ -236,6 +240,8 @@ static bool on_track_body(void *ctx, const uint8_t *data, size_t len) {
         http_request_resume(track->req);
         return true;
     }
+    if (session->cut)
+        return true;
     metric_add(&metrics[M_BYTES], (int64_t)len);
     int rc = feed_reader_push(track->reader, data, len);
     if (rc)
@@ -304,18 +310,19 @@ static void tell_places(struct session *session, struct feed_granted *granted) {
 static void on_granted(struct session *session, const struct claim_grant *grant) {
     static const struct http_header headers[] = {{"Content-Type", "application/x-ndjson"},
                                                  {"Cache-Control", "no-store"}};
-    struct feed_granted granted = {.grant = *grant};
+    struct feed_control control = {.kind = FEED_CONTROL_GRANTED, .granted.grant = *grant};
+    struct feed_granted *granted = &control.granted;
     metric_add(&metrics[M_SESSIONS], 1);
     session->granted = true;
     session->brought = brought_get(session->intake, session->stream);
     session->brought->session = session; /* one before it has lost its claim, which it is being told */
-    strcpy(granted.session, session->token);
-    tell_places(session, &granted);
-    if (feed_granted_write(&session->control, &granted))
+    strcpy(granted->session, session->token);
+    tell_places(session, granted);
+    if (feed_control_write(&session->control, &control))
         abort(); /* the buffer is as large as a line may be */
     session->answered = true;
     log_info("intake_start", "stream", LOG_STR(session->stream), "peer", LOG_STR(http_request_peer(session->req)),
-             "epoch", LOG_INT(grant->epoch), "from", LOG_INT(granted.from_msn));
+             "epoch", LOG_INT(grant->epoch), "from", LOG_INT(granted->from_msn));
     http_respond(session->req, &(struct http_response){.status = 200,
                                                        .headers = headers,
                                                        .header_count = 2,
@@ -331,6 +338,7 @@ static void on_result(void *owner, enum claim_result result, const struct claim_
                    [CLAIM_BUSY] = {M_BUSY, 423, "somebody else writes it"},
                    [CLAIM_FULL] = {M_FULL, 503, "no room for another stream"},
                    [CLAIM_FENCED] = {M_FENCED, 409, "a later writer has it"},
+                   [CLAIM_CUT] = {M_CUT, 410, "the operator has cut it"},
                    [CLAIM_UNREACHABLE] = {M_FULL, 503, "no origin"}};
     struct session *session = owner;
     metric_add(&metrics[answers[result].metric], 1);
@@ -342,8 +350,25 @@ static void on_result(void *owner, enum claim_result result, const struct claim_
         refuse(session->req, answers[result].status, answers[result].why);
 }
 
-static void on_lost(void *owner, const char *why) {
-    fail(owner, why);
+/* The ingest node ends it everywhere, and with that this session. */
+static void say_cut(struct session *session, uint32_t refuse_s) {
+    const struct feed_control control = {.kind = FEED_CONTROL_CUT, .refuse_s = refuse_s};
+    if (session->failed || session->ended)
+        return;
+    if (feed_control_write(&session->control, &control)) {
+        fail(session, "takes no control");
+        return;
+    }
+    session->cut = true;
+    loop_timer_set(session->finish, CUT_US);
+    http_request_resume(session->req);
+}
+
+static void on_lost(void *owner, const struct claim_loss *loss) {
+    if (loss->cut)
+        say_cut(owner, loss->refuse_s);
+    else
+        fail(owner, loss->why);
 }
 
 /* --- requests --- */
@@ -388,7 +413,8 @@ static void handle_track(struct intake *intake, struct http_request *req, const 
     char token[FEED_SESSION_LEN];
     const struct brought *brought = map_get(intake->streams, stream);
     struct session *session = brought ? brought->session : NULL;
-    if (!session || session->failed || !http_query_get(http_request_query(req), "session", token, sizeof token) ||
+    if (!session || session->failed || session->cut ||
+        !http_query_get(http_request_query(req), "session", token, sizeof token) ||
         strcmp(token, session->token) != 0) {
         refuse(req, 410, "no such session");
         return;
@@ -433,7 +459,7 @@ void intake_handle(void *ctx, struct http_request *req) {
 
 /* So that the ingest node hears that this one lives. What it doesn't take has a limit: the buffer's. */
 static void say_beat(struct session *session) {
-    if (!buf_append_str(&session->control, "{\"beat\":{}}\n"))
+    if (!feed_control_write(&session->control, &(struct feed_control){.kind = FEED_CONTROL_BEAT}))
         http_request_resume(session->req);
     else
         fail(session, "takes no control");

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +45,7 @@ struct writer {
     bool answered;
     enum claim_result result;
     struct claim_grant grant;
-    int lost;
+    int lost, cuts;
 };
 
 struct world {
@@ -134,9 +135,10 @@ static void on_result(void *owner, enum claim_result result, const struct claim_
         writer->grant = *grant;
 }
 
-static void on_lost(void *owner, const char *why) {
+static void on_lost(void *owner, const struct claim_loss *loss) {
     struct writer *writer = owner;
-    assert_true(why[0]);
+    assert_true(loss->why[0]);
+    writer->cuts += loss->cut;
     writer->lost++;
 }
 
@@ -356,6 +358,99 @@ static void old_writer_is_fenced(void **state) {
     end(&world);
 }
 
+/* --- the operator --- */
+
+static enum stream_state state_at(const struct authority *node) {
+    return store_find(hub_store(node->hub), name)->state;
+}
+
+static bool ended_at_all(void *ctx) {
+    const struct world *world = ctx;
+    return state_at(&world->origins[0]) == STREAM_ENDED && state_at(&world->origins[1]) == STREAM_ENDED &&
+           state_at(&world->a.node) == STREAM_ENDED;
+}
+
+/* With a segment that all have, which the first origin's operator has cut. */
+static void begin_cut(struct world *world, uint32_t refuse_s) {
+    begin(world, 3000);
+    claim(&world->a);
+    open_stream(&world->a);
+    write_segment(&world->a, 0);
+    await_both(world, &world->a);
+    assert_int_equal(origin_cut(world->origins[0].origin, name, refuse_s), 0);
+    assert_int_equal(state_at(&world->origins[0]), STREAM_ENDED);
+    assert_true(await(world->loop, a_is_lost, world));
+}
+
+static void broadcast_that_one_origin_cuts_ends_at_all(void **state) {
+    struct world world;
+    (void)state;
+    begin_cut(&world, 60);
+    assert_int_equal(world.a.cuts, 1);
+    struct record *late = fixture_real_chunk(name, world.a.grant.epoch, 0, world.a.grant.next_msn + 1, 0, 0);
+    assert_int_equal(world.a.port.write(world.a.port.ctx, world.a.claim, late), -ESTALE);
+    release(&world.a);
+    assert_true(await(world.loop, ended_at_all, &world));
+    assert_int_equal(world.a.lost, 1);
+    end(&world);
+}
+
+static void name_that_was_cut_is_refused_by_ingest_node_and_origin(void **state) {
+    struct world world;
+    (void)state;
+    begin_cut(&world, 60);
+    release(&world.a);
+    assert_true(await(world.loop, ended_at_all, &world));
+    assert_int_equal(claim(&world.b), CLAIM_CUT); /* by the origin that was told */
+    release(&world.b);
+    authority_restart(&world, &world.origins[0]);
+    assert_int_equal(claim(&world.a), CLAIM_CUT); /* by this node, which remembers it */
+    release(&world.a);
+    assert_int_equal(claim(&world.b), CLAIM_GRANTED); /* neither knows of it any more */
+    release(&world.b);
+    end(&world);
+}
+
+static void cut_name_that_is_not_refused_is_taken_again(void **state) {
+    struct world world;
+    (void)state;
+    begin_cut(&world, 0);
+    release(&world.a);
+    assert_true(await(world.loop, ended_at_all, &world));
+    uint64_t before = world.a.grant.next_msn;
+    assert_int_equal(claim(&world.a), CLAIM_GRANTED);
+    assert_false(world.a.grant.resumes);
+    assert_true(world.a.grant.next_msn > before);
+    open_stream(&world.a);
+    write_segment(&world.a, 0);
+    await_both(&world, &world.a);
+    assert_int_equal(state_at(&world.origins[1]), STREAM_LIVE);
+    release(&world.a);
+    end(&world);
+}
+
+/* Its connection was broken when the operator spoke: it hears it when it asks again. */
+static void broadcast_that_was_cut_meanwhile_ends_at_all(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world, 3000);
+    claim(&world.a);
+    open_stream(&world.a);
+    write_segment(&world.a, 0);
+    await_both(&world, &world.a);
+    struct authority *node = &world.origins[0];
+    http_server_destroy(node->http);
+    assert_int_equal(origin_cut(node->origin, name, 60), 0);
+    node->http = http_server_create(world.loop, &http_limits_default, intake_handle, node->intake);
+    http_server_stream_bodies(node->http, intake_streams);
+    authority_listen(node);
+    assert_true(await(world.loop, a_is_lost, &world));
+    assert_int_equal(world.a.cuts, 1);
+    release(&world.a);
+    assert_true(await(world.loop, ended_at_all, &world));
+    end(&world);
+}
+
 static void claim_may_be_dropped_before_it_is_answered(void **state) {
     struct world world;
     (void)state;
@@ -378,6 +473,10 @@ int main(void) {
         cmocka_unit_test(nobody_is_granted_what_no_origin_takes),
         cmocka_unit_test(stream_that_one_origin_hears_is_busy),
         cmocka_unit_test(old_writer_is_fenced),
+        cmocka_unit_test(broadcast_that_one_origin_cuts_ends_at_all),
+        cmocka_unit_test(name_that_was_cut_is_refused_by_ingest_node_and_origin),
+        cmocka_unit_test(cut_name_that_is_not_refused_is_taken_again),
+        cmocka_unit_test(broadcast_that_was_cut_meanwhile_ends_at_all),
         cmocka_unit_test(claim_may_be_dropped_before_it_is_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
