@@ -79,6 +79,7 @@ struct target {
     int64_t heard_us;
     struct loop_timer *timer; /* to ask again; or, `broken`, to clear up */
     bool broken;
+    bool drains; /* it has said that it is about to stop */
 };
 
 struct push {
@@ -295,6 +296,9 @@ static void on_said(struct target *target, const struct feed_control *control) {
         on_granted(target);
     } else if (control->kind == FEED_CONTROL_CUT) {
         on_cut(target, control->refuse_s);
+    } else if (control->kind == FEED_CONTROL_DRAIN) {
+        target->drains = true;
+        log_info("push_drain", "stream", LOG_STR(target->push->stream), "origin", LOG_STR(target->origin->url));
     } else {
         target->failures = 0; /* a beat: it lasts */
     }
@@ -375,7 +379,10 @@ static void target_failed(struct target *target, const char *why) {
         end_broadcast(push, target);
         return;
     }
-    if (target->state == BRINGING || (push->granted && !target->failures)) {
+    if (target->state == BRINGING && target->drains) {
+        log_info("push_end", "stream", LOG_STR(push->stream), "origin", LOG_STR(target->origin->url), "why",
+                 LOG_STR("the origin has stopped, as it said"));
+    } else if (target->state == BRINGING || (push->granted && !target->failures)) {
         metric_add(&metrics[M_FAILURES], 1);
         log_warn("push_failed", "stream", LOG_STR(push->stream), "origin", LOG_STR(target->origin->url), "why",
                  LOG_STR(why));
@@ -421,7 +428,7 @@ static void ask(struct target *target) {
     snprintf(url, sizeof url, "%s/feed/%s?peer=%s%s", target->origin->url, push->stream, push->peer, place);
     target_set(target, ASKING);
     target->status = 0;
-    target->broken = false;
+    target->broken = target->drains = false;
     target->heard_us = now(push);
     target->fetch = http_peer_fetch(&target->origin->peer,
                                     &(struct http_fetch_options){.url = url,

@@ -31,6 +31,7 @@ struct intake {
     struct intake_settings settings;
     struct map *streams;
     struct loop_timer *sweep;
+    bool draining;
 };
 
 /* What has come of a stream, kept between bringings, so that the next one goes on where the last one broke off. */
@@ -275,6 +276,14 @@ static int next_control(void *ctx, struct slice *slices, int max) {
     return 1;
 }
 
+/* What the ingest node doesn't take has a limit: the buffer's. */
+static void say(struct session *session, enum feed_control_kind kind) {
+    if (!feed_control_write(&session->control, &(struct feed_control){.kind = kind}))
+        http_request_resume(session->req);
+    else
+        fail(session, "takes no control");
+}
+
 /* Where each track is to go on. False: with something that is gone at the ingest node, which `first_msn` is the oldest
  * of. Tracks may be far behind the timeline. */
 static bool track_places(const struct session *session, const struct record_open *open, struct feed_granted *granted) {
@@ -450,20 +459,14 @@ void intake_handle(void *ctx, struct http_request *req) {
         refuse(req, 404, "feeds are brought to /feed/APP/STREAM and /feed/APP/STREAM/TRACK");
     } else if (*track) {
         handle_track(intake, req, stream, track);
+    } else if (intake->draining) {
+        refuse(req, 503, "this origin is about to stop");
     } else {
         handle_timeline(intake, req, stream);
     }
 }
 
 /* --- life cycle --- */
-
-/* So that the ingest node hears that this one lives. What it doesn't take has a limit: the buffer's. */
-static void say_beat(struct session *session) {
-    if (!feed_control_write(&session->control, &(struct feed_control){.kind = FEED_CONTROL_BEAT}))
-        http_request_resume(session->req);
-    else
-        fail(session, "takes no control");
-}
 
 static void sweep_one(void *ctx, const char *name, void *value) {
     const struct intake *intake = ctx;
@@ -472,7 +475,7 @@ static void sweep_one(void *ctx, const char *name, void *value) {
     if (session && loop_now_us(intake->loop) - session->heard_us > SILENT_US)
         fail(session, "silent");
     else if (session)
-        say_beat(session);
+        say(session, FEED_CONTROL_BEAT); /* so that the ingest node hears that this one lives */
     else if (!session && !store_find(hub_store(intake->hub), name))
         brought_destroy(brought);
 }
@@ -492,6 +495,18 @@ struct intake *intake_create(struct loop *loop, struct hub *hub, const struct wr
     intake->sweep = loop_timer_create(loop, on_sweep, intake);
     loop_timer_set(intake->sweep, SWEEP_US);
     return intake;
+}
+
+static void drain_one(void *ctx, const char *name, void *value) {
+    const struct brought *brought = value;
+    (void)ctx, (void)name;
+    if (brought->session)
+        say(brought->session, FEED_CONTROL_DRAIN);
+}
+
+void intake_drain(struct intake *intake) {
+    intake->draining = true;
+    map_each(intake->streams, drain_one, NULL);
 }
 
 static void destroy_one(void *ctx, const char *name, void *value) {

@@ -6,8 +6,10 @@
 
 #include "common/base/buf.h"
 
-static const char *const keys[] = {
-    [FEED_CONTROL_GRANTED] = "granted", [FEED_CONTROL_CUT] = "cut", [FEED_CONTROL_BEAT] = "beat"};
+static const char *const keys[] = {[FEED_CONTROL_GRANTED] = "granted",
+                                   [FEED_CONTROL_CUT] = "cut",
+                                   [FEED_CONTROL_BEAT] = "beat",
+                                   [FEED_CONTROL_DRAIN] = "drain"};
 enum { KINDS = sizeof keys / sizeof *keys };
 
 static json_t *tracks_json(const struct feed_granted *granted) {

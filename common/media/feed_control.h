@@ -27,6 +27,7 @@ enum feed_control_kind {
     FEED_CONTROL_GRANTED,
     FEED_CONTROL_CUT, /* the operator has ended the broadcast */
     FEED_CONTROL_BEAT,
+    FEED_CONTROL_DRAIN, /* the origin is about to stop */
 };
 
 struct feed_control {

@@ -40,7 +40,7 @@ static void grant_is_written_as_it_was_read(void **state) {
     assert_int_equal(control.granted.tracks[1].number, 3);
 }
 
-static void cut_and_beat_are_written_as_they_were_read(void **state) {
+static void cut_beat_and_drain_are_written_as_they_were_read(void **state) {
     struct feed_control control;
     (void)state;
     assert_written_as_read("{\"cut\":{\"refuse_s\":86400}}", &control);
@@ -48,6 +48,8 @@ static void cut_and_beat_are_written_as_they_were_read(void **state) {
     assert_int_equal(control.refuse_s, 86400);
     assert_written_as_read("{\"beat\":{}}", &control);
     assert_int_equal(control.kind, FEED_CONTROL_BEAT);
+    assert_written_as_read("{\"drain\":{}}", &control);
+    assert_int_equal(control.kind, FEED_CONTROL_DRAIN);
 }
 
 static int parse(const char *text, struct feed_control *control) {
@@ -100,7 +102,7 @@ static void impossible_grants_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grant_is_written_as_it_was_read),
-        cmocka_unit_test(cut_and_beat_are_written_as_they_were_read),
+        cmocka_unit_test(cut_beat_and_drain_are_written_as_they_were_read),
         cmocka_unit_test(what_a_newer_origin_says_is_passed_over),
         cmocka_unit_test(what_is_no_line_is_refused),
         cmocka_unit_test(impossible_grants_are_refused),

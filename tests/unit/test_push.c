@@ -451,6 +451,41 @@ static void broadcast_that_was_cut_meanwhile_ends_at_all(void **state) {
     end(&world);
 }
 
+/* --- an origin that stops --- */
+
+static void origin_that_stops_is_brought_the_stream_for_as_long_as_it_stands(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world, 3000);
+    claim(&world.a);
+    open_stream(&world.a);
+    write_segment(&world.a, 0);
+    await_both(&world, &world.a);
+    intake_drain(world.origins[0].intake);
+    write_segment(&world.a, 1);
+    await_both(&world, &world.a);
+    authority_restart(&world, &world.origins[0]);
+    write_segment(&world.a, 2);
+    await_both(&world, &world.a);
+    assert_int_equal(world.a.lost, 0);
+    release(&world.a);
+    end(&world);
+}
+
+static void origin_that_stops_takes_no_other_stream(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world, 3000);
+    intake_drain(world.origins[0].intake);
+    assert_int_equal(claim(&world.a), CLAIM_GRANTED);
+    open_stream(&world.a);
+    write_segment(&world.a, 0);
+    await_like(&world, &world.origins[1], &world.a.node);
+    assert_null(store_find(hub_store(world.origins[0].hub), name));
+    release(&world.a);
+    end(&world);
+}
+
 static void claim_may_be_dropped_before_it_is_answered(void **state) {
     struct world world;
     (void)state;
@@ -477,6 +512,8 @@ int main(void) {
         cmocka_unit_test(name_that_was_cut_is_refused_by_ingest_node_and_origin),
         cmocka_unit_test(cut_name_that_is_not_refused_is_taken_again),
         cmocka_unit_test(broadcast_that_was_cut_meanwhile_ends_at_all),
+        cmocka_unit_test(origin_that_stops_is_brought_the_stream_for_as_long_as_it_stands),
+        cmocka_unit_test(origin_that_stops_takes_no_other_stream),
         cmocka_unit_test(claim_may_be_dropped_before_it_is_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
