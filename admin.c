@@ -13,14 +13,17 @@
 #include "common/fleet/registry.h"
 #include "common/http/server.h"
 #include "common/media/hub.h"
+#include "common/media/name.h"
+#include "common/media/writer.h"
 #include "origin/origin.h"
 
-enum { BODY_MAX = 64 << 20 };
+enum { BODY_MAX = 64 << 20, REFUSE_S = 60 };
 
 struct admin {
     struct loop *loop;
     struct hub *hub;
-    const struct origin *origin;
+    struct origin *origin;
+    bool decides;
     struct registry *registry;
     struct http_server *http;
     bool ready;
@@ -174,11 +177,50 @@ static void answer_metrics(struct http_request *req) {
     answer_buf(req, "text/plain; version=0.0.4; charset=utf-8", &out);
 }
 
+static bool parse_refuse_s(const char *query, uint32_t *ret_s) {
+    char text[16];
+    *ret_s = REFUSE_S;
+    if (!strstr(query, "refuse_s"))
+        return true;
+    if (!http_query_get(query, "refuse_s", text, sizeof text) || !*text || text[strspn(text, "0123456789")])
+        return false;
+    unsigned long long s = strtoull(text, NULL, 10);
+    *ret_s = (uint32_t)s;
+    return s <= CLAIM_REFUSE_MAX_S;
+}
+
+/* Ends a broadcast. Browsers name the page that a DELETE comes from: the operator's is none of them, whatever its own
+ * name is said to be (DNS rebinding). */
+static void answer_delete(const struct admin *admin, struct http_request *req, const char *stream) {
+    uint32_t refuse_s;
+    if (http_request_header(req, "origin"))
+        http_respond_error(req, 403, "not from a web page", NULL, 0);
+    else if (!admin->decides)
+        http_respond_error(req, 409, "this node is no origin: ask one that has the stream", NULL, 0);
+    else if (!parse_refuse_s(http_request_query(req), &refuse_s))
+        http_respond_error(req, 400, "refuse_s is a number of seconds, at most 86400", NULL, 0);
+    else if (origin_cut(admin->origin, stream, refuse_s))
+        http_respond_error(req, 404, "nobody broadcasts under that name here", NULL, 0);
+    else
+        answer_json(req, json_pack("{s:s, s:I}", "cut", stream, "refuse_s", (json_int_t)refuse_s));
+}
+
+static void on_stream_request(const struct admin *admin, struct http_request *req, const char *stream) {
+    static const struct http_header allow = {"Allow", "DELETE"};
+    if (http_request_method(req) == HTTP_DELETE)
+        answer_delete(admin, req, stream);
+    else
+        http_respond_error(req, 405, NULL, &allow, 1);
+}
+
 static void on_request(void *ctx, struct http_request *req) {
     const struct admin *admin = ctx;
     const char *path = http_request_path(req);
     enum http_method method = http_request_method(req);
-    if (method != HTTP_GET && method != HTTP_HEAD) {
+    char stream[STREAM_NAME_LEN];
+    if (api_stream_parse(path, stream)) {
+        on_stream_request(admin, req, stream);
+    } else if (method != HTTP_GET && method != HTTP_HEAD) {
         const struct http_header allow = {"Allow", "GET, HEAD"};
         http_respond_error(req, 405, NULL, &allow, 1);
     } else if (!strcmp(path, "/metrics")) {
@@ -231,11 +273,12 @@ static void collect(void *ctx, struct buf *out) {
     metrics_sample(out, "weir_store_bytes", NULL, (double)store_bytes(store));
 }
 
-struct admin *admin_create(struct loop *loop, struct hub *hub, const struct origin *origin, struct registry *registry) {
+struct admin *admin_create(struct loop *loop, struct hub *hub, struct origin *origin, bool decides,
+                           struct registry *registry) {
     struct admin *admin = calloc(1, sizeof *admin);
     if (!admin)
         abort();
-    *admin = (struct admin){.loop = loop, .hub = hub, .origin = origin, .registry = registry};
+    *admin = (struct admin){.loop = loop, .hub = hub, .origin = origin, .decides = decides, .registry = registry};
     admin->http = http_server_create(loop, &http_limits_default, on_request, admin);
     metrics_register_collector(collect, admin);
     return admin;

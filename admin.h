@@ -9,8 +9,9 @@ struct loop;
 struct origin;
 struct registry;
 
-/* `origin` may be NULL (this node has no such role), and `registry` (it is in no fleet). */
-struct admin *admin_create(struct loop *loop, struct hub *hub, const struct origin *origin, struct registry *registry);
+/* `origin` may be NULL (nobody writes streams here); `decides`: this node has the role of one, so that broadcasts can be cut here. `registry`
+ * may be NULL (it is in no fleet). */
+struct admin *admin_create(struct loop *loop, struct hub *hub, struct origin *origin, bool decides, struct registry *registry);
 int admin_listen(struct admin *admin, const char *address, uint16_t *ret_port);
 /* What /readyz says: 200 while ready, else 503. */
 void admin_set_ready(struct admin *admin, bool ready);

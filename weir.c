@@ -26,6 +26,7 @@
 #include "ingest/rtmp_server.h"
 #include "origin/intake.h"
 #include "origin/origin.h"
+#include "relay/feed.h"
 #include "relay/load.h"
 #include "relay/pull.h"
 #include "relay/upstream.h"
@@ -34,9 +35,11 @@
 
 enum {
     WORKERS_MAX = 64,
-    SILENT_MS = 3000,  /* a publisher may be taken over */
-    DRAIN_US = 300000, /* between closing listeners and stopping */
-    FEEDS_MAX = 20000, /* responses to other nodes, a worker */
+    SILENT_MS = 3000,   /* a publisher may be taken over */
+    DRAIN_US = 300000,  /* between closing listeners and stopping */
+    LEAVE_US = 3000000, /* other nodes have so long to go on elsewhere */
+    LEFT_US = 20000,    /* between looks whether they have */
+    FEEDS_MAX = 20000,  /* responses to other nodes, a worker */
     /* HTTP/2 to other nodes: libcurl looks at all fetches of a connection whenever one has something (docs/http.md). */
     STREAMS_A_CONNECTION = 8,
     BACK_MS = 6000, /* of media that a stream from upstream begins with */
@@ -65,6 +68,7 @@ struct node {
     struct loop_timer *stop_timer, *watchdog_timer;
     uint64_t watchdog_us;
     bool stopping;
+    int64_t stop_us; /* since when */
 };
 
 /* --- listeners --- */
@@ -292,7 +296,7 @@ static bool start_workers(struct node *node) {
 
 static bool start_admin(struct node *node) {
     const char *address = node->conf->admin.listen;
-    node->admin = admin_create(node->loop, node->hub, node->origin, fleet_registry(node->fleet));
+    node->admin = admin_create(node->loop, node->hub, node->origin, node->conf->origin_on, fleet_registry(node->fleet));
     if (!address)
         return true;
     uint16_t port = 0;
@@ -354,10 +358,15 @@ static void stop_roles(struct node *node) {
 /* --- running --- */
 
 static void on_stop_timer(void *ctx) {
-    loop_stop(((struct node *)ctx)->loop);
+    struct node *node = ctx;
+    if (feeds_given() && loop_now_us(node->loop) - node->stop_us < LEAVE_US)
+        loop_timer_set(node->stop_timer, LEFT_US);
+    else
+        loop_stop(node->loop);
 }
 
-/* First no new viewers and not ready any more, then, a moment later, the end. */
+/* First no new viewers and not ready any more; then, a moment later and when the nodes that take streams from here have
+ * gone elsewhere, the end. */
 static void on_stop_signal(void *ctx) {
     struct node *node = ctx;
     if (node->stopping) {
@@ -365,12 +374,15 @@ static void on_stop_signal(void *ctx) {
         return;
     }
     node->stopping = true;
+    node->stop_us = loop_now_us(node->loop);
     log_info("stopping");
     sd_notify(0, "STOPPING=1");
     if (node->admin)
         admin_set_ready(node->admin, false);
     for (uint32_t i = 0; i < node->worker_count; i++)
         worker_drain(node->workers[i]);
+    if (node->intake)
+        intake_drain(node->intake);
     fleet_leave(node->fleet);
     loop_timer_set(node->stop_timer, DRAIN_US);
 }

@@ -124,6 +124,7 @@ static void on_claimed(void *owner, enum claim_result result, const struct claim
     pub->result = result == CLAIM_GRANTED       ? PUBLISH_OK
                   : result == CLAIM_BUSY        ? PUBLISH_BUSY
                   : result == CLAIM_UNREACHABLE ? PUBLISH_UNREACHABLE
+                  : result == CLAIM_CUT         ? PUBLISH_CUT
                                                 : PUBLISH_FULL;
     if (result != CLAIM_GRANTED) {
         pub->events.on_result(pub->ctx, pub->result);
@@ -145,8 +146,8 @@ static void on_claimed(void *owner, enum claim_result result, const struct claim
     pub->events.on_result(pub->ctx, PUBLISH_OK);
 }
 
-static void on_claim_lost(void *owner, const char *why) {
-    lose(owner, why);
+static void on_claim_lost(void *owner, const struct claim_loss *loss) {
+    lose(owner, loss->why);
 }
 
 struct publisher *publisher_open(struct ingest *ingest, const char *app, const char *full, const char *peer,

@@ -21,12 +21,13 @@ enum publish_result {
     PUBLISH_BUSY,     /* somebody else is live under that name */
     PUBLISH_FULL,     /* a limit is reached */
     PUBLISH_UNREACHABLE, /* no origin can be reached */
+    PUBLISH_CUT, /* the operator has ended a broadcast under that name a short while ago */
 };
 
 struct publisher_events {
     /* Once, never from inside publisher_open. After anything but PUBLISH_OK only publisher_close may follow. */
     void (*on_result)(void *ctx, enum publish_result result);
-    /* The publisher must go: taken over, unusable media (`why` is fit for a log and for the peer). Call publisher_close. */
+    /* The publisher must go: taken over, cut by the operator, unusable media (`why` is fit for a log and for the peer). Call publisher_close. */
     void (*on_lost)(void *ctx, const char *why);
 };
 

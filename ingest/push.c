@@ -15,6 +15,7 @@
 #include "common/media/feed_control.h"
 #include "common/media/feed_out.h"
 #include "common/media/hub.h"
+#include "common/media/refusals.h"
 
 enum {
     ASK_US = 3000000,     /* origins have so long to answer a claim */
@@ -25,6 +26,7 @@ enum {
     RETRY_MAX_US = 2000000,
     FINISH_US = 2000000, /* what is left of a released stream has so long to go out */
     URL_LEN = 640,
+    STATUS_CUT = 410, /* ends a broadcast, so it is none that something in between answers by itself */
 };
 
 struct origin_node {
@@ -39,6 +41,7 @@ struct pushes {
     struct pushes_settings settings;
     struct origin_node origins[PUSH_ORIGINS_MAX];
     struct list list;
+    struct refusals *refusals; /* of what an origin's operator has cut */
     struct loop_timer *sweep;
 };
 
@@ -64,8 +67,8 @@ struct target {
     enum target_state state;
     enum claim_result refusal;
     struct http_peer_fetch fetch; /* the timeline's */
-    int status;
-    struct buf control; /* the beginning of a line */
+    int status;                   /* STATUS_CUT also when the control stream says so */
+    struct buf control;           /* the beginning of a line */
     struct feed_granted granted;
     struct timeline_out timeline;
     struct track_push tracks[TRACKS_MAX];
@@ -76,6 +79,7 @@ struct target {
     int64_t heard_us;
     struct loop_timer *timer; /* to ask again; or, `broken`, to clear up */
     bool broken;
+    bool drains; /* it has said that it is about to stop */
 };
 
 struct push {
@@ -83,11 +87,12 @@ struct push {
     struct pushes *pushes;
     char stream[STREAM_NAME_LEN], peer[64];
     void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
-    void (*on_lost)(void *owner, const char *why);
+    void (*on_lost)(void *owner, const struct claim_loss *loss);
     void *owner;
     void *local;  /* claim on this node's own store */
     bool decided; /* `on_result` was called, or is when the local claim answers */
     bool granted, lost, released;
+    bool cut; /* by an origin's operator: it is over, or was not begun */
     struct claim_grant grant;
     int64_t granted_us;       /* when the first origin granted */
     struct loop_timer *timer; /* the claim's decision; later the end */
@@ -100,8 +105,9 @@ static struct metric metrics[] = {
     {"weir_push_cut_off_total", NULL, "Times that an origin was so slow that the window left it behind.",
      METRIC_COUNTER, 0},
     {"weir_push_sent_bytes_total", NULL, "Bytes brought to origins.", METRIC_COUNTER, 0},
+    {"weir_push_cut_total", NULL, "Broadcasts ended because an origin's operator has cut them.", METRIC_COUNTER, 0},
 };
-enum { M_TARGETS, M_FAILURES, M_CUT_OFF, M_BYTES };
+enum { M_TARGETS, M_FAILURES, M_CUT_OFF, M_BYTES, M_CUT };
 
 void pushes_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -275,6 +281,29 @@ static void on_granted(struct target *target) {
     judge(push);
 }
 
+/* It was the stream's already: what comes next is as if it had been refused. */
+static void on_cut(struct target *target, uint32_t refuse_s) {
+    struct pushes *pushes = target->push->pushes;
+    int64_t now_us = loop_now_us(pushes->loop);
+    refusals_set(pushes->refusals, target->push->stream, now_us + (int64_t)refuse_s * 1000000, now_us);
+    target->status = STATUS_CUT;
+    target_break(target);
+}
+
+static void on_said(struct target *target, const struct feed_control *control) {
+    if (control->kind == FEED_CONTROL_GRANTED) {
+        target->granted = control->granted;
+        on_granted(target);
+    } else if (control->kind == FEED_CONTROL_CUT) {
+        on_cut(target, control->refuse_s);
+    } else if (control->kind == FEED_CONTROL_DRAIN) {
+        target->drains = true;
+        log_info("push_drain", "stream", LOG_STR(target->push->stream), "origin", LOG_STR(target->origin->url));
+    } else {
+        target->failures = 0; /* a beat: it lasts */
+    }
+}
+
 static void on_control(void *ctx, const uint8_t *data, size_t len) {
     struct target *target = ctx;
     const uint8_t *end;
@@ -285,14 +314,13 @@ static void on_control(void *ctx, const uint8_t *data, size_t len) {
     }
     while (!target->broken && (end = memchr(buf_head(&target->control), '\n', buf_len(&target->control)))) {
         size_t n = (size_t)(end - buf_head(&target->control));
-        int rc = feed_granted_parse((const char *)buf_head(&target->control), n, &target->granted);
+        struct feed_control control;
+        int rc = feed_control_parse((const char *)buf_head(&target->control), n, &control);
         buf_consume(&target->control, n + 1);
-        if (!rc)
-            on_granted(target);
-        else if (rc == -ENOMSG)
-            target->failures = 0; /* a beat: it lasts */
-        else
+        if (rc)
             target_break(target);
+        else
+            on_said(target, &control);
         if (!buf_len(&target->control))
             return;
     }
@@ -304,11 +332,28 @@ static void on_head(void *ctx, int status) {
     target->heard_us = now(target->push);
 }
 
-static void lose(struct push *push, const char *why) {
+static void lose(struct push *push, const struct claim_loss *loss) {
     if (push->lost || push->released || !push->granted)
         return;
     push->lost = true;
-    push->on_lost(push->owner, why);
+    push->on_lost(push->owner, loss);
+}
+
+/* One origin's operator has cut the broadcast: it is over at all. They hear it when the publisher lets go. */
+static void end_broadcast(struct push *push, const struct target *target) {
+    const struct writer_port *local = &push->pushes->local;
+    const struct stream *stream = push->lost ? NULL : stream_of(push);
+    if (push->cut || push->released || !push->local)
+        return;
+    log_warn("push_cut", "stream", LOG_STR(push->stream), "origin", LOG_STR(target->origin->url));
+    metric_add(&metrics[M_CUT], 1);
+    if (stream && stream->open) {
+        struct record *record = record_create(RECORD_STATE, push->stream, stream->epoch);
+        record->state.state = STREAM_ENDED;
+        local->write(local->ctx, push->local, record);
+    }
+    push->cut = true;
+    lose(push, &(struct claim_loss){.why = "cut by the operator", .cut = true});
 }
 
 static int64_t retry_us(const struct target *target) {
@@ -329,7 +374,15 @@ static void rest(struct target *target) {
 static void target_failed(struct target *target, const char *why) {
     struct push *push = target->push;
     bool fenced = target->status == 409;
-    if (target->state == BRINGING || (push->granted && !target->failures)) {
+    if (push->decided && target->status == STATUS_CUT) {
+        rest(target);
+        end_broadcast(push, target);
+        return;
+    }
+    if (target->state == BRINGING && target->drains) {
+        log_info("push_end", "stream", LOG_STR(push->stream), "origin", LOG_STR(target->origin->url), "why",
+                 LOG_STR("the origin has stopped, as it said"));
+    } else if (target->state == BRINGING || (push->granted && !target->failures)) {
         metric_add(&metrics[M_FAILURES], 1);
         log_warn("push_failed", "stream", LOG_STR(push->stream), "origin", LOG_STR(target->origin->url), "why",
                  LOG_STR(why));
@@ -337,14 +390,17 @@ static void target_failed(struct target *target, const char *why) {
     if (push->decided) {
         rest(target);
         if (fenced)
-            lose(push, "a later writer has the stream");
+            lose(push, &(struct claim_loss){.why = "a later writer has the stream"});
         return;
     }
     if (target->status != 423)
         log_warn("push_refused", "stream", LOG_STR(push->stream), "origin", LOG_STR(target->origin->url), "why",
                  LOG_STR(why));
     close_feeds(target);
-    target->refusal = target->status == 423 ? CLAIM_BUSY : target->status == 503 ? CLAIM_FULL : CLAIM_UNREACHABLE;
+    target->refusal = target->status == 423          ? CLAIM_BUSY
+                      : target->status == 503        ? CLAIM_FULL
+                      : target->status == STATUS_CUT ? CLAIM_CUT
+                                                     : CLAIM_UNREACHABLE;
     target_set(target, REFUSED);
     judge(push);
 }
@@ -372,7 +428,7 @@ static void ask(struct target *target) {
     snprintf(url, sizeof url, "%s/feed/%s?peer=%s%s", target->origin->url, push->stream, push->peer, place);
     target_set(target, ASKING);
     target->status = 0;
-    target->broken = false;
+    target->broken = target->drains = false;
     target->heard_us = now(push);
     target->fetch = http_peer_fetch(&target->origin->peer,
                                     &(struct http_fetch_options){.url = url,
@@ -386,7 +442,8 @@ static void ask(struct target *target) {
 static void on_target_timer(void *ctx) {
     struct target *target = ctx;
     if (target->broken)
-        target_failed(target, "malformed control, or a track has broken off");
+        target_failed(target, target->status == STATUS_CUT ? "cut by the operator"
+                                                           : "malformed control, or a track has broken off");
     else if (target->state == RESTING)
         ask(target);
 }
@@ -424,6 +481,7 @@ static void merge(struct claim_grant *into, const struct claim_grant *grant) {
 
 static void on_local_result(void *owner, enum claim_result result, const struct claim_grant *grant) {
     struct push *push = owner;
+    result = push->cut ? CLAIM_CUT : result; /* meanwhile */
     if (result != CLAIM_GRANTED) {
         push->on_result(push->owner, result, NULL);
         return;
@@ -440,8 +498,8 @@ static void on_local_result(void *owner, enum claim_result result, const struct 
     push->on_result(push->owner, CLAIM_GRANTED, &push->grant);
 }
 
-static void on_local_lost(void *owner, const char *why) {
-    lose(owner, why);
+static void on_local_lost(void *owner, const struct claim_loss *loss) {
+    lose(owner, loss);
 }
 
 static void settle(struct push *push, enum claim_result result) {
@@ -462,7 +520,7 @@ static void settle(struct push *push, enum claim_result result) {
 
 /* Decides when all have answered, or time is up. */
 static void judge(struct push *push) {
-    uint32_t asking = 0, granted = 0, busy = 0, full = 0;
+    uint32_t asking = 0, granted = 0, busy = 0, full = 0, cut = 0;
     if (push->decided)
         return;
     for (size_t i = 0; i < push->pushes->settings.origin_count; i++) {
@@ -471,8 +529,11 @@ static void judge(struct push *push) {
         granted += target->state == GRANTED;
         busy += target->state == REFUSED && target->refusal == CLAIM_BUSY;
         full += target->state == REFUSED && target->refusal == CLAIM_FULL;
+        cut += target->state == REFUSED && target->refusal == CLAIM_CUT;
     }
-    if (busy)
+    if (cut)
+        settle(push, CLAIM_CUT);
+    else if (busy)
         settle(push, CLAIM_BUSY);
     else if (!asking)
         settle(push, granted ? CLAIM_GRANTED : full ? CLAIM_FULL : CLAIM_UNREACHABLE);
@@ -517,7 +578,7 @@ static void on_push_timer(void *ctx) {
     }
     for (size_t i = 0; i < push->pushes->settings.origin_count; i++)
         granted += push->targets[i].state == GRANTED;
-    settle(push, granted ? CLAIM_GRANTED : CLAIM_UNREACHABLE);
+    settle(push, push->cut ? CLAIM_CUT : granted ? CLAIM_GRANTED : CLAIM_UNREACHABLE);
 }
 
 /* --- the port --- */
@@ -533,7 +594,7 @@ static void copy_plain(char *out, size_t size, const char *text) {
 
 static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
                         void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const char *why), void *owner) {
+                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
     struct pushes *pushes = ctx;
     struct push *push = calloc(1, sizeof *push);
     if (!push)
@@ -543,7 +604,8 @@ static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_
     snprintf(push->stream, sizeof push->stream, "%s", stream);
     copy_plain(push->peer, sizeof push->peer, peer);
     push->timer = loop_timer_create(pushes->loop, on_push_timer, push);
-    loop_timer_set(push->timer, ASK_US);
+    push->cut = refusals_left_us(pushes->refusals, push->stream, now(push)) > 0;
+    loop_timer_set(push->timer, push->cut ? 0 : ASK_US);
     list_append(&pushes->list, &push->link);
     for (size_t i = 0; i < pushes->settings.origin_count; i++) {
         struct target *target = &push->targets[i];
@@ -551,7 +613,8 @@ static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_
         list_init(&target->reader.link);
         buf_init(&target->control, FEED_CONTROL_MAX);
         target->timer = loop_timer_create(pushes->loop, on_target_timer, target);
-        ask(target);
+        if (!push->cut)
+            ask(target);
     }
     return push;
 }
@@ -560,6 +623,10 @@ static int port_write(void *ctx, void *handle, struct record *record) {
     struct pushes *pushes = ctx;
     struct push *push = handle;
     bool open = record->type == RECORD_OPEN;
+    if (push->cut) {
+        record_unref(record);
+        return -ESTALE;
+    }
     int rc = pushes->local.write(pushes->local.ctx, push->local, record);
     if (!rc && open)
         for (size_t i = 0; i < pushes->settings.origin_count; i++)
@@ -625,6 +692,7 @@ struct pushes *pushes_create(struct loop *loop, struct hub *hub, const struct wr
     if (!pushes)
         abort();
     *pushes = (struct pushes){.loop = loop, .hub = hub, .local = *local, .settings = *settings};
+    pushes->refusals = refusals_create();
     list_init(&pushes->list);
     for (size_t i = 0; i < settings->origin_count; i++) {
         pushes->origins[i].url = settings->origins[i];
@@ -643,5 +711,6 @@ void pushes_destroy(struct pushes *pushes) {
     for (size_t i = 0; i < pushes->settings.origin_count; i++)
         http_peer_finish(&pushes->origins[i].peer);
     loop_timer_destroy(pushes->sweep);
+    refusals_destroy(pushes->refusals);
     free(pushes);
 }

@@ -4,7 +4,8 @@
  * lacks and the window still has.
  *
  * A claim is granted when an origin grants it and none says that somebody else writes the stream. It is lost when an origin says that
- * a later writer has the stream (its epoch is higher), whatever the others say. One loop, the hub's. */
+ * a later writer has the stream (its epoch is higher), whatever the others say; or that its operator has cut the broadcast, which then
+ * is over at all of them, and its name refused here, too. One loop, the hub's. */
 #pragma once
 #include <stddef.h>
 

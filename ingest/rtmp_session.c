@@ -96,6 +96,8 @@ static const struct refusal {
     [PUBLISH_BUSY] = {RTMP_END_BUSY, "NetStream.Publish.BadName", "Somebody else is publishing under this name."},
     [PUBLISH_FULL] = {RTMP_END_FULL, "NetStream.Failed", "This server is full: no more streams can be taken."},
     [PUBLISH_UNREACHABLE] = {RTMP_END_FULL, "NetStream.Failed", "This server can't reach those that serve viewers."},
+    [PUBLISH_CUT] = {RTMP_END_CUT, "NetStream.Publish.BadName",
+                     "cut by the operator: nothing is taken under this name for a while."},
 };
 
 static void granted(struct rtmp_session *session) {
@@ -602,21 +604,14 @@ uint64_t rtmp_session_bytes(const struct rtmp_session *session) {
 
 const char *rtmp_end_name(enum rtmp_end end) {
     static const char *const names[RTMP_END_COUNT] = {
-        [RTMP_END_NONE] = "shutdown",
-        [RTMP_END_BYE] = "bye",
-        [RTMP_END_LOST] = "lost",
-        [RTMP_END_GONE] = "gone",
-        [RTMP_END_PROTOCOL] = "protocol",
-        [RTMP_END_NOT_READING] = "not_reading",
-        [RTMP_END_LATE] = "late",
-        [RTMP_END_SILENT] = "silent",
-        [RTMP_END_BAD_NAME] = "bad_name",
-        [RTMP_END_DENIED] = "denied",
-        [RTMP_END_BUSY] = "busy",
-        [RTMP_END_FULL] = "full",
-        [RTMP_END_UNSUPPORTED] = "unsupported_codec",
-        [RTMP_END_PLAY] = "play",
-        [RTMP_END_PUBLISHER] = "publisher",
+        [RTMP_END_NONE] = "shutdown",     [RTMP_END_BYE] = "bye",
+        [RTMP_END_LOST] = "lost",         [RTMP_END_GONE] = "gone",
+        [RTMP_END_PROTOCOL] = "protocol", [RTMP_END_NOT_READING] = "not_reading",
+        [RTMP_END_LATE] = "late",         [RTMP_END_SILENT] = "silent",
+        [RTMP_END_BAD_NAME] = "bad_name", [RTMP_END_DENIED] = "denied",
+        [RTMP_END_BUSY] = "busy",         [RTMP_END_FULL] = "full",
+        [RTMP_END_CUT] = "cut",           [RTMP_END_UNSUPPORTED] = "unsupported_codec",
+        [RTMP_END_PLAY] = "play",         [RTMP_END_PUBLISHER] = "publisher",
     };
     return names[end];
 }

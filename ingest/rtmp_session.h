@@ -31,9 +31,10 @@ enum rtmp_end {
     RTMP_END_DENIED,
     RTMP_END_BUSY,
     RTMP_END_FULL,
+    RTMP_END_CUT,
     RTMP_END_UNSUPPORTED, /* codecs */
     RTMP_END_PLAY,        /* wanted to play */
-    RTMP_END_PUBLISHER,   /* the publisher was lost: taken over, unusable media */
+    RTMP_END_PUBLISHER,   /* the publisher was lost: taken over, cut, unusable media */
     RTMP_END_COUNT,
 };
 

@@ -21,6 +21,7 @@
 enum {
     SWEEP_US = 1000000,
     SILENT_US = 5000000, /* not even a beat came for so long: whoever brought is gone */
+    CUT_US = 2000000,    /* who is told that the operator has cut the broadcast has so long to go */
 };
 
 struct intake {
@@ -30,6 +31,7 @@ struct intake {
     struct intake_settings settings;
     struct map *streams;
     struct loop_timer *sweep;
+    bool draining;
 };
 
 /* What has come of a stream, kept between bringings, so that the next one goes on where the last one broke off. */
@@ -49,6 +51,7 @@ struct session {
         first_msn; /* as the ingest node says: it goes on with that, and has this and later segments; or 0 */
     void *claim;
     bool granted, answered, failed, ended;
+    bool cut; /* by the operator: it has been told, and what it still brings is dropped */
     struct http_request *req;
     struct feed_lines *lines;
     struct buf control;        /* lines to be said */
@@ -72,11 +75,12 @@ static struct metric metrics[] = {
     {"weir_intake_sessions_total", "result=\"busy\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
     {"weir_intake_sessions_total", "result=\"full\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
     {"weir_intake_sessions_total", "result=\"fenced\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
+    {"weir_intake_sessions_total", "result=\"cut\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
     {"weir_intake_sessions_total", "result=\"key\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
     {"weir_intake_bytes_total", NULL, "Bytes brought.", METRIC_COUNTER, 0},
     {"weir_intake_failed_total", NULL, "Bringings that ended by what they brought, or by silence.", METRIC_COUNTER, 0},
 };
-enum { M_SESSIONS, M_GRANTED, M_BUSY, M_FULL, M_FENCED, M_KEY, M_BYTES, M_FAILED };
+enum { M_SESSIONS, M_GRANTED, M_BUSY, M_FULL, M_FENCED, M_CUT, M_KEY, M_BYTES, M_FAILED };
 
 void intake_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -146,6 +150,7 @@ static void on_finish(void *ctx) {
     struct session *session = ctx;
     end_tracks(session);
     let_go(session);
+    session->failed |= session->cut && !session->ended;
     if (session->answered)
         http_request_resume(session->req); /* its source fails, or ends */
     else
@@ -153,7 +158,7 @@ static void on_finish(void *ctx) {
 }
 
 static void fail(struct session *session, const char *why) {
-    if (session->failed || session->ended)
+    if (session->failed || session->ended || session->cut)
         return;
     session->failed = true;
     metric_add(&metrics[M_FAILED], 1);
@@ -197,7 +202,7 @@ static bool on_timeline_body(void *ctx, const uint8_t *data, size_t len) {
         if (list_empty(&session->tracks)) /* else with the last of them */
             loop_timer_set(session->finish, 0);
     }
-    if (!len || session->failed)
+    if (!len || session->failed || session->cut)
         return true;
     metric_add(&metrics[M_BYTES], (int64_t)len);
     int rc = session->granted ? feed_lines_push(session->lines, data, len) : -EBADMSG;
@@ -236,6 +241,8 @@ static bool on_track_body(void *ctx, const uint8_t *data, size_t len) {
         http_request_resume(track->req);
         return true;
     }
+    if (session->cut)
+        return true;
     metric_add(&metrics[M_BYTES], (int64_t)len);
     int rc = feed_reader_push(track->reader, data, len);
     if (rc)
@@ -267,6 +274,14 @@ static int next_control(void *ctx, struct slice *slices, int max) {
     buf_consume(&session->control, buf_len(&session->control));
     slices[0] = (struct slice){blob, 0, blob->len};
     return 1;
+}
+
+/* What the ingest node doesn't take has a limit: the buffer's. */
+static void say(struct session *session, enum feed_control_kind kind) {
+    if (!feed_control_write(&session->control, &(struct feed_control){.kind = kind}))
+        http_request_resume(session->req);
+    else
+        fail(session, "takes no control");
 }
 
 /* Where each track is to go on. False: with something that is gone at the ingest node, which `first_msn` is the oldest
@@ -304,18 +319,19 @@ static void tell_places(struct session *session, struct feed_granted *granted) {
 static void on_granted(struct session *session, const struct claim_grant *grant) {
     static const struct http_header headers[] = {{"Content-Type", "application/x-ndjson"},
                                                  {"Cache-Control", "no-store"}};
-    struct feed_granted granted = {.grant = *grant};
+    struct feed_control control = {.kind = FEED_CONTROL_GRANTED, .granted.grant = *grant};
+    struct feed_granted *granted = &control.granted;
     metric_add(&metrics[M_SESSIONS], 1);
     session->granted = true;
     session->brought = brought_get(session->intake, session->stream);
     session->brought->session = session; /* one before it has lost its claim, which it is being told */
-    strcpy(granted.session, session->token);
-    tell_places(session, &granted);
-    if (feed_granted_write(&session->control, &granted))
+    strcpy(granted->session, session->token);
+    tell_places(session, granted);
+    if (feed_control_write(&session->control, &control))
         abort(); /* the buffer is as large as a line may be */
     session->answered = true;
     log_info("intake_start", "stream", LOG_STR(session->stream), "peer", LOG_STR(http_request_peer(session->req)),
-             "epoch", LOG_INT(grant->epoch), "from", LOG_INT(granted.from_msn));
+             "epoch", LOG_INT(grant->epoch), "from", LOG_INT(granted->from_msn));
     http_respond(session->req, &(struct http_response){.status = 200,
                                                        .headers = headers,
                                                        .header_count = 2,
@@ -331,6 +347,7 @@ static void on_result(void *owner, enum claim_result result, const struct claim_
                    [CLAIM_BUSY] = {M_BUSY, 423, "somebody else writes it"},
                    [CLAIM_FULL] = {M_FULL, 503, "no room for another stream"},
                    [CLAIM_FENCED] = {M_FENCED, 409, "a later writer has it"},
+                   [CLAIM_CUT] = {M_CUT, 410, "the operator has cut it"},
                    [CLAIM_UNREACHABLE] = {M_FULL, 503, "no origin"}};
     struct session *session = owner;
     metric_add(&metrics[answers[result].metric], 1);
@@ -342,8 +359,25 @@ static void on_result(void *owner, enum claim_result result, const struct claim_
         refuse(session->req, answers[result].status, answers[result].why);
 }
 
-static void on_lost(void *owner, const char *why) {
-    fail(owner, why);
+/* The ingest node ends it everywhere, and with that this session. */
+static void say_cut(struct session *session, uint32_t refuse_s) {
+    const struct feed_control control = {.kind = FEED_CONTROL_CUT, .refuse_s = refuse_s};
+    if (session->failed || session->ended)
+        return;
+    if (feed_control_write(&session->control, &control)) {
+        fail(session, "takes no control");
+        return;
+    }
+    session->cut = true;
+    loop_timer_set(session->finish, CUT_US);
+    http_request_resume(session->req);
+}
+
+static void on_lost(void *owner, const struct claim_loss *loss) {
+    if (loss->cut)
+        say_cut(owner, loss->refuse_s);
+    else
+        fail(owner, loss->why);
 }
 
 /* --- requests --- */
@@ -388,7 +422,8 @@ static void handle_track(struct intake *intake, struct http_request *req, const 
     char token[FEED_SESSION_LEN];
     const struct brought *brought = map_get(intake->streams, stream);
     struct session *session = brought ? brought->session : NULL;
-    if (!session || session->failed || !http_query_get(http_request_query(req), "session", token, sizeof token) ||
+    if (!session || session->failed || session->cut ||
+        !http_query_get(http_request_query(req), "session", token, sizeof token) ||
         strcmp(token, session->token) != 0) {
         refuse(req, 410, "no such session");
         return;
@@ -424,20 +459,14 @@ void intake_handle(void *ctx, struct http_request *req) {
         refuse(req, 404, "feeds are brought to /feed/APP/STREAM and /feed/APP/STREAM/TRACK");
     } else if (*track) {
         handle_track(intake, req, stream, track);
+    } else if (intake->draining) {
+        refuse(req, 503, "this origin is about to stop");
     } else {
         handle_timeline(intake, req, stream);
     }
 }
 
 /* --- life cycle --- */
-
-/* So that the ingest node hears that this one lives. What it doesn't take has a limit: the buffer's. */
-static void say_beat(struct session *session) {
-    if (!buf_append_str(&session->control, "{\"beat\":{}}\n"))
-        http_request_resume(session->req);
-    else
-        fail(session, "takes no control");
-}
 
 static void sweep_one(void *ctx, const char *name, void *value) {
     const struct intake *intake = ctx;
@@ -446,7 +475,7 @@ static void sweep_one(void *ctx, const char *name, void *value) {
     if (session && loop_now_us(intake->loop) - session->heard_us > SILENT_US)
         fail(session, "silent");
     else if (session)
-        say_beat(session);
+        say(session, FEED_CONTROL_BEAT); /* so that the ingest node hears that this one lives */
     else if (!session && !store_find(hub_store(intake->hub), name))
         brought_destroy(brought);
 }
@@ -466,6 +495,18 @@ struct intake *intake_create(struct loop *loop, struct hub *hub, const struct wr
     intake->sweep = loop_timer_create(loop, on_sweep, intake);
     loop_timer_set(intake->sweep, SWEEP_US);
     return intake;
+}
+
+static void drain_one(void *ctx, const char *name, void *value) {
+    const struct brought *brought = value;
+    (void)ctx, (void)name;
+    if (brought->session)
+        say(brought->session, FEED_CONTROL_DRAIN);
+}
+
+void intake_drain(struct intake *intake) {
+    intake->draining = true;
+    map_each(intake->streams, drain_one, NULL);
 }
 
 static void destroy_one(void *ctx, const char *name, void *value) {

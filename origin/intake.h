@@ -18,6 +18,8 @@ struct intake_settings {
 struct intake *intake_create(struct loop *loop, struct hub *hub, const struct writer_port *port, const struct intake_settings *settings);
 /* The HTTP server is gone by then. NULL is allowed. */
 void intake_destroy(struct intake *intake);
+/* This node is about to stop: who brings is told, and goes on for as long as it stands; nobody else may begin. */
+void intake_drain(struct intake *intake);
 /* http_handler_fn, and http_streams_fn: bodies are taken as they come. */
 void intake_handle(void *ctx, struct http_request *req);
 bool intake_streams(void *ctx, const struct http_request *req);

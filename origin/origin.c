@@ -11,6 +11,7 @@
 #include "common/base/map.h"
 #include "common/base/metrics.h"
 #include "common/media/hub.h"
+#include "common/media/refusals.h"
 
 /* Numbers begin at the time since 2025-01-01 in these units, so that they grow even when all state is lost. */
 enum { MSN_UNIT_US = 500000, PART_UNIT_US = 25000 };
@@ -22,7 +23,7 @@ struct claim {
     char stream[STREAM_NAME_LEN], peer[64];
     uint64_t epoch; /* it goes on with that; 0: a new one */
     void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
-    void (*on_lost)(void *owner, const char *why);
+    void (*on_lost)(void *owner, const struct claim_loss *loss);
     void *owner;
     const char *lost_why; /* it is lost: on_lost is due */
     struct loop_timer *timer;
@@ -36,7 +37,7 @@ struct broadcast {
     uint64_t epoch;
     int64_t end_us;     /* media time of what was written */
     int64_t written_us; /* when, by the loop's clock */
-    bool opened;
+    bool opened, ended; /* ended: by its writer */
     struct loop_timer *grace_timer;
 };
 
@@ -45,6 +46,7 @@ struct origin {
     struct hub *hub;
     struct origin_settings settings;
     struct map *broadcasts;
+    struct refusals *refusals;                                        /* of what was cut */
     void (*on_stream)(void *ctx, const char *stream, uint64_t epoch); /* NULL: nobody cares */
     void *on_stream_ctx;
 };
@@ -54,8 +56,9 @@ static struct metric metrics[] = {
      METRIC_COUNTER, 0},
     {"weir_origin_evicted_total", NULL, "Streams removed because memory was full: the largest at the time.",
      METRIC_COUNTER, 0},
+    {"weir_origin_cut_total", NULL, "Broadcasts that the operator has cut here.", METRIC_COUNTER, 0},
 };
-enum { M_OVERSIZED, M_EVICTED };
+enum { M_OVERSIZED, M_EVICTED, M_CUT };
 
 void origin_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -76,8 +79,9 @@ static void broadcast_destroy(struct broadcast *broadcast) {
     free(broadcast);
 }
 
+/* What its writer has ended stays so. */
 static void write_state(struct broadcast *broadcast, enum stream_state state) {
-    if (!broadcast->opened)
+    if (!broadcast->opened || broadcast->ended)
         return;
     struct record *record = record_create(RECORD_STATE, broadcast->stream, broadcast->epoch);
     record->state.state = state;
@@ -110,7 +114,7 @@ static void broadcast_leave(struct broadcast *broadcast) {
     broadcast->claim = NULL;
     write_state(broadcast, STREAM_AWAY);
     int64_t grace_us = (int64_t)broadcast->origin->settings.grace_ms * 1000;
-    loop_timer_set(broadcast->grace_timer, broadcast->opened ? grace_us : 0);
+    loop_timer_set(broadcast->grace_timer, broadcast->opened && !broadcast->ended ? grace_us : 0);
 }
 
 /* The writer is told in the next turn: it may be in a call of its own, and so may another. */
@@ -210,6 +214,8 @@ static enum claim_result contest(const struct claim *claim, const struct broadca
 static enum claim_result judge(const struct claim *claim) {
     struct origin *origin = claim->origin;
     const struct broadcast *broadcast = map_get(origin->broadcasts, claim->stream);
+    if (refusals_left_us(origin->refusals, claim->stream, loop_now_us(origin->loop)))
+        return CLAIM_CUT;
     if (claim->epoch && written_epoch(origin, claim->stream) > claim->epoch)
         return CLAIM_FENCED;
     if (!broadcast && full(origin, claim->stream))
@@ -239,7 +245,7 @@ static void decide(struct claim *claim) {
 static void on_claim_timer(void *ctx) {
     struct claim *claim = ctx;
     if (claim->lost_why)
-        claim->on_lost(claim->owner, claim->lost_why);
+        claim->on_lost(claim->owner, &(struct claim_loss){.why = claim->lost_why});
     else
         decide(claim);
 }
@@ -294,7 +300,7 @@ static int write_making_room(struct claim *claim, struct record *record) {
 
 static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
                         void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const char *why), void *owner) {
+                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
     struct claim *claim = calloc(1, sizeof *claim);
     if (!claim)
         abort();
@@ -337,6 +343,8 @@ static int port_write(void *ctx, void *handle, struct record *record) {
             claim->broadcast->epoch = record->epoch;
             tell(claim->broadcast, record->epoch);
         }
+        if (record->type == RECORD_OPEN || record->type == RECORD_STATE)
+            claim->broadcast->ended = record->type == RECORD_STATE && record->state.state == STREAM_ENDED;
         note_end(claim->broadcast, record);
     }
     record_unref(record);
@@ -364,13 +372,41 @@ struct writer_port origin_port(struct origin *origin) {
         .ctx = origin, .claim = port_claim, .write = port_write, .touch = port_touch, .release = port_release};
 }
 
+/* --- the operator --- */
+
+/* The writer is told at once: what it writes before it knows would look like another fault. */
+static void broadcast_cut(struct broadcast *broadcast, uint32_t refuse_s) {
+    struct claim *claim = broadcast->claim;
+    write_state(broadcast, STREAM_ENDED);
+    broadcast_destroy(broadcast);
+    if (!claim)
+        return;
+    claim->broadcast = NULL;
+    claim->on_lost(claim->owner, &(struct claim_loss){.why = "cut by the operator", .cut = true, .refuse_s = refuse_s});
+}
+
+int origin_cut(struct origin *origin, const char *stream, uint32_t refuse_s) {
+    struct broadcast *broadcast = map_get(origin->broadcasts, stream);
+    int64_t now_us = loop_now_us(origin->loop);
+    if (!broadcast && !refusals_left_us(origin->refusals, stream, now_us))
+        return -ENOENT;
+    const char *peer = broadcast && broadcast->claim ? broadcast->claim->peer : NULL;
+    log_warn("stream_cut", "stream", LOG_STR(stream), "peer", LOG_STR(peer), "refuse_s", LOG_INT(refuse_s));
+    refusals_set(origin->refusals, stream, now_us + (int64_t)refuse_s * 1000000, now_us);
+    metric_add(&metrics[M_CUT], broadcast != NULL);
+    if (broadcast)
+        broadcast_cut(broadcast, refuse_s);
+    return 0;
+}
+
 /* --- life cycle --- */
 
 struct origin *origin_create(struct loop *loop, struct hub *hub, const struct origin_settings *settings) {
     struct origin *origin = calloc(1, sizeof *origin);
     if (!origin)
         abort();
-    *origin = (struct origin){.loop = loop, .hub = hub, .settings = *settings, .broadcasts = map_create()};
+    *origin = (struct origin){
+        .loop = loop, .hub = hub, .settings = *settings, .broadcasts = map_create(), .refusals = refusals_create()};
     return origin;
 }
 
@@ -384,6 +420,7 @@ void origin_destroy(struct origin *origin) {
         return;
     map_each(origin->broadcasts, destroy_one, NULL);
     map_destroy(origin->broadcasts);
+    refusals_destroy(origin->refusals);
     free(origin);
 }
 

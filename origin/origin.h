@@ -24,6 +24,10 @@ struct writer_port origin_port(struct origin *origin);
 /* Told of each stream that is written here: at once when it begins, also anew (with its epoch), and when it is over (epoch 0). The
  * function must not call the origin or the hub. Before there are claims. */
 void origin_on_stream(struct origin *origin, void (*fn)(void *ctx, const char *stream, uint64_t epoch), void *ctx);
+/* The operator ends the broadcast: it is over for viewers, its writer loses its claim at once, and its name is refused for so long (0: not
+ * at all, which also lets in a name that is refused). 0, or -ENOENT: there is no such broadcast, and the name isn't refused either. From no
+ * call of a writer's. */
+int origin_cut(struct origin *origin, const char *stream, uint32_t refuse_s);
 /* Address of the stream's publisher, or NULL while there is none. */
 const char *origin_publisher(const struct origin *origin, const char *stream);
 void origin_metrics_register(void);

@@ -23,6 +23,7 @@ struct feeds {
     struct follows *follows;
     struct feeds_settings settings;
     uint32_t responses;
+    bool draining;
     struct list timelines; /* for beats */
     struct loop_timer *beat_timer;
 };
@@ -37,7 +38,7 @@ struct response {
     struct list beat_link;
     struct reader reader;
     bool answered, silent; /* nothing was said since the last beat was due */
-    bool beat_due;
+    bool beat_due, drain_due;
     struct timeline_out timeline;
     struct track_out out;
 };
@@ -86,6 +87,11 @@ static int next_lines(void *ctx, struct slice *slices, int max) {
     struct response *response = ctx;
     if (!response->reader.stream)
         return 0;
+    if (response->drain_due && response->timeline.greeted) {
+        response->drain_due = false;
+        slices[0] = timeline_out_drain();
+        return count(1, slices);
+    }
     int n = timeline_out_slices(&response->timeline, response->reader.stream, slices, max);
     if (n == -EAGAIN && response->beat_due) {
         slices[0] = timeline_out_beat();
@@ -161,6 +167,7 @@ static void answer(struct response *response, struct stream *stream) {
         return;
     response->answered = true;
     follows_ask(response->feeds->follows, stream, tracks_asked(response, stream));
+    response->drain_due = response->feeds->draining;
     stream_read(stream, &response->reader);
     metric_add(&metrics[is_track(response) ? M_TRACKS : M_TIMELINES], 1);
     if (!is_track(response))
@@ -245,6 +252,11 @@ void feeds_handle(void *ctx, struct http_request *req) {
         refuse(req, 404, "feeds are at /feed/APP/STREAM and /feed/APP/STREAM/TRACK");
         return;
     }
+    if (feeds->draining && !is_track(response)) {
+        free(response);
+        refuse(req, 503, "this node is about to stop");
+        return;
+    }
     char tracks[4 * TRACKS_MAX + 1];
     if (is_track(response))
         track_names_add(&response->tracks, response->track);
@@ -277,6 +289,22 @@ static void on_beat(void *ctx) {
             http_request_resume(response->req);
     }
     loop_timer_set(feeds->beat_timer, BEAT_US);
+}
+
+/* --- the end --- */
+
+void feeds_drain(struct feeds *feeds) {
+    feeds->draining = true;
+    list_each(it, &feeds->timelines) {
+        struct response *response = list_entry(it, struct response, beat_link);
+        response->drain_due = true;
+        http_request_resume(response->req);
+    }
+}
+
+int64_t feeds_given(void) {
+    return atomic_load_explicit(&metrics[M_TIMELINES].value, memory_order_relaxed) +
+           atomic_load_explicit(&metrics[M_TRACKS].value, memory_order_relaxed);
 }
 
 struct feeds *feeds_create(struct loop *loop, struct follows *follows, const struct feeds_settings *settings) {

@@ -17,6 +17,10 @@ struct feeds_settings {
 struct feeds *feeds_create(struct loop *loop, struct follows *follows, const struct feeds_settings *settings);
 /* The HTTP server is gone by then. NULL is allowed. */
 void feeds_destroy(struct feeds *feeds);
+/* This node is about to stop: who takes a stream is told, and nobody is given another timeline. What is being given goes on. */
+void feeds_drain(struct feeds *feeds);
+/* Feeds that the process gives, timelines and tracks. Any thread. */
+int64_t feeds_given(void);
 /* http_handler_fn. */
 void feeds_handle(void *ctx, struct http_request *req);
 void feeds_metrics_register(void);

@@ -26,6 +26,7 @@ enum {
     RETRY_MIN_US = 100000,
     RETRY_MAX_US = 2000000,
     LOOP_RETRY_US = 5000000,
+    DRAIN_US = 5000000,        /* an upstream that stops is not gone back to for so long */
     UNREACHABLE_US = 60000000, /* with no upstream to be reached for so long, a stream is over */
     ABSENT_US = 1000000,       /* how long it is remembered that nobody has a stream */
     ABSENT_MAX = 4096,
@@ -46,6 +47,8 @@ struct side {
     uint32_t upstream;           /* index */
     bool up;                     /* it has told of tracks */
     bool delivered;              /* chunks, since it is in use */
+    bool drains;                 /* its node is about to stop */
+    uint32_t gave;               /* tracks, as bits in their order, of which chunks came since it is in use */
     struct record *state, *path; /* latest; references */
     struct place told;
 };
@@ -106,11 +109,13 @@ static struct metric metrics[] = {
      METRIC_COUNTER, 0},
     {"weir_pull_failovers_total", "reason=\"better\"", "Changes of the upstream that a stream is taken from.",
      METRIC_COUNTER, 0},
+    {"weir_pull_failovers_total", "reason=\"drain\"", "Changes of the upstream that a stream is taken from.",
+     METRIC_COUNTER, 0},
     {"weir_pull_gaps_total", NULL, "Times that media was missing which no upstream had any more.", METRIC_COUNTER, 0},
     {"weir_pull_chunks_total", "known=\"no\"", "Chunks from upstream.", METRIC_COUNTER, 0},
     {"weir_pull_chunks_total", "known=\"yes\"", "Chunks from upstream.", METRIC_COUNTER, 0},
 };
-enum { M_STREAMS, M_FOUND, M_ABSENT, M_CACHED, M_BROKEN, M_LATE, M_BETTER, M_GAPS, M_NEW, M_KNOWN };
+enum { M_STREAMS, M_FOUND, M_ABSENT, M_CACHED, M_BROKEN, M_LATE, M_BETTER, M_DRAIN, M_GAPS, M_NEW, M_KNOWN };
 
 void pulls_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -233,12 +238,21 @@ static int take_event(struct pull *pull, struct side *side, const struct feed_li
     return rc < 0 ? rc : 0;
 }
 
+static int take_drain(struct pull *pull, struct side *side) {
+    side->drains = true;
+    upstream_of(pull, side)->drains_until_us = now(pull) + DRAIN_US;
+    work_soon(pull);
+    return 0;
+}
+
 static int on_line(void *ctx, struct link *link, const struct feed_line *line) {
     struct pull *pull = ctx;
     struct side *side = side_of(pull, link);
     switch (line->kind) {
     case FEED_LINE_HELLO:
         return 0;
+    case FEED_LINE_DRAIN:
+        return take_drain(pull, side);
     case FEED_LINE_PATH:
         return take_path(pull, side, line);
     case FEED_LINE_STATE:
@@ -254,6 +268,24 @@ static int on_line(void *ctx, struct link *link, const struct feed_line *line) {
     }
 }
 
+static void note_given(struct pull *pull, struct side *side, const char *track) {
+    const struct record_open *open = assembler_tracks(pull->assembler);
+    for (uint32_t i = 0; open && i < open->track_count; i++)
+        if (!(side->gave & 1u << i) && !strcmp(open->tracks[i].name, track)) {
+            side->gave |= 1u << i;
+            work_soon(pull);
+        }
+}
+
+/* Whether what was in use before isn't needed any more, not even for one of the tracks. */
+static bool gives_all(const struct pull *pull, const struct side *side) {
+    const struct record_open *open = assembler_tracks(pull->assembler);
+    for (uint32_t i = 0; open && i < open->track_count; i++)
+        if (!(side->gave & 1u << i) && assembler_takes(pull->assembler, open->tracks[i].name))
+            return false;
+    return open;
+}
+
 static int on_chunk(void *ctx, struct link *link, const char *track, const struct feed_box *box, struct slice body) {
     struct pull *pull = ctx;
     struct side *side = side_of(pull, link);
@@ -264,6 +296,8 @@ static int on_chunk(void *ctx, struct link *link, const char *track, const struc
         return rc;
     }
     metric_add(&metrics[rc == ASSEMBLER_TAKEN ? M_NEW : M_KNOWN], 1);
+    if (in_use(pull, side))
+        note_given(pull, side, track);
     if (rc == ASSEMBLER_TAKEN && in_use(pull, side) && !side->delivered) {
         side->delivered = true;
         work_soon(pull); /* the one before it isn't needed any more */
@@ -322,7 +356,7 @@ static void on_failed(void *ctx, struct link *link, enum link_failure failure, c
     struct upstream *upstream = upstream_of(pull, side);
     log_event(failure_level(pull, side, failure), "link_failed", "stream", LOG_STR(pull->stream), "upstream",
               LOG_STR(upstream->url), "in_use", LOG_INT(was_used), "why", LOG_STR(why), (const char *)0);
-    if (failure == LINK_BROKEN)
+    if (failure == LINK_BROKEN && !side->drains)
         score_failure(&upstream->score, now(pull));
     put_off(pull, side->upstream, failure);
     if (failure == LINK_GONE)
@@ -346,7 +380,8 @@ static bool askable(struct pull *pull, uint32_t upstream) {
     struct attempt *attempt = &pull->attempts[upstream];
     if (attempt->generation != to->generation)
         *attempt = (struct attempt){.generation = to->generation};
-    return !to->gone && !taken(pull, upstream) && attempt->not_before_us <= now(pull) &&
+    bool drains = to->drains_until_us > now(pull) && (pull->sides[0].link || pull->sides[1].link);
+    return !to->gone && !drains && !taken(pull, upstream) && attempt->not_before_us <= now(pull) &&
            (pull->found || !attempt->asked);
 }
 
@@ -442,6 +477,7 @@ static void use(struct pull *pull, struct side *side) {
     bool first = now(pull) - pull->used_us < FIRST_US && upstreams_have_shields(pull->pulls->upstreams);
     pull->jitter_us = jittered(first ? HOME_US : BETTER_US);
     side->delivered = false;
+    side->gave = 0;
     write_path(pull, side->path);
     if (side->state &&
         assembler_line(pull->assembler, &(struct feed_line){.kind = FEED_LINE_STATE, .record = side->state}) < 0)
@@ -647,7 +683,7 @@ static void choose(struct pull *pull) {
         return;
     if (pull->race)
         open_tracks(pull, other(pull));
-    else if (pull->sides[pull->active].delivered && link_has_tracks(other(pull)->link))
+    else if (pull->sides[pull->active].delivered && !other(pull)->drains && link_has_tracks(other(pull)->link))
         link_close_tracks(other(pull)->link);
 }
 
@@ -661,6 +697,18 @@ static void connect(struct pull *pull) {
         start_link(pull);
 }
 
+/* What is about to stop is left at once, but for what is behind itself, and kept until that gives
+ * all tracks. */
+static void leave_draining(struct pull *pull) {
+    if (pull->active < 0)
+        return;
+    if (pull->sides[pull->active].drains && stands_by(pull) && !other(pull)->drains &&
+        compare(&other(pull)->told, &pull->before) >= 0)
+        fail_over(pull, M_DRAIN, "drain");
+    if (other(pull)->drains && gives_all(pull, &pull->sides[pull->active]))
+        side_clear(pull, other(pull));
+}
+
 static void decide(struct pull *pull) {
     take_tracks(pull);
     if (pull->refused) {
@@ -668,6 +716,7 @@ static void decide(struct pull *pull) {
         return;
     }
     choose(pull);
+    leave_draining(pull);
     connect(pull);
     if (!pull->found && !pull->sides[0].link && !pull->sides[1].link)
         give_up(pull);

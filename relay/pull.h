@@ -3,7 +3,7 @@
  * A stream has up to two links (link.h). One is in use: its timeline and its tracks are taken. The other, to the next best upstream,
  * stands by with its timeline alone, which costs a kilobyte a second and tells at once when the one in use falls behind: a part that it
  * has closed must be whole here within `late_us`. Then, or when the link in use breaks, the one that stands by is used from the next
- * chunk on. When everything is as late, or nothing else is there, what is in use stays. A stream that races uses both.
+ * chunk on. When everything is as late, or nothing else is there, what is in use stays. A node that says that it is about to stop is left at once. A stream that races uses both.
  *
  * With shields (upstream.h) a stream is taken from its own shield, and an upstream that is none stands by: a shield would take the stream,
  * too, to be able to. When the shield fails the next takes its place, and what stood by is used until it has the stream. The hub's loop. */

@@ -19,6 +19,7 @@ struct upstream {
     int64_t warned_us; /* when a failure of it was logged last that stopped a search; or 0 */
     bool found; /* not of the configuration */
     bool gone;
+    int64_t drains_until_us; /* it has said that it is about to stop: not begun with before; or 0 */
     uint32_t links; /* that refer to it */
     uint32_t generation;
 };

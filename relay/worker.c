@@ -59,7 +59,7 @@ static void on_command(void *ctx, void *message) {
         steer_set_peers(worker->steer, (const char *)command->peers->data, command->peers->len);
     } else {
         http_server_drain(worker->http);
-        http_server_drain(worker->feed_http);
+        feeds_drain(worker->feeds);
     }
     on_command_dropped(command);
 }

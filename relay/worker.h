@@ -41,7 +41,7 @@ int worker_set_tls(struct worker *worker, enum worker_listener listener, struct 
 /* Other relays that its viewers may go to: URLs, one a line. A reference is taken; else likewise. */
 int worker_set_peers(struct worker *worker, struct blob *urls);
 int worker_start(struct worker *worker);
-/* Any thread: no new connections; the worker's idle ones close. */
+/* Any thread: no new connections of viewers, and idle ones close; other nodes are told that this one is about to stop (feeds_drain). */
 void worker_drain(struct worker *worker);
 /* Stops the thread and frees everything. On the hub's thread. NULL is allowed. */
 void worker_destroy(struct worker *worker);

@@ -6,6 +6,12 @@
 
 #include "common/base/buf.h"
 
+static const char *const keys[] = {[FEED_CONTROL_GRANTED] = "granted",
+                                   [FEED_CONTROL_CUT] = "cut",
+                                   [FEED_CONTROL_BEAT] = "beat",
+                                   [FEED_CONTROL_DRAIN] = "drain"};
+enum { KINDS = sizeof keys / sizeof *keys };
+
 static json_t *tracks_json(const struct feed_granted *granted) {
     json_t *tracks = json_object();
     for (uint32_t i = 0; i < granted->track_count; i++) {
@@ -19,16 +25,27 @@ static int dump(const char *text, size_t len, void *out) {
     return buf_append(out, text, len) ? -1 : 0;
 }
 
-int feed_granted_write(struct buf *out, const struct feed_granted *granted) {
+static json_t *granted_json(const struct feed_granted *granted) {
     const struct claim_grant *grant = &granted->grant;
-    json_t *json =
-        json_pack("{s:{s:s, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:o}}", "granted", "session",
-                  granted->session, "epoch", (json_int_t)grant->epoch, "next_msn", (json_int_t)grant->next_msn,
-                  "next_part", (json_int_t)grant->next_part, "not_before_us", (json_int_t)grant->not_before_us,
-                  "resumes", grant->resumes, "target_duration_ms", (json_int_t)grant->target_duration_ms,
-                  "part_target_us", (json_int_t)grant->part_target_us, "init_versions",
-                  (json_int_t)grant->init_versions, "discontinuity_sequence", (json_int_t)grant->discontinuity_sequence,
-                  "from", (json_int_t)granted->from_msn, "tracks", tracks_json(granted));
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "session", granted->session,
+                     "epoch", (json_int_t)grant->epoch, "next_msn", (json_int_t)grant->next_msn, "next_part",
+                     (json_int_t)grant->next_part, "not_before_us", (json_int_t)grant->not_before_us, "resumes",
+                     grant->resumes, "target_duration_ms", (json_int_t)grant->target_duration_ms, "part_target_us",
+                     (json_int_t)grant->part_target_us, "init_versions", (json_int_t)grant->init_versions,
+                     "discontinuity_sequence", (json_int_t)grant->discontinuity_sequence, "from",
+                     (json_int_t)granted->from_msn, "tracks", tracks_json(granted));
+}
+
+static json_t *value_json(const struct feed_control *control) {
+    if (control->kind == FEED_CONTROL_GRANTED)
+        return granted_json(&control->granted);
+    if (control->kind == FEED_CONTROL_CUT)
+        return json_pack("{s:I}", "refuse_s", (json_int_t)control->refuse_s);
+    return json_object();
+}
+
+int feed_control_write(struct buf *out, const struct feed_control *control) {
+    json_t *json = json_pack("{s:o}", keys[control->kind], value_json(control));
     int rc = json_dump_callback(json, dump, out, JSON_COMPACT | JSON_PRESERVE_ORDER) ? -ENOBUFS : 0;
     json_decref(json);
     return rc ? rc : buf_append_str(out, "\n");
@@ -83,13 +100,36 @@ static bool parse_granted(json_t *json, struct feed_granted *granted) {
     return true;
 }
 
-int feed_granted_parse(const char *text, size_t len, struct feed_granted *ret_granted) {
-    json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-    json_t *value = json_object_get(json, "granted");
-    struct feed_granted granted = {0};
-    int rc = !json_is_object(json) ? -EBADMSG : !value ? -ENOMSG : parse_granted(value, &granted) ? 0 : -EBADMSG;
+static bool parse_cut(json_t *json, uint32_t *ret_refuse_s) {
+    json_int_t refuse_s;
+    if (json_unpack(json, "{s:I}", "refuse_s", &refuse_s) || refuse_s < 0 || refuse_s > CLAIM_REFUSE_MAX_S)
+        return false;
+    *ret_refuse_s = (uint32_t)refuse_s;
+    return true;
+}
+
+static enum feed_control_kind kind_of(json_t *json, json_t **ret_value) {
+    for (int kind = FEED_CONTROL_GRANTED; kind < KINDS; kind++)
+        if ((*ret_value = json_object_get(json, keys[kind])))
+            return kind;
+    return FEED_CONTROL_UNKNOWN;
+}
+
+static bool parse_value(json_t *value, struct feed_control *control) {
+    if (control->kind == FEED_CONTROL_GRANTED)
+        return parse_granted(value, &control->granted);
+    if (control->kind == FEED_CONTROL_CUT)
+        return parse_cut(value, &control->refuse_s);
+    return true;
+}
+
+int feed_control_parse(const char *text, size_t len, struct feed_control *ret_control) {
+    json_t *value, *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+    struct feed_control control = {.kind = kind_of(json, &value)};
+    bool ok = json_is_object(json) && parse_value(value, &control);
     json_decref(json);
-    if (!rc)
-        *ret_granted = granted;
-    return rc;
+    if (!ok)
+        return -EBADMSG;
+    *ret_control = control;
+    return 0;
 }

@@ -22,7 +22,21 @@ struct feed_granted {
     } tracks[TRACKS_MAX]; /* where tracks go on; others begin with the timeline */
 };
 
+enum feed_control_kind {
+    FEED_CONTROL_UNKNOWN, /* a newer origin says something */
+    FEED_CONTROL_GRANTED,
+    FEED_CONTROL_CUT, /* the operator has ended the broadcast */
+    FEED_CONTROL_BEAT,
+    FEED_CONTROL_DRAIN, /* the origin is about to stop */
+};
+
+struct feed_control {
+    enum feed_control_kind kind;
+    struct feed_granted granted;
+    uint32_t refuse_s; /* cut: how long the name is not to be taken again; at most CLAIM_REFUSE_MAX_S */
+};
+
 /* Appends the line and its newline. 0 or -ENOBUFS. */
-int feed_granted_write(struct buf *out, const struct feed_granted *granted);
-/* 0, -EBADMSG, or -ENOMSG: it says something else. */
-int feed_granted_parse(const char *text, size_t len, struct feed_granted *ret_granted);
+int feed_control_write(struct buf *out, const struct feed_control *control);
+/* 0 or -EBADMSG. */
+int feed_control_parse(const char *text, size_t len, struct feed_control *ret_control);

@@ -7,7 +7,8 @@
  *   segment  a segment begins: chunks with its number may follow
  *   part     a part is closed
  *   state    live, stalled, away, ended
- *   beat     nothing has happened for a while */
+ *   beat     nothing has happened for a while
+ *   drain    the speaker is about to stop */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -29,6 +30,7 @@ enum feed_line_kind {
     FEED_LINE_PART,
     FEED_LINE_STATE,
     FEED_LINE_BEAT,
+    FEED_LINE_DRAIN,
 };
 
 struct feed_line {

@@ -329,6 +329,11 @@ struct slice timeline_out_beat(void) {
     return framed(beat, sizeof beat - 1);
 }
 
+struct slice timeline_out_drain(void) {
+    static const char drain[] = "{\"drain\":{}}\n";
+    return framed(drain, sizeof drain - 1);
+}
+
 /* An init segment's blob is no HTTP/1.1 chunk, a chunk's is. */
 static struct slice give_box(struct track_out *out, const struct feed_piece *piece) {
     uint8_t box[FEED_BOX_BYTES];

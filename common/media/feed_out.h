@@ -63,5 +63,6 @@ enum feed_out_result track_out_next(struct track_out *out, const struct stream *
  * -EAGAIN: nothing for now; -ESTALE: what comes next is gone from the store --- */
 int timeline_out_slices(struct timeline_out *out, const struct stream *stream, struct slice *slices, int max);
 int track_out_slices(struct track_out *out, const struct stream *stream, struct slice *slices, int max);
-/* A beat, as the body of a timeline. */
+/* A beat, as the body of a timeline; and that the node is about to stop, which is no timeline's first line. */
 struct slice timeline_out_beat(void);
+struct slice timeline_out_drain(void);

@@ -100,6 +100,14 @@ bool feed_path_parse(const char *path, char stream[STREAM_NAME_LEN], char track[
     return true;
 }
 
+bool api_stream_parse(const char *path, char stream[STREAM_NAME_LEN]) {
+    static const char prefix[] = "/api/v1/streams/";
+    if (strncmp(path, prefix, sizeof prefix - 1) != 0 || !name_ok(path + sizeof prefix - 1))
+        return false;
+    strcpy(stream, path + sizeof prefix - 1);
+    return true;
+}
+
 static bool parse_number(const char **text, uint64_t max, uint64_t *ret_number) {
     uint64_t number = 0;
     const char *p = *text;

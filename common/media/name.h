@@ -33,5 +33,7 @@ bool track_names_same(const struct track_names *one, const struct track_names *o
 /* --- feeds: /feed/{app}/{stream}[/{track}] --- */
 /* Whether the path is a feed's; `track` is "" for the timeline. */
 bool feed_path_parse(const char *path, char stream[STREAM_NAME_LEN], char track[4]);
+/* Whether the path is that of one stream in the operator's API: /api/v1/streams/{app}/{stream}. */
+bool api_stream_parse(const char *path, char stream[STREAM_NAME_LEN]);
 /* A place, "MSN" or "MSN.CHUNK", as queries have it. False: that is none. */
 bool feed_place_parse(const char *text, uint64_t *ret_msn, uint32_t *ret_number);

@@ -12,7 +12,7 @@ import harness
 import pytest
 from conftest import fleet_in
 from continuity import LiveWatch, longest_gap
-from fleet_scene import AFTER_S, FAILOVER_S, TRACKS, Scene, failovers
+from fleet_scene import AFTER_S, FAILOVER_S, RECOVERY_S, TRACKS, Scene, failovers
 
 pytestmark = pytest.mark.alone
 
@@ -21,6 +21,9 @@ PAGE_WARM_S = 2
 RELAYS = 2  # that take it from origins
 OUTAGE_S = 3  # with no origin at all: as long as nodes wait before they ask again
 FRAME_S, SOUND_S = 1 / 30, 0.107  # a chunk of each
+SEAMLESS_S = 0.3  # between parts of 0.2 s
+FAR_MS = 250  # one way: as much again, twice, is what a change costs that is not begun before the end
+LEFT_S, STOP_S = 2, 5  # until a node has stopped: that everybody has left; that somebody does not leave
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +72,13 @@ def scene(whole):
     whole.wait_brought()
     for edge in (whole.edge, whole.edge_across, whole.edge_of_both):
         edge.wait_live(STREAM)
+        harness.wait_for(lambda e=edge: part_of(e) >= part_of(whole.ingest) - 2, RECOVERY_S, f"{edge.name} to have the newest")
     whole.wait_relays(RELAYS)
     return whole
+
+
+def part_of(node):
+    return node.streams()[STREAM]["part"]
 
 
 def test_origin_killed(scene):
@@ -138,6 +146,59 @@ def test_relay_killed_with_another_for_the_second_tier(scene):
     scene.used_by(scene.edge_of_both).kill()
     print(watched.check())
     assert failovers(scene.edge_of_both, "broken") >= 1
+
+
+# --- nodes that are stopped in order
+
+
+def check_left(scene, relay, edge):
+    """The node in use by `relay` is stopped: it is left before it goes, and nobody is without media for longer than always."""
+    watched, stopped = scene.watch(edge), scene.used_by(relay)
+    before = {reason: failovers(relay, reason) for reason in ("drain", "broken", "late")}
+    took_s = stopped.stop()
+    print(took_s, watched.check(max_gap_s=SEAMLESS_S))
+    after = {reason: failovers(relay, reason) for reason in before}
+    assert after == {**before, "drain": before["drain"] + 1} and scene.used_by(relay) is not stopped
+    return stopped, took_s
+
+
+def test_origin_that_stops_is_left_before_it_goes(scene):
+    mark, failed = len(scene.ingest.log.lines), scene.ingest.metric("weir_push_failures_total")
+    stopped, took_s = check_left(scene, scene.relay, scene.edge)
+    assert took_s < LEFT_S
+    origin = f"http://{scene.ingest.address_of(stopped)}"
+    scene.ingest.log.wait("push_end", after=mark, origin=origin)
+    assert scene.ingest.log.find("push_drain", mark, origin=origin)
+    assert not scene.ingest.log.find("push_failed", mark) and scene.ingest.metric("weir_push_failures_total") == failed
+    stopped.start()
+    scene.wait_brought()  # by the usual retry
+
+
+def test_relay_that_stops_is_left_before_it_goes(scene):
+    _, took_s = check_left(scene, scene.edge_of_both, scene.edge_of_both)
+    assert LEFT_S < took_s < STOP_S, "it has waited for the edge that has nobody else"
+
+
+def test_distant_origin_that_stops_is_left_without_a_pause(scene):
+    """Whose end one would hear of only after a while, and be given what comes next by another after a while more."""
+    for line in scene.lines:
+        line.down(delay_ms=FAR_MS)
+        line.up(delay_ms=FAR_MS)
+    origin_of = dict(zip(scene.lines, scene.origins))
+    watched, drained, broken = scene.watch(scene.edge_across), failovers(scene.crossing, "drain"), failovers(scene.crossing, "broken")
+    origin_of[scene.used_by(scene.crossing)].stop()
+    print(watched.check(max_gap_s=FAILOVER_S))
+    assert (failovers(scene.crossing, "drain"), failovers(scene.crossing, "broken")) == (drained + 1, broken)
+
+
+def test_origins_restarted_one_after_the_other_are_not_noticed(scene):
+    watched, before = scene.watch(scene.edge), failovers(scene.relay, "broken")
+    for origin in scene.origins:
+        origin.restart()
+        scene.wait_brought()
+        scene.wait_relays(RELAYS)
+    print(watched.check(max_gap_s=SEAMLESS_S))
+    assert failovers(scene.relay, "broken") == before
 
 
 def longest_of(watch, track):

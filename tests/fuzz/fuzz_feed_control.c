@@ -8,14 +8,15 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    struct feed_granted granted, again;
+    struct feed_control control, again;
     struct buf out;
-    if (feed_granted_parse((const char *)data, size, &granted))
+    if (feed_control_parse((const char *)data, size, &control) || control.kind == FEED_CONTROL_UNKNOWN)
         return 0;
     buf_init(&out, FEED_CONTROL_MAX);
-    if (feed_granted_write(&out, &granted) || feed_granted_parse((const char *)buf_head(&out), buf_len(&out), &again) ||
-        again.from_msn != granted.from_msn || again.track_count != granted.track_count ||
-        strcmp(again.session, granted.session) != 0)
+    if (feed_control_write(&out, &control) || feed_control_parse((const char *)buf_head(&out), buf_len(&out), &again) ||
+        again.kind != control.kind || again.granted.from_msn != control.granted.from_msn ||
+        again.granted.track_count != control.granted.track_count ||
+        strcmp(again.granted.session, control.granted.session) != 0 || again.refuse_s != control.refuse_s)
         abort();
     buf_finish(&out);
     return 0;

@@ -55,7 +55,7 @@ static int64_t take(struct input *in, size_t bytes) {
 
 static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
                         void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const char *why), void *owner) {
+                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
     (void)epoch;
     struct world *world = ctx;
     (void)stream, (void)peer, (void)on_lost;

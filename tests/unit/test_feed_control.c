@@ -18,38 +18,71 @@ static const char line[] =
     "\"not_before_us\":7,\"resumes\":true,\"target_duration_ms\":2000,\"part_target_us\":213334,\"init_versions\":3,"
     "\"discontinuity_sequence\":2,\"from\":109000007,\"tracks\":{\"v0\":[109000007,12],\"a0\":[109000007,3]}}}";
 
-static void grant_is_written_as_it_was_read(void **state) {
-    struct feed_granted granted;
+static void assert_written_as_read(const char *text, struct feed_control *control) {
     struct buf out;
-    (void)state;
     buf_init(&out, FEED_CONTROL_MAX);
-    assert_int_equal(feed_granted_parse(line, strlen(line), &granted), 0);
-    assert_int_equal(granted.grant.epoch, 1790000000123456);
-    assert_true(granted.grant.resumes);
-    assert_int_equal(granted.track_count, 2);
-    assert_string_equal(granted.tracks[1].track, "a0");
-    assert_int_equal(granted.tracks[1].number, 3);
-    assert_int_equal(feed_granted_write(&out, &granted), 0);
-    assert_int_equal(buf_len(&out), strlen(line) + 1);
-    assert_memory_equal(buf_head(&out), line, strlen(line));
+    assert_int_equal(feed_control_parse(text, strlen(text), control), 0);
+    assert_int_equal(feed_control_write(&out, control), 0);
+    assert_int_equal(buf_len(&out), strlen(text) + 1);
+    assert_memory_equal(buf_head(&out), text, strlen(text));
     buf_finish(&out);
 }
 
-static void other_lines_are_told_apart(void **state) {
-    struct feed_granted granted;
+static void grant_is_written_as_it_was_read(void **state) {
+    struct feed_control control;
     (void)state;
-    assert_int_equal(feed_granted_parse("{\"beat\":{}}", 11, &granted), -ENOMSG);
-    assert_int_equal(feed_granted_parse("[]", 2, &granted), -EBADMSG);
-    assert_int_equal(feed_granted_parse("", 0, &granted), -EBADMSG);
+    assert_written_as_read(line, &control);
+    assert_int_equal(control.kind, FEED_CONTROL_GRANTED);
+    assert_int_equal(control.granted.grant.epoch, 1790000000123456);
+    assert_true(control.granted.grant.resumes);
+    assert_int_equal(control.granted.track_count, 2);
+    assert_string_equal(control.granted.tracks[1].track, "a0");
+    assert_int_equal(control.granted.tracks[1].number, 3);
+}
+
+static void cut_beat_and_drain_are_written_as_they_were_read(void **state) {
+    struct feed_control control;
+    (void)state;
+    assert_written_as_read("{\"cut\":{\"refuse_s\":86400}}", &control);
+    assert_int_equal(control.kind, FEED_CONTROL_CUT);
+    assert_int_equal(control.refuse_s, 86400);
+    assert_written_as_read("{\"beat\":{}}", &control);
+    assert_int_equal(control.kind, FEED_CONTROL_BEAT);
+    assert_written_as_read("{\"drain\":{}}", &control);
+    assert_int_equal(control.kind, FEED_CONTROL_DRAIN);
+}
+
+static int parse(const char *text, struct feed_control *control) {
+    return feed_control_parse(text, strlen(text), control);
+}
+
+static void what_a_newer_origin_says_is_passed_over(void **state) {
+    struct feed_control control;
+    (void)state;
+    assert_int_equal(parse("{\"news\":{\"x\":1}}", &control), 0);
+    assert_int_equal(control.kind, FEED_CONTROL_UNKNOWN);
+    assert_int_equal(parse("{\"cut\":{\"refuse_s\":5,\"news\":7}}", &control), 0);
+    assert_int_equal(control.refuse_s, 5);
+}
+
+static void what_is_no_line_is_refused(void **state) {
+    struct feed_control control;
+    (void)state;
+    assert_int_equal(parse("[]", &control), -EBADMSG);
+    assert_int_equal(parse("", &control), -EBADMSG);
+    assert_int_equal(parse("{\"cut\":{}}", &control), -EBADMSG);
+    assert_int_equal(parse("{\"cut\":60}", &control), -EBADMSG);
+    assert_int_equal(parse("{\"cut\":{\"refuse_s\":-1}}", &control), -EBADMSG);
+    assert_int_equal(parse("{\"cut\":{\"refuse_s\":86401}}", &control), -EBADMSG);
 }
 
 static void assert_bad(const char *what, const char *by) {
     char text[1024];
     const char *at = strstr(line, what);
-    struct feed_granted granted;
+    struct feed_control control;
     assert_non_null(at);
     snprintf(text, sizeof text, "%.*s%s%s", (int)(at - line), line, by, at + strlen(what));
-    if (feed_granted_parse(text, strlen(text), &granted) != -EBADMSG)
+    if (parse(text, &control) != -EBADMSG)
         fail_msg("was taken: %s", text);
 }
 
@@ -69,7 +102,9 @@ static void impossible_grants_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grant_is_written_as_it_was_read),
-        cmocka_unit_test(other_lines_are_told_apart),
+        cmocka_unit_test(cut_beat_and_drain_are_written_as_they_were_read),
+        cmocka_unit_test(what_a_newer_origin_says_is_passed_over),
+        cmocka_unit_test(what_is_no_line_is_refused),
         cmocka_unit_test(impossible_grants_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

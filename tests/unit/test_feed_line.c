@@ -30,6 +30,7 @@ static const char *const lines[] = {
     "\"wall_us\":1790000000050000,\"tracks\":[[6,18000,75000],[2,9216,3400]]}}",
     "{\"state\":{\"epoch\":1790000000123456,\"state\":\"away\"}}",
     "{\"beat\":{}}",
+    "{\"drain\":{}}",
 };
 
 static void lines_are_written_as_they_were_read(void **state) {

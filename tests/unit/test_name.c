@@ -35,6 +35,19 @@ static void paths_of_our_own_are_refused_as_apps(void **state) {
     assert_true(name_join(out, "live", "t"));
 }
 
+static void stream_of_the_api_is_told_by_its_path(void **state) {
+    (void)state;
+    char stream[STREAM_NAME_LEN] = "before";
+    static const char *const bad[] = {"/api/v1/streams",         "/api/v1/streams/",         "/api/v1/streams/live",
+                                      "/api/v1/streams/live/",   "/api/v1/streams/live/a/b", "/api/v1/streams/api/a",
+                                      "/api/v1/streams/live/a b"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(api_stream_parse(bad[i], stream));
+    assert_string_equal(stream, "before");
+    assert_true(api_stream_parse("/api/v1/streams/live/show", stream));
+    assert_string_equal(stream, "live/show");
+}
+
 static void sixty_four_bytes_are_the_limit(void **state) {
     (void)state;
     char out[STREAM_NAME_LEN], name[66];
@@ -76,6 +89,7 @@ int main(void) {
         cmocka_unit_test(ordinary_names_are_joined),
         cmocka_unit_test(dots_slashes_and_odd_bytes_are_refused),
         cmocka_unit_test(paths_of_our_own_are_refused_as_apps),
+        cmocka_unit_test(stream_of_the_api_is_told_by_its_path),
         cmocka_unit_test(sixty_four_bytes_are_the_limit),
         cmocka_unit_test(tracks_are_read_from_a_variant),
         cmocka_unit_test(sets_of_tracks_have_no_order),

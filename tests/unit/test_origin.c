@@ -22,7 +22,7 @@ struct writer {
     void *claim;
     enum claim_result result;
     struct claim_grant grant;
-    int results, losses;
+    int results, losses, cuts;
 };
 
 struct world {
@@ -45,9 +45,10 @@ static void on_result(void *owner, enum claim_result result, const struct claim_
     loop_stop(writer->world->loop);
 }
 
-static void on_lost(void *owner, const char *why) {
+static void on_lost(void *owner, const struct claim_loss *loss) {
     struct writer *writer = owner;
-    assert_true(why[0]);
+    assert_true(loss->why[0]);
+    writer->cuts += loss->cut;
     writer->losses++;
 }
 
@@ -224,6 +225,79 @@ static void stream_waits_for_its_writer_and_then_ends(void **state) {
     assert_false(a.grant.resumes);
     assert_true(a.grant.next_msn > b.grant.next_msn && a.grant.next_part > b.grant.next_part);
     write_first_part(&a);
+    release(&a);
+    end(world);
+}
+
+/* --- the operator --- */
+
+static void cut_broadcast_is_over_at_once(void **state) {
+    (void)state;
+    struct world *world = begin(50, 1000);
+    struct writer a, b;
+    claim(world, &a);
+    write_first_part(&a);
+    assert_int_equal(origin_cut(world->origin, name, 60), 0);
+    assert_int_equal(store_find(hub_store(world->hub), name)->state, STREAM_ENDED);
+    assert_int_equal(a.cuts, 1);
+    assert_null(origin_publisher(world->origin, name));
+    struct record *late = fixture_chunk(name, a.grant.epoch, 0, a.grant.next_msn + 1, 0, 10);
+    assert_int_equal(world->port.write(world->port.ctx, a.claim, late), -ESTALE);
+    release(&a);
+    claim(world, &b);
+    assert_int_equal(b.result, CLAIM_CUT);
+    release(&b);
+    claim_with(world, &b, name, a.grant.epoch); /* nor may one who goes on */
+    assert_int_equal(b.result, CLAIM_CUT);
+    release(&b);
+    claim_as(world, &b, "live/other");
+    assert_int_equal(b.result, CLAIM_GRANTED);
+    release(&b);
+    end(world);
+}
+
+static void operators_last_word_on_a_name_holds(void **state) {
+    (void)state;
+    struct world *world = begin(50, 1000);
+    struct writer a;
+    assert_int_equal(origin_cut(world->origin, name, 60), -ENOENT); /* nobody broadcasts under it */
+    claim(world, &a);
+    write_first_part(&a);
+    origin_cut(world->origin, name, 60);
+    release(&a);
+    assert_int_equal(origin_cut(world->origin, name, 0), 0);
+    claim(world, &a);
+    assert_int_equal(a.result, CLAIM_GRANTED);
+    assert_false(a.grant.resumes);
+    release(&a);
+    end(world);
+}
+
+static void broadcast_without_its_writer_is_cut_too(void **state) {
+    (void)state;
+    struct world *world = begin(60000, 1000);
+    struct writer a;
+    claim(world, &a);
+    write_first_part(&a);
+    release(&a);
+    assert_int_equal(origin_cut(world->origin, name, 60), 0);
+    assert_int_equal(store_find(hub_store(world->hub), name)->state, STREAM_ENDED);
+    end(world);
+}
+
+static void stream_that_its_writer_ends_does_not_wait_for_him(void **state) {
+    (void)state;
+    struct world *world = begin(60000, 1000);
+    struct writer a;
+    claim(world, &a);
+    write_first_part(&a);
+    struct record *over = record_create(RECORD_STATE, name, a.grant.epoch);
+    over->state.state = STREAM_ENDED;
+    write_one(&a, over);
+    release(&a);
+    assert_int_equal(store_find(hub_store(world->hub), name)->state, STREAM_ENDED);
+    claim(world, &a);
+    assert_false(a.grant.resumes);
     release(&a);
     end(world);
 }
@@ -462,6 +536,10 @@ int main(void) {
         cmocka_unit_test(silent_writer_is_taken_over),
         cmocka_unit_test(discontinuities_are_counted_over_all_writers),
         cmocka_unit_test(stream_waits_for_its_writer_and_then_ends),
+        cmocka_unit_test(cut_broadcast_is_over_at_once),
+        cmocka_unit_test(operators_last_word_on_a_name_holds),
+        cmocka_unit_test(broadcast_without_its_writer_is_cut_too),
+        cmocka_unit_test(stream_that_its_writer_ends_does_not_wait_for_him),
         cmocka_unit_test(writer_goes_on_over_another_connection),
         cmocka_unit_test(writer_goes_on_where_all_was_lost),
         cmocka_unit_test(old_writer_is_fenced_once_a_later_one_has_written),

@@ -52,7 +52,7 @@ static void on_grant(void *ctx) {
 
 static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
                         void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const char *why), void *owner) {
+                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
     (void)epoch;
     struct world *world = ctx;
     (void)stream, (void)peer, (void)on_lost;

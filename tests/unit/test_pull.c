@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "common/base/loop.h"
+#include "relay/feed.h"
 #include "relay/upstream.h"
 #include "tests/unit/feed_fixture.h"
 #include "tests/unit/fleet_fixture.h"
@@ -175,6 +176,148 @@ static void other_one_is_used_when_it_falls_behind(void **state) {
     node_write_segment(&world.two, name, EPOCH, FIRST + 1); /* and nothing more at one */
     await_like(&world, &world.two);
     assert_string_equal(store_find(world.replica, name)->path->path.nodes[0], "two");
+    end(&world);
+}
+
+static bool comes_from(const struct world *world, const char *node) {
+    const struct stream *stream = store_find(world->replica, name);
+    return stream && stream->path && !strcmp(stream->path->path.nodes[0], node);
+}
+
+static bool has_left_one(void *ctx) {
+    const struct world *world = ctx;
+    return comes_from(world, "two") && !world->upstreams->items[0].links;
+}
+
+static bool caught_up_or_left_one(void *ctx) {
+    return caught_up(ctx) || has_left_one(ctx);
+}
+
+static void assert_no_gap(const struct world *world) {
+    const struct stream *stream = store_find(world->replica, name);
+    for (uint32_t i = 1; i < stream->segment_count; i++)
+        assert_int_equal(stream->segments[i]->msn, stream->segments[i - 1]->msn + 1);
+    for (uint32_t i = 1; i + 1 < stream->segment_count; i++)
+        assert_int_equal(stream->segments[i]->chunks[0].count, 8);
+}
+
+/* Whatever it still gives is first, and it is not gone back to, although it stands. */
+static void one_that_is_about_to_stop_is_left_at_once(void **state) {
+    struct world world;
+    (void)state;
+    begin_following(&world);
+    assert_true(await(world.loop, two_stands_by, &world));
+    assert_true(comes_from(&world, "one"));
+    world.one.asked_us = 0;
+    feeds_drain(world.one.feeds);
+    for (uint32_t i = 0; i < 40; i++) {
+        node_write_part(&world.one, name, EPOCH, FIRST + 1 + i / 4, i % 4, i % 4 == 3);
+        world.like = &world.one;
+        assert_true(await(world.loop, caught_up_or_left_one, &world));
+        node_write_part(&world.two, name, EPOCH, FIRST + 1 + i / 4, i % 4, i % 4 == 3);
+        await_like(&world, &world.two);
+        if (has_left_one(&world))
+            break;
+        assert_true(i < 39);
+    }
+    assert_int_equal(world.one.asked_us, 0);
+    assert_no_gap(&world);
+    end(&world);
+}
+
+static bool is_video(const struct record *record) {
+    return record->type == RECORD_CHUNK && record->chunk.track == 0;
+}
+
+static void write_video(void *ctx, struct record *record) {
+    const struct node *node = ctx;
+    if (is_video(record))
+        assert_int_equal(hub_write(node->hub, record), 0);
+    else
+        record_unref(record);
+}
+
+static void write_rest(void *ctx, struct record *record) {
+    const struct node *node = ctx;
+    if (is_video(record))
+        record_unref(record);
+    else
+        assert_int_equal(hub_write(node->hub, record), 0);
+}
+
+static void one_that_is_about_to_stop_gives_until_the_other_gives_all_tracks(void **state) {
+    struct world world;
+    (void)state;
+    begin_following(&world);
+    assert_true(await(world.loop, two_stands_by, &world));
+    feeds_drain(world.one.feeds);
+    for (uint32_t i = 0; i < 12; i++) {
+        node_write_part(&world.one, name, EPOCH, FIRST + 1 + i / 4, i % 4, i % 4 == 3);
+        if (i == 0)
+            fixture_each_of_part(name, EPOCH, FIRST + 1, 0, false, write_video, &world.two);
+        await_like(&world, &world.one);
+    }
+    assert_true(comes_from(&world, "two"));
+    assert_int_equal(world.upstreams->items[0].links, 1);
+    fixture_each_of_part(name, EPOCH, FIRST + 1, 0, false, write_rest, &world.two);
+    assert_true(await(world.loop, has_left_one, &world));
+    end(&world);
+}
+
+static void one_that_is_about_to_stop_is_not_left_for_one_that_is_behind(void **state) {
+    struct world world;
+    (void)state;
+    begin_following(&world);
+    assert_true(await(world.loop, two_stands_by, &world));
+    node_write_segment(&world.one, name, EPOCH, FIRST + 1);
+    await_like(&world, &world.one);
+    feeds_drain(world.one.feeds);
+    for (uint64_t msn = FIRST + 2; msn < FIRST + 5; msn++) {
+        node_write_segment(&world.one, name, EPOCH, msn);
+        await_like(&world, &world.one);
+        assert_true(comes_from(&world, "one"));
+    }
+    for (uint64_t msn = FIRST + 1; msn < FIRST + 5; msn++)
+        node_write_segment(&world.two, name, EPOCH, msn);
+    for (uint64_t msn = FIRST + 5; !has_left_one(&world); msn++) {
+        assert_true(msn < FIRST + 400);
+        write_both(&world, node_write_segment, msn);
+        await_like(&world, &world.two);
+    }
+    assert_no_gap(&world);
+    end(&world);
+}
+
+static void one_that_is_about_to_stop_gives_until_another_is_there(void **state) {
+    struct world world;
+    (void)state;
+    begin_following(&world);
+    node_kill(&world.two);
+    feeds_drain(world.one.feeds);
+    write_both(&world, node_write_segment, FIRST + 1);
+    await_like(&world, &world.one);
+    assert_true(comes_from(&world, "one"));
+    node_revive(&world.two, NULL);
+    for (uint64_t msn = FIRST + 2; !has_left_one(&world); msn++) {
+        assert_true(msn < FIRST + 400);
+        write_both(&world, node_write_segment, msn);
+        await_like(&world, &world.two);
+    }
+    assert_no_gap(&world);
+    end(&world);
+}
+
+static void one_that_is_about_to_stop_is_not_begun_with(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world);
+    open_both(&world);
+    write_both(&world, node_write_segment, FIRST);
+    feeds_drain(world.one.feeds);
+    hub_client_follow(world.client, name, NULL, &both_tracks);
+    await_like(&world, &world.two);
+    assert_true(comes_from(&world, "two"));
+    assert_null(store_find(world.one.replica, name));
     end(&world);
 }
 
@@ -504,6 +647,11 @@ int main(void) {
         cmocka_unit_test(stream_is_taken_from_the_better_one),
         cmocka_unit_test(other_one_is_used_when_it_dies),
         cmocka_unit_test(other_one_is_used_when_it_falls_behind),
+        cmocka_unit_test(one_that_is_about_to_stop_is_left_at_once),
+        cmocka_unit_test(one_that_is_about_to_stop_gives_until_the_other_gives_all_tracks),
+        cmocka_unit_test(one_that_is_about_to_stop_is_not_left_for_one_that_is_behind),
+        cmocka_unit_test(one_that_is_about_to_stop_gives_until_another_is_there),
+        cmocka_unit_test(one_that_is_about_to_stop_is_not_begun_with),
         cmocka_unit_test(only_one_stays_however_late),
         cmocka_unit_test(race_takes_whichever_is_first),
         cmocka_unit_test(shield_is_preferred_and_what_is_none_stands_by),

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +47,7 @@ struct writer {
     bool answered;
     enum claim_result result;
     struct claim_grant grant;
-    int lost;
+    int lost, cuts;
 };
 
 struct world {
@@ -160,9 +161,10 @@ static void on_result(void *owner, enum claim_result result, const struct claim_
         writer->grant = *grant;
 }
 
-static void on_lost(void *owner, const char *why) {
+static void on_lost(void *owner, const struct claim_loss *loss) {
     struct writer *writer = owner;
-    assert_true(why[0]);
+    assert_true(loss->why[0]);
+    writer->cuts += loss->cut;
     writer->lost++;
 }
 
@@ -386,6 +388,107 @@ static void origins_that_disagree_cut_like_the_later_writer_at_the_second(void *
     expect_cut_of_later_writer(*state, 1);
 }
 
+/* --- the operator --- */
+
+static enum stream_state state_at(const struct authority *node) {
+    return store_find(hub_store(node->hub), name)->state;
+}
+
+static bool ended_at_all(void *ctx) {
+    const struct world *world = ctx;
+    return state_at(&world->origins[0]) == STREAM_ENDED && state_at(&world->origins[1]) == STREAM_ENDED &&
+           state_at(&world->a.node) == STREAM_ENDED;
+}
+
+/* With a segment that all have, which the first origin's operator has cut. */
+static void begin_cut(struct world *world, uint32_t refuse_s) {
+    begin_bringing(&world->a);
+    assert_int_equal(origin_cut(world->origins[0].origin, name, refuse_s), 0);
+    assert_int_equal(state_at(&world->origins[0]), STREAM_ENDED);
+    assert_true(await(world->loop, a_is_lost, world));
+}
+
+static void broadcast_that_one_origin_cuts_ends_at_all(void **state) {
+    struct world *world = *state;
+    begin_cut(world, 60);
+    assert_int_equal(world->a.cuts, 1);
+    struct record *late = fixture_real_chunk(name, world->a.grant.epoch, 0, world->a.grant.next_msn + 1, 0, 0);
+    assert_int_equal(world->a.port.write(world->a.port.ctx, world->a.claim, late), -ESTALE);
+    release(&world->a);
+    assert_true(await(world->loop, ended_at_all, world));
+    assert_int_equal(world->a.lost, 1);
+}
+
+static void name_that_was_cut_is_refused_by_ingest_node_and_origin(void **state) {
+    struct world *world = *state;
+    begin_cut(world, 60);
+    release(&world->a);
+    assert_true(await(world->loop, ended_at_all, world));
+    assert_int_equal(claim(&world->b), CLAIM_CUT); /* by the origin that was told */
+    release(&world->b);
+    authority_restart(world, &world->origins[0]);
+    assert_int_equal(claim(&world->a), CLAIM_CUT); /* by this node, which remembers it */
+    release(&world->a);
+    assert_int_equal(claim(&world->b), CLAIM_GRANTED); /* neither knows of it any more */
+    release(&world->b);
+}
+
+static void cut_name_that_is_not_refused_is_taken_again(void **state) {
+    struct world *world = *state;
+    begin_cut(world, 0);
+    release(&world->a);
+    assert_true(await(world->loop, ended_at_all, world));
+    uint64_t before = world->a.grant.next_msn;
+    assert_int_equal(claim(&world->a), CLAIM_GRANTED);
+    assert_false(world->a.grant.resumes);
+    assert_true(world->a.grant.next_msn > before);
+    open_stream(&world->a);
+    write_segment(&world->a, 0);
+    await_both(&world->a);
+    assert_int_equal(state_at(&world->origins[1]), STREAM_LIVE);
+    release(&world->a);
+}
+
+/* Its connection was broken when the operator spoke: it hears it when it asks again. */
+static void broadcast_that_was_cut_meanwhile_ends_at_all(void **state) {
+    struct world *world = *state;
+    begin_bringing(&world->a);
+    struct authority *node = &world->origins[0];
+    http_server_destroy(node->http);
+    assert_int_equal(origin_cut(node->origin, name, 60), 0);
+    authority_listen(world, node);
+    assert_true(await(world->loop, a_is_lost, world));
+    assert_int_equal(world->a.cuts, 1);
+    release(&world->a);
+    assert_true(await(world->loop, ended_at_all, world));
+}
+
+/* --- an origin that stops --- */
+
+static void origin_that_stops_is_brought_the_stream_for_as_long_as_it_stands(void **state) {
+    struct world *world = *state;
+    begin_bringing(&world->a);
+    intake_drain(world->origins[0].intake);
+    write_segment(&world->a, 1);
+    await_both(&world->a);
+    authority_restart(world, &world->origins[0]);
+    write_segment(&world->a, 2);
+    await_both(&world->a);
+    assert_int_equal(world->a.lost, 0);
+    release(&world->a);
+}
+
+static void origin_that_stops_takes_no_other_stream(void **state) {
+    struct world *world = *state;
+    intake_drain(world->origins[0].intake);
+    assert_int_equal(claim(&world->a), CLAIM_GRANTED);
+    open_stream(&world->a);
+    write_segment(&world->a, 0);
+    await_like(world, &world->origins[1], &world->a.node);
+    assert_null(store_find(hub_store(world->origins[0].hub), name));
+    release(&world->a);
+}
+
 static void claim_may_be_dropped_before_it_is_answered(void **state) {
     struct world *world = *state;
     world->a.claim = world->a.port.claim(world->a.port.ctx, name, "x", 0, on_result, on_lost, &world->a);
@@ -406,6 +509,12 @@ int main(void) {
         cmocka_unit_test_setup_teardown(old_writer_is_fenced, begin_impatient, end),
         cmocka_unit_test_setup_teardown(origins_that_disagree_cut_like_the_later_writer_at_the_first, begin, end),
         cmocka_unit_test_setup_teardown(origins_that_disagree_cut_like_the_later_writer_at_the_second, begin, end),
+        cmocka_unit_test_setup_teardown(broadcast_that_one_origin_cuts_ends_at_all, begin, end),
+        cmocka_unit_test_setup_teardown(name_that_was_cut_is_refused_by_ingest_node_and_origin, begin, end),
+        cmocka_unit_test_setup_teardown(cut_name_that_is_not_refused_is_taken_again, begin, end),
+        cmocka_unit_test_setup_teardown(broadcast_that_was_cut_meanwhile_ends_at_all, begin, end),
+        cmocka_unit_test_setup_teardown(origin_that_stops_is_brought_the_stream_for_as_long_as_it_stands, begin, end),
+        cmocka_unit_test_setup_teardown(origin_that_stops_takes_no_other_stream, begin, end),
         cmocka_unit_test_setup_teardown(claim_may_be_dropped_before_it_is_answered, begin, end),
     };
     signal(SIGPIPE, SIG_IGN);
