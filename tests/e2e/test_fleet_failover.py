@@ -215,8 +215,7 @@ def test_race(scene):
     """From both at once: when one dies there is nothing to change, and next to nothing to wait for."""
     relay = scene.fleet.relay("racing", upstreams=scene.origins, config={"relay": {"race": [STREAM]}})
     relay.wait_live(STREAM)
-    given = [origin.metric(TRACKS) for origin in scene.origins]
-    assert sum(given) == 2 * RELAYS + 4, "two tracks from each"
+    harness.wait_for(lambda: sum(origin.metric(TRACKS) for origin in scene.origins) == 2 * RELAYS + 4, RECOVERY_S, "two tracks from each")
     watched = scene.watch(relay)
     known = relay.metric('weir_pull_chunks_total{known="yes"}')
     assert known > 30, "each chunk comes twice"
