@@ -137,13 +137,22 @@ def test_ffprobe_finds_only_sound_in_the_audio_variant(shared_weir, clock_stream
     assert [stream["codec_name"] for stream in streams] == ["aac"]
 
 
-def test_ffmpeg_plays_the_multivariant_playlist(shared_weir, clock_stream):
-    seen = players.check_with_ffmpeg(shared_weir.url(f"/{clock_stream}/index.m3u8"), SIZE, seconds=10)
+@pytest.fixture(scope="module")
+def plays(shared_weir, clock_stream):
+    """What two players see of it, at the same time."""
+    url = shared_weir.url(f"/{clock_stream}/index.m3u8")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        return {"ffmpeg": pool.submit(players.check_with_ffmpeg, url, SIZE, seconds=10),
+                "gstreamer": pool.submit(players.check_with_gstreamer, url, SIZE, seconds=12)}
+
+
+def test_ffmpeg_plays_the_multivariant_playlist(plays):
+    seen = plays["ffmpeg"].result()
     assert seen["frames"] > 100
     assert not (seen["missing"] or seen["duplicate"] or seen["reordered"] or seen["unreadable"]), seen
 
 
-def test_gstreamer_plays_the_multivariant_playlist(shared_weir, clock_stream):
-    seen = players.check_with_gstreamer(shared_weir.url(f"/{clock_stream}/index.m3u8"), SIZE, seconds=12)
+def test_gstreamer_plays_the_multivariant_playlist(plays):
+    seen = plays["gstreamer"].result()
     assert seen["frames"] > 100, seen["log"]
     assert not (seen["missing"] or seen["duplicate"] or seen["reordered"] or seen["unreadable"]), seen

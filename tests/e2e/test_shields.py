@@ -3,7 +3,9 @@
 import pytest
 
 import harness
+from conftest import fleet_in, publishers_of
 from continuity import LiveWatch
+from publishers import Publisher
 
 pytestmark = pytest.mark.alone
 
@@ -97,19 +99,25 @@ def region(fleet, publish):
     return Region(fleet, publish).begin()
 
 
-def test_each_stream_comes_into_the_region_once_whatever_shield_dies_and_comes_back(region):
-    watches = region.watch_all()
-    region.wait_pulled(region.shields)
-    go_on(watches)
-    region.wait_pulled(region.shields, 1)
+@pytest.fixture(scope="module", autouse=True)
+def returning(tmp_path_factory):
+    """A region of its own with a shield that was killed and has come back, and who has watched since before. Until its streams come
+    home takes long: it is begun first."""
+    folder = tmp_path_factory.mktemp("returning")
+    for fleet in fleet_in(folder, False):
+        for publish in publishers_of(Publisher, folder):
+            region = Region(fleet, publish).begin()
+            watches = region.watch_all()
+            region.wait_pulled(region.shields)
+            go_on(watches)
+            region.wait_pulled(region.shields, 1)
 
-    region.shields[0].kill()
-    region.wait_pulled(region.shields[1:])
-    go_on(watches)
+            region.shields[0].kill()
+            region.wait_pulled(region.shields[1:])
+            go_on(watches)
 
-    region.shields[0].restart()
-    region.wait_pulled(region.shields, HOME_S)
-    check_all(watches)
+            region.shields[0].restart()
+            yield region, watches
 
 
 def test_without_shields_the_origins_serve(region):
@@ -148,3 +156,9 @@ def test_streams_that_were_asked_for_before_they_began_come_to_where_they_belong
     region.begin()
     harness.wait_for(lambda: {edge.get(path).status for edge, path in asked} == {200}, 15, "all streams at all edges", every_s=0.001)
     region.wait_pulled(region.shields, BEGIN_S)
+
+
+def test_each_stream_comes_into_the_region_once_whatever_shield_dies_and_comes_back(returning):
+    region, watches = returning
+    region.wait_pulled(region.shields, HOME_S)
+    check_all(watches)
