@@ -462,10 +462,12 @@ static bool knows_nothing(const struct claim_grant *grant) {
 /* What goes on from everybody: the highest numbers and the latest time; of two that disagree on how a stream is cut,
  * the one whose writer was the later. Who knows nothing of the stream has no say in its numbers when others do. */
 static void merge(struct claim_grant *into, const struct claim_grant *grant) {
-    if (grant->resumes && (!into->resumes || grant->epoch > into->epoch)) {
+    if (grant->resumes && (!into->resumes || grant->last_epoch > into->last_epoch)) {
         into->target_duration_ms = grant->target_duration_ms;
         into->part_target_us = grant->part_target_us;
     }
+    if (grant->resumes)
+        into->last_epoch = larger(into->last_epoch, grant->last_epoch);
     if (knows_nothing(into) && !knows_nothing(grant))
         into->next_msn = into->next_part = 0;
     if (knows_nothing(into) || !knows_nothing(grant)) {

@@ -149,6 +149,7 @@ static struct claim_grant grant_make(const struct broadcast *broadcast, uint64_t
     grant.not_before_us = broadcast->end_us;
     if (!stream || !stream->open)
         return grant;
+    grant.last_epoch = stream->epoch;
     grant.init_versions = stream->init_versions;
     grant.resumes = stream->state != STREAM_ENDED;
     const struct segment *last = stream->segment_count ? stream->segments[stream->segment_count - 1] : NULL;

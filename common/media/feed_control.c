@@ -27,13 +27,14 @@ static int dump(const char *text, size_t len, void *out) {
 
 static json_t *granted_json(const struct feed_granted *granted) {
     const struct claim_grant *grant = &granted->grant;
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "session", granted->session,
-                     "epoch", (json_int_t)grant->epoch, "next_msn", (json_int_t)grant->next_msn, "next_part",
-                     (json_int_t)grant->next_part, "not_before_us", (json_int_t)grant->not_before_us, "resumes",
-                     grant->resumes, "target_duration_ms", (json_int_t)grant->target_duration_ms, "part_target_us",
-                     (json_int_t)grant->part_target_us, "init_versions", (json_int_t)grant->init_versions,
-                     "discontinuity_sequence", (json_int_t)grant->discontinuity_sequence, "from",
-                     (json_int_t)granted->from_msn, "tracks", tracks_json(granted));
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "session", granted->session,
+                     "epoch", (json_int_t)grant->epoch, "last_epoch", (json_int_t)grant->last_epoch, "next_msn",
+                     (json_int_t)grant->next_msn, "next_part", (json_int_t)grant->next_part, "not_before_us",
+                     (json_int_t)grant->not_before_us, "resumes", grant->resumes, "target_duration_ms",
+                     (json_int_t)grant->target_duration_ms, "part_target_us", (json_int_t)grant->part_target_us,
+                     "init_versions", (json_int_t)grant->init_versions, "discontinuity_sequence",
+                     (json_int_t)grant->discontinuity_sequence, "from", (json_int_t)granted->from_msn, "tracks",
+                     tracks_json(granted));
 }
 
 static json_t *value_json(const struct feed_control *control) {
@@ -71,18 +72,18 @@ static bool parse_tracks(json_t *json, struct feed_granted *granted) {
 
 static bool parse_granted(json_t *json, struct feed_granted *granted) {
     struct claim_grant *grant = &granted->grant;
-    json_int_t epoch, msn, part, not_before_us, target_ms, part_us, inits, sequence, from;
+    json_int_t epoch, last_epoch, msn, part, not_before_us, target_ms, part_us, inits, sequence, from;
     const char *session;
     json_t *tracks;
     int resumes;
-    if (json_unpack(json, "{s:s, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "session", &session, "epoch",
-                    &epoch, "next_msn", &msn, "next_part", &part, "not_before_us", &not_before_us, "resumes", &resumes,
-                    "target_duration_ms", &target_ms, "part_target_us", &part_us, "init_versions", &inits,
-                    "discontinuity_sequence", &sequence, "from", &from, "tracks", &tracks))
+    if (json_unpack(json, "{s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "session", &session,
+                    "epoch", &epoch, "last_epoch", &last_epoch, "next_msn", &msn, "next_part", &part, "not_before_us",
+                    &not_before_us, "resumes", &resumes, "target_duration_ms", &target_ms, "part_target_us", &part_us,
+                    "init_versions", &inits, "discontinuity_sequence", &sequence, "from", &from, "tracks", &tracks))
         return false;
-    bool ok = epoch > 0 && msn >= 0 && part >= 0 && not_before_us >= 0 && target_ms >= 0 && target_ms <= 60000 &&
-              part_us >= 0 && part_us <= 60000000 && inits >= 0 && inits < UINT32_MAX && sequence >= 0 &&
-              sequence < UINT32_MAX && from >= 0 && strlen(session) < FEED_SESSION_LEN &&
+    bool ok = epoch > 0 && last_epoch >= 0 && msn >= 0 && part >= 0 && not_before_us >= 0 && target_ms >= 0 &&
+              target_ms <= 60000 && part_us >= 0 && part_us <= 60000000 && inits >= 0 && inits < UINT32_MAX &&
+              sequence >= 0 && sequence < UINT32_MAX && from >= 0 && strlen(session) < FEED_SESSION_LEN &&
               strspn(session, "0123456789abcdef") == strlen(session);
     if (!ok || !parse_tracks(tracks, granted))
         return false;
@@ -90,6 +91,7 @@ static bool parse_granted(json_t *json, struct feed_granted *granted) {
     granted->from_msn = (uint64_t)from;
     *grant = (struct claim_grant){.epoch = (uint64_t)epoch,
                                   .next_msn = (uint64_t)msn,
+                                  .last_epoch = (uint64_t)last_epoch,
                                   .next_part = (uint64_t)part,
                                   .not_before_us = not_before_us,
                                   .resumes = resumes,

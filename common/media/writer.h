@@ -17,6 +17,7 @@ enum claim_result {
 
 struct claim_grant {
     uint64_t epoch;
+    uint64_t last_epoch; /* of the writer before, of whom there is something; 0: none */
     uint64_t next_msn, next_part; /* numbers to go on with */
     int64_t not_before_us;  /* media time must not start earlier: the stream's end so far; 0 when new */
     bool resumes;           /* continues a stream that viewers have: its first segment is a discontinuity */
