@@ -13,26 +13,22 @@
 #include "common/base/metrics.h"
 #include "common/media/feed_out.h"
 #include "common/media/hub.h"
+#include "relay/choice.h"
 #include "relay/link.h"
 
 enum {
     SIDES = 2,
     HEDGE_US = 300000, /* the first one asked has not answered: another is asked, too */
     TICK_US = 50000,
-    SILENT_US = 3000000,  /* a timeline that says nothing for so long, not even a beat, is dead */
-    BETTER_US = 10000000, /* a better path must have been better for so long, and up to half as long again */
-    HOME_US = 1000000,    /* the same at first, with shields: where a stream has begun is chance */
-    FIRST_US = 10000000,  /* how long that is: its way home may have several steps */
-    RETRY_MIN_US = 100000,
-    RETRY_MAX_US = 2000000,
-    LOOP_RETRY_US = 5000000,
+    SILENT_US = 3000000,       /* a timeline that says nothing for so long, not even a beat, is dead */
+    BETTER_US = 10000000,      /* a better path must have been better for so long, and up to half as long again */
+    HOME_US = 1000000,         /* the same at first, with shields: where a stream has begun is chance */
+    FIRST_US = 10000000,       /* how long that is: its way home may have several steps */
     DRAIN_US = 5000000,        /* an upstream that stops is not gone back to for so long */
     UNREACHABLE_US = 60000000, /* with no upstream to be reached for so long, a stream is over */
     ABSENT_US = 1000000,       /* how long it is remembered that nobody has a stream */
     ABSENT_MAX = 4096,
-    WARN_US = 10000000,    /* between complaints about an upstream that has let nothing be found */
-    HOLDS_MS = 1000000000, /* more than any score */
-    TWICE_MS = 4000,       /* cost of a second shield for a stream: more than of what isn't one */
+    WARN_US = 10000000, /* between complaints about an upstream that has let nothing be found */
 };
 
 /* A part's place. */
@@ -51,13 +47,6 @@ struct side {
     uint32_t gave;               /* tracks, as bits in their order, of which chunks came since it is in use */
     struct record *state, *path; /* latest; references */
     struct place told;
-};
-
-struct attempt {
-    int64_t not_before_us;
-    uint32_t failures; /* in a row */
-    bool asked, unknown;
-    uint32_t generation; /* of the upstream that this is about */
 };
 
 struct pull {
@@ -84,8 +73,7 @@ struct pull {
     int64_t spare_us;          /* since when there is a better one to stand by, or 0 */
     int64_t jitter_us;
     struct loop_timer *work, *late; /* `late`: when what waits has waited for too long */
-    struct attempt attempts[UPSTREAMS_MAX];
-    uint32_t preference_ms[UPSTREAMS_MAX];
+    struct choice choice;
 };
 
 struct pulls {
@@ -260,8 +248,7 @@ static int on_line(void *ctx, struct link *link, const struct feed_line *line) {
         return in_use(pull, side) ? take_event(pull, side, line) : 0;
     case FEED_LINE_OPEN:
         side->up = true;
-        pull->attempts[side->upstream].failures = 0;
-        pull->attempts[side->upstream].unknown = false;
+        choice_answered(&pull->choice, side->upstream);
         return take_event(pull, side, line);
     default:
         return take_event(pull, side, line);
@@ -316,20 +303,6 @@ static void side_clear(struct pull *pull, struct side *side) {
     *side = (struct side){0};
 }
 
-static int64_t jittered(int64_t us) {
-    return us + (int64_t)((double)us / 2 * ((double)rand() / RAND_MAX));
-}
-
-static void put_off(struct pull *pull, uint32_t upstream, enum link_failure failure) {
-    struct attempt *attempt = &pull->attempts[upstream];
-    int64_t us = RETRY_MIN_US << (attempt->failures < 5 ? attempt->failures : 5);
-    attempt->failures++;
-    attempt->unknown = failure == LINK_UNKNOWN;
-    attempt->not_before_us = now(pull) + jittered(failure == LINK_LOOP ? LOOP_RETRY_US
-                                                  : us < RETRY_MAX_US  ? us
-                                                                       : RETRY_MAX_US);
-}
-
 static void start_over(struct pull *pull) {
     metric_add(&metrics[M_GAPS], 1);
     log_warn("pull_gap", "stream", LOG_STR(pull->stream));
@@ -342,7 +315,8 @@ static void start_over(struct pull *pull) {
 static enum log_level failure_level(const struct pull *pull, const struct side *side, enum link_failure failure) {
     struct upstream *upstream = upstream_of(pull, side);
     if (pull->found)
-        return in_use(pull, side) || !pull->attempts[side->upstream].failures ? LOG_LEVEL_INFO : LOG_LEVEL_DEBUG;
+        return in_use(pull, side) || !choice_has_failed(&pull->choice, side->upstream) ? LOG_LEVEL_INFO
+                                                                                       : LOG_LEVEL_DEBUG;
     if (failure != LINK_BROKEN || (upstream->warned_us && now(pull) - upstream->warned_us < WARN_US))
         return LOG_LEVEL_DEBUG;
     upstream->warned_us = now(pull);
@@ -358,84 +332,34 @@ static void on_failed(void *ctx, struct link *link, enum link_failure failure, c
               LOG_STR(upstream->url), "in_use", LOG_INT(was_used), "why", LOG_STR(why), (const char *)0);
     if (failure == LINK_BROKEN && !side->drains)
         score_failure(&upstream->score, now(pull));
-    put_off(pull, side->upstream, failure);
-    if (failure == LINK_GONE)
-        pull->attempts[side->upstream].not_before_us = 0;
+    choice_failed(&pull->choice, side->upstream, failure, now(pull));
     side_clear(pull, side);
     if (failure == LINK_GONE && (was_used || alone))
         start_over(pull);
     decide(pull);
 }
 
-static bool taken(const struct pull *pull, uint32_t upstream) {
-    for (int i = 0; i < SIDES; i++)
-        if (pull->sides[i].link && pull->sides[i].upstream == upstream)
-            return true;
-    return false;
+static int upstream_index(const struct side *side) {
+    return side->link ? (int)side->upstream : -1;
 }
 
-/* Whether it may be asked now. */
-static bool askable(struct pull *pull, uint32_t upstream) {
-    const struct upstream *to = &pull->pulls->upstreams->items[upstream];
-    struct attempt *attempt = &pull->attempts[upstream];
-    if (attempt->generation != to->generation)
-        *attempt = (struct attempt){.generation = to->generation};
-    bool drains = to->drains_until_us > now(pull) && (pull->sides[0].link || pull->sides[1].link);
-    return !to->gone && !drains && !taken(pull, upstream) && attempt->not_before_us <= now(pull) &&
-           (pull->found || !attempt->asked);
-}
-
-static double cost_ms(const struct pull *pull, uint32_t upstream) {
-    return score_ms(&pull->pulls->upstreams->items[upstream].score, now(pull)) + pull->preference_ms[upstream];
-}
-
-/* What both are preferred less by doesn't count: origins compare as they do where there are no shields. */
-static bool better(const struct pull *pull, uint32_t candidate, uint32_t in_use) {
-    const uint32_t *ms = pull->preference_ms;
-    uint32_t shared_ms = ms[candidate] < ms[in_use] ? ms[candidate] : ms[in_use];
-    return score_better(cost_ms(pull, candidate) - shared_ms, cost_ms(pull, in_use) - shared_ms);
-}
-
-/* Of a link beside that one. A second shield would take the stream, too, so it costs more than anything else, unless it
- * is to take the place of the first. */
-static double beside_ms(const struct pull *pull, uint32_t upstream, const struct side *side) {
-    const struct upstream *items = pull->pulls->upstreams->items;
-    bool twice = side->link && items[side->upstream].shield && items[upstream].shield && !pull->race &&
-                 !better(pull, upstream, side->upstream);
-    return cost_ms(pull, upstream) + (twice ? TWICE_MS : 0);
-}
-
-/* The side that stays, whatever the other one will be. */
-static const struct side *kept(const struct pull *pull) {
-    return &pull->sides[pull->active >= 0 ? pull->active : !pull->sides[0].link];
-}
-
-/* A search begins with those that are known to hold the stream; but a shield takes it for all that ask there. */
-static bool promising(const struct pull *pull, uint32_t upstream) {
-    const struct upstreams *upstreams = pull->pulls->upstreams;
-    return !pull->found && !upstreams_have_shields(upstreams) && upstreams_hold(upstreams, upstream, pull->stream);
-}
-
-/* The best upstream that may be asked now; -1: none. */
-static int best_upstream(struct pull *pull) {
-    const struct upstreams *upstreams = pull->pulls->upstreams;
-    double best_ms = 0;
-    int best = -1;
-    for (uint32_t i = 0; i < upstreams->count; i++) {
-        if (!askable(pull, i))
-            continue;
-        double ms = beside_ms(pull, i, kept(pull)) - (promising(pull, i) ? HOLDS_MS : 0);
-        if (best < 0 || ms < best_ms) {
-            best = (int)i;
-            best_ms = ms;
-        }
-    }
-    return best;
+/* Of the two sides, that which is in use stays, whatever the other one will be. */
+static struct choice_wanted wanted(const struct pull *pull) {
+    const struct side *stays = &pull->sides[pull->active >= 0 ? pull->active : !pull->sides[0].link];
+    const struct side *beside = &pull->sides[stays == pull->sides];
+    return (struct choice_wanted){.stream = pull->stream,
+                                  .found = pull->found,
+                                  .race = pull->race,
+                                  .any_link = stays->link || beside->link,
+                                  .now_us = now(pull),
+                                  .in_use = upstream_index(stays),
+                                  .beside = upstream_index(beside)};
 }
 
 static bool start_link(struct pull *pull) {
     static const struct link_events events = {.line = on_line, .chunk = on_chunk, .failed = on_failed};
-    int upstream = best_upstream(pull);
+    const struct choice_wanted one = wanted(pull);
+    int upstream = choice_best(&pull->choice, &one);
     bool first = !pull->sides[0].link && !pull->sides[1].link;
     struct side *side = pull->sides[0].link ? &pull->sides[1] : &pull->sides[0];
     if (upstream < 0 || side->link)
@@ -448,7 +372,7 @@ static bool start_link(struct pull *pull) {
                                            .tracks = first || pull->race ? &pull->tracks : NULL,
                                            .from_msn = msn,
                                            .back_ms = pull->pulls->settings.back_ms};
-    pull->attempts[upstream].asked = true;
+    choice_asked(&pull->choice, (uint32_t)upstream);
     *side = (struct side){.upstream = (uint32_t)upstream};
     side->link = link_create(pull->pulls->loop, &pull->pulls->upstreams->items[upstream], &settings, &events, pull);
     return true;
@@ -475,7 +399,7 @@ static void use(struct pull *pull, struct side *side) {
     if (!pull->used_us)
         pull->used_us = now(pull);
     bool first = now(pull) - pull->used_us < FIRST_US && upstreams_have_shields(pull->pulls->upstreams);
-    pull->jitter_us = jittered(first ? HOME_US : BETTER_US);
+    pull->jitter_us = choice_jittered(first ? HOME_US : BETTER_US);
     side->delivered = false;
     side->gave = 0;
     write_path(pull, side->path);
@@ -551,7 +475,7 @@ static void check_late(struct pull *pull) {
 static void check_better(struct pull *pull) {
     /* Another one on the way, a shield, may be a part behind. */
     if (!stands_by(pull) || compare(&other(pull)->told, &pull->before) < 0 ||
-        !better(pull, other(pull)->upstream, pull->sides[pull->active].upstream)) {
+        !choice_better(&pull->choice, other(pull)->upstream, pull->sides[pull->active].upstream, now(pull))) {
         pull->better_us = 0;
         return;
     }
@@ -564,9 +488,11 @@ static void check_better(struct pull *pull) {
 /* With shields there is another to stand by when a failover is over, or a shield is back: where the stream belongs, or,
  * beside the shield that has it, none. */
 static void check_stand_by(struct pull *pull) {
-    int best = upstreams_have_shields(pull->pulls->upstreams) && stands_by(pull) ? best_upstream(pull) : -1;
-    if (best < 0 || !score_better(beside_ms(pull, (uint32_t)best, kept(pull)),
-                                  beside_ms(pull, other(pull)->upstream, kept(pull)))) {
+    const struct choice_wanted one = wanted(pull);
+    struct choice *choice = &pull->choice;
+    int best = upstreams_have_shields(pull->pulls->upstreams) && stands_by(pull) ? choice_best(choice, &one) : -1;
+    if (best < 0 || !score_better(choice_cost_ms(choice, (uint32_t)best, &one),
+                                  choice_cost_ms(choice, other(pull)->upstream, &one))) {
         pull->spare_us = 0;
         return;
     }
@@ -606,19 +532,13 @@ static bool any_up(const struct pull *pull) {
     return pull->sides[0].up || pull->sides[1].up;
 }
 
-static bool any_unknown(const struct pull *pull) {
-    for (uint32_t i = 0; i < pull->pulls->upstreams->count; i++)
-        if (pull->attempts[i].unknown)
-            return true;
-    return false;
-}
-
 static void check_end(struct pull *pull) {
     if (any_up(pull))
         return;
     if (!pull->since_us)
         pull->since_us = now(pull);
-    if (now(pull) - pull->since_us > (any_unknown(pull) ? pull->pulls->settings.grace_us : UNREACHABLE_US))
+    if (now(pull) - pull->since_us >
+        (choice_any_unknown(&pull->choice) ? pull->pulls->settings.grace_us : UNREACHABLE_US))
         end_stream(pull);
 }
 
@@ -795,7 +715,7 @@ static bool on_want(void *ctx, const char *stream, const char *hops, const struc
     pull->fresh = pull->begin_due = pull->tracks_due = true;
     pull->tracks = *tracks;
     pull->race = races(&pulls->settings, stream);
-    upstreams_prefer(pulls->upstreams, stream, pull->preference_ms);
+    choice_init(&pull->choice, pulls->upstreams, stream);
     pull->since_us = loop_now_us(pulls->loop);
     pull->assembler = assembler_create(stream, on_write, pull);
     pull->work = loop_timer_create(pulls->loop, on_work, pull);
