@@ -34,6 +34,7 @@ struct held {
 struct track_in {
     char name[4];
     enum track_presence presence; /* in the tracks that were written */
+    bool joins;                   /* nothing has come yet since it joined */
     struct queue chunks;
     bool begun;
     uint64_t epoch, msn; /* of the chunk that came last */
@@ -183,6 +184,13 @@ static int write_chunk(struct assembler *a, struct track_in *track, const struct
     return !rc && caught_up ? write_presence(a, track, TRACK_HERE, a->written_msn) : rc;
 }
 
+/* The source may have the track from a later segment on than was asked for. */
+static int begin_joining(struct assembler *a, struct track_in *track, uint64_t msn) {
+    bool tell = track->joins && track->presence == TRACK_JOINING;
+    track->joins = false;
+    return tell ? write_presence(a, track, TRACK_JOINING, msn) : 0;
+}
+
 /* Writes the first that waits, or drops it. False: it has to wait. */
 static bool flush_one(struct assembler *a, struct track_in *track, int *ret_rc) {
     if (!track->chunks.count)
@@ -195,7 +203,12 @@ static bool flush_one(struct assembler *a, struct track_in *track, int *ret_rc) 
     a->bytes -= held.record->chunk.body.len;
     bool late = place < 0 && track->presence == TRACK_JOINING && held.record->epoch == a->written_open->epoch;
     uint32_t index = place < 0 && !late ? TRACKS_MAX : index_of(a, track->name);
-    if (index == TRACKS_MAX)
+    if (index == TRACKS_MAX) {
+        record_unref(held.record);
+        return true;
+    }
+    *ret_rc = begin_joining(a, track, held.record->chunk.msn);
+    if (*ret_rc)
         record_unref(held.record);
     else
         *ret_rc = write_chunk(a, track, &held, index, late);
@@ -223,8 +236,9 @@ static bool part_whole(struct assembler *a, const struct record_part *part) {
     const struct record_open *open = &a->written_open->open;
     for (uint32_t i = 0; i < open->track_count; i++) {
         const struct track_in *track = track_get(a, open->tracks[i].name);
-        if (track ? track->presence == TRACK_HERE && track->written < track->counted + part->tracks[i].chunks
-                  : part->tracks[i].chunks > 0)
+        bool lacks = !track || track->written < track->counted + part->tracks[i].chunks;
+        bool waits = !track || track->presence == TRACK_HERE;
+        if (part->tracks[i].chunks && lacks && waits)
             return false;
     }
     return true;
@@ -443,7 +457,7 @@ static int join(struct assembler *a, struct track_in *track, assembler_from_fn *
         return write_presence(a, track, TRACK_HERE, 0);
     uint64_t msn = from(a->ctx, track->name);
     msn = msn ? msn : a->written_msn;
-    track->begun = true;
+    track->begun = track->joins = true;
     track->epoch = a->written_open->epoch;
     track->msn = msn;
     track->number = 0;

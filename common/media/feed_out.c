@@ -270,17 +270,16 @@ static bool piece_within(struct track_out *out, const struct segment *segment, s
     if (out->number >= chunks->count)
         return false;
     *ret_piece = chunk_piece(chunks->items[out->number++]);
+    out->begun = true;
     return true;
 }
 
-/* A track that this node doesn't have of the segment comes if it does of none after it: somebody is about to ask for
- * it. */
-static enum feed_out_result not_here(const struct track_out *out, const struct stream *stream,
-                                     const struct segment *segment) {
+/* Whether this node has the track from a later segment on. If not, it is about to come: somebody asks for it. */
+static bool here_later(const struct track_out *out, const struct stream *stream, const struct segment *segment) {
     while ((segment = segment_from(stream, segment->msn + 1)) && segment->open == out->open)
         if (segment->carried & 1u << out->index)
-            return FEED_OUT_LOST;
-    return FEED_OUT_WAIT;
+            return true;
+    return false;
 }
 
 enum feed_out_result track_out_next(struct track_out *out, const struct stream *stream, struct feed_piece *ret_piece) {
@@ -295,8 +294,12 @@ enum feed_out_result track_out_next(struct track_out *out, const struct stream *
         enter(out, segment);
         if (piece_within(out, segment, ret_piece))
             return FEED_OUT_MORE;
-        if (unfinished(out, segment))
-            return segment->carried & 1u << out->index ? FEED_OUT_WAIT : not_here(out, stream, segment);
+        if (!unfinished(out, segment))
+            continue;
+        if (segment->carried & 1u << out->index || !here_later(out, stream, segment))
+            return FEED_OUT_WAIT;
+        if (out->begun || out->number)
+            return FEED_OUT_LOST;
     }
     return FEED_OUT_WAIT;
 }

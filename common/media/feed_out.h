@@ -48,9 +48,11 @@ struct track_out {
     uint32_t init_version; /* last sent */
     uint64_t msn;
     uint32_t number; /* the chunk that comes next */
+    bool begun;      /* one was given */
     struct slice owed; /* what the box that was given last stands before; a reference */
 };
-/* From that chunk on. `msn` 0: from the newest segment that begins with an independent chunk. */
+/* From that chunk on; from the first one of a segment on, or as soon after it as the track is here. `msn` 0: from the newest segment that
+ * begins with an independent chunk. */
 void track_out_init(struct track_out *out, const char *track, uint64_t msn, uint32_t number);
 void track_out_finish(struct track_out *out);
 struct feed_piece {

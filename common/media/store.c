@@ -518,9 +518,9 @@ static int apply_track(struct store *store, struct stream *stream, const struct 
     uint32_t bit = 1u << track->track;
     stream->here &= ~bit;
     stream->joining &= ~bit;
-    if (track->presence == TRACK_ABSENT)
+    if (track->presence != TRACK_HERE)
         track_forget(store, stream, track->track);
-    else if (track->presence == TRACK_JOINING)
+    if (track->presence == TRACK_JOINING)
         track_join(store, stream, track->track, track->msn);
     stream->here |= track->presence == TRACK_HERE ? bit : 0;
     stream->joining |= track->presence == TRACK_JOINING ? bit : 0;

@@ -391,6 +391,28 @@ static void track_that_joins_catches_up(void **state) {
     }
 }
 
+static void track_joins_where_the_source_has_it(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    fixture_apply(world->a, fixture_open(name, EPOCH, 1));
+    for (uint64_t i = FIRST; i < FIRST + 4; i++)
+        fixture_real_segment(world->a, name, EPOCH, i);
+    assembler_take(world->assembler, &sound, NULL);
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST, 0, 0);
+    wire_pass_all(&wire);
+    assert_int_equal(assembler_take(world->assembler, &all, from_second), 0);
+    track_out_finish(&wire.tracks[0]);
+    track_out_init(&wire.tracks[0], "v0", FIRST + 2, 0);
+    wire_pass_all(&wire);
+    assert_int_equal(wire.rc, 0);
+    const struct stream *stream = store_find(world->to, name);
+    assert_int_equal(stream->here, 3);
+    assert_int_equal(stream_segment(stream, FIRST + 1)->carried, 2);
+    assert_true(segment_whole(stream_segment(stream, FIRST + 2), 3));
+    wire_finish(&wire);
+}
+
 static uint64_t from_newest(void *ctx, const char *track) {
     (void)ctx, (void)track;
     return 0;
@@ -509,6 +531,7 @@ int main(void) {
         TEST(starts_anew_behind_a_hole),
         TEST(track_that_is_not_taken_is_not_waited_for),
         TEST(track_that_joins_catches_up),
+        TEST(track_joins_where_the_source_has_it),
         TEST(track_leaves_in_mid_segment_and_joins_again),
         TEST(other_tracks_begin_with_all_that_are_taken),
         TEST(impossible_events_are_refused),

@@ -14,7 +14,8 @@
 #include "common/base/buf.h"
 
 static const char line[] =
-    "{\"granted\":{\"session\":\"5f00\",\"epoch\":1790000000123456,\"last_epoch\":1790000000000000,\"next_msn\":109000000,\"next_part\":2180000000,"
+    "{\"granted\":{\"session\":\"5f00\",\"epoch\":1790000000123456,\"last_epoch\":1790000000000000,\"next_msn\":"
+    "109000000,\"next_part\":2180000000,"
     "\"not_before_us\":7,\"resumes\":true,\"target_duration_ms\":2000,\"part_target_us\":213334,\"init_versions\":3,"
     "\"discontinuity_sequence\":2,\"from\":109000007,\"tracks\":{\"v0\":[109000007,12],\"a0\":[109000007,3]}}}";
 

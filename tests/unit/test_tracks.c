@@ -145,6 +145,18 @@ static void track_joins_where_it_is_told_and_catches_up(void **state) {
     store_destroy(world.store);
 }
 
+static void track_that_joins_later_than_was_said_leaves_no_hole(void **state) {
+    struct world world;
+    (void)state;
+    begin(&world, V);
+    write_segments(&world, FIRST, 3);
+    tell(&world, 0, TRACK_JOINING, FIRST);
+    tell(&world, 0, TRACK_JOINING, FIRST + 1);
+    assert_int_equal(segment(&world, FIRST)->carried, A);
+    assert_int_equal(segment(&world, FIRST + 1)->carried, V | A);
+    store_destroy(world.store);
+}
+
 static void more_than_a_closed_segment_counts_is_refused(void **state) {
     struct world world;
     (void)state;
@@ -385,7 +397,7 @@ static void cursor_waits_for_what_is_behind(void **state) {
     store_destroy(world.store);
 }
 
-static void feed_of_a_track_waits_for_it_and_is_lost_before_where_it_joins(void **state) {
+static void feed_of_a_track_waits_for_it_and_begins_where_it_joins(void **state) {
     struct world world;
     struct track_out out;
     struct feed_piece piece;
@@ -404,10 +416,13 @@ static void feed_of_a_track_waits_for_it_and_is_lost_before_where_it_joins(void 
     }
     assert_int_equal(track_out_next(&out, world.stream, &piece), FEED_OUT_WAIT);
     track_out_finish(&out);
-    track_out_init(&out, "v0", FIRST, 0);
-    assert_int_equal(track_out_next(&out, world.stream, &piece), FEED_OUT_MORE);
-    assert_int_equal(track_out_next(&out, world.stream, &piece), FEED_OUT_LOST);
-    track_out_finish(&out);
+    for (uint32_t number = 0; number < 2; number++) {
+        track_out_init(&out, "v0", FIRST, number);
+        assert_int_equal(track_out_next(&out, world.stream, &piece), FEED_OUT_MORE);
+        assert_int_equal(track_out_next(&out, world.stream, &piece), number ? FEED_OUT_LOST : FEED_OUT_MORE);
+        assert_true(number || (piece.box.msn == FIRST + 1 && !piece.box.number));
+        track_out_finish(&out);
+    }
     store_destroy(world.store);
 }
 
@@ -425,6 +440,7 @@ int main(void) {
         cmocka_unit_test(parts_wait_for_no_track_that_is_absent),
         cmocka_unit_test(chunks_of_an_absent_track_are_refused),
         cmocka_unit_test(track_joins_where_it_is_told_and_catches_up),
+        cmocka_unit_test(track_that_joins_later_than_was_said_leaves_no_hole),
         cmocka_unit_test(more_than_a_closed_segment_counts_is_refused),
         cmocka_unit_test(track_that_leaves_keeps_what_is_whole),
         cmocka_unit_test(other_tracks_end_what_was_behind),
@@ -434,7 +450,7 @@ int main(void) {
         cmocka_unit_test(playlist_begins_where_all_its_tracks_do),
         cmocka_unit_test(rates_are_those_of_the_parts),
         cmocka_unit_test(cursor_waits_for_what_is_behind),
-        cmocka_unit_test(feed_of_a_track_waits_for_it_and_is_lost_before_where_it_joins),
+        cmocka_unit_test(feed_of_a_track_waits_for_it_and_begins_where_it_joins),
         cmocka_unit_test(way_back_is_known_without_the_picture),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
