@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/loop.h"
+#include "common/base/metrics.h"
 #include "common/media/hub.h"
 
 enum { URL_LEN = UPSTREAM_URL_LEN + STREAM_NAME_LEN + 128 };
@@ -34,6 +35,15 @@ struct link {
     struct loop_timer *fail_timer;
     int64_t heard_us;
 };
+
+static struct metric metrics[] = {
+    {"weir_pull_tracks", NULL, "Tracks taken from upstream.", METRIC_GAUGE, 0},
+};
+enum { M_TRACKS };
+
+void links_metrics_register(void) {
+    metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
 
 static void on_fail_timer(void *ctx) {
     struct link *link = ctx;
@@ -124,6 +134,7 @@ static void open_feed(struct link *link, struct feed *feed, const char *query) {
 
 static void close_feed(struct link *link, struct feed *feed) {
     http_peer_cancel(&link->upstream->peer, &feed->fetch);
+    metric_add(&metrics[M_TRACKS], -(feed->reader != NULL));
     feed_reader_destroy(feed->reader);
     *feed = (struct feed){.link = link};
 }
@@ -184,6 +195,7 @@ void link_open_track(struct link *link, const char *track, uint64_t msn, uint32_
     snprintf(query, sizeof query, "?from=%" PRIu64 ".%" PRIu32, msn, number);
     snprintf(free_one->track, sizeof free_one->track, "%s", track);
     free_one->reader = feed_reader_create(on_item, free_one);
+    metric_add(&metrics[M_TRACKS], 1);
     open_feed(link, free_one, query);
 }
 

@@ -44,3 +44,5 @@ void link_keep_tracks(struct link *link, const struct track_names *tracks);
 struct upstream *link_upstream(const struct link *link);
 /* Monotonic time of the last byte of the timeline, or of its request. */
 int64_t link_heard_us(const struct link *link);
+
+void links_metrics_register(void);

@@ -107,6 +107,7 @@ enum { M_STREAMS, M_FOUND, M_ABSENT, M_CACHED, M_BROKEN, M_LATE, M_BETTER, M_DRA
 
 void pulls_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
+    links_metrics_register();
 }
 
 static void decide(struct pull *pull);

@@ -30,7 +30,8 @@ def scene(fleet, tmp_path):
 def wait_tracks(scene, count, deadline_s=5):
     """Until so many cross each of the two links."""
     def cross():
-        return [sum(origin.metric(TRACKS) for origin in scene.origins), scene.shield.metric(TRACKS)] == [count, count]
+        given = [sum(origin.metric(TRACKS) for origin in scene.origins), scene.shield.metric(TRACKS)]
+        return given == [count, count] == [relay.metric("weir_pull_tracks") for relay in (scene.shield, scene.edge)]
 
     harness.wait_for(cross, deadline_s, f"{count} tracks to cross")
 
