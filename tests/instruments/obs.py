@@ -25,6 +25,7 @@ OBS_VERSION = 29 << 24  # as OBS counts; it shows its news to those who come fro
 SCREEN_DEADLINE_S = 10
 STREAM_DEADLINE_S = 40
 STOP_DEADLINE_S = 15
+STOP_KEY = "F9"
 
 GLOBAL_INI = """
 [General]
@@ -70,6 +71,8 @@ Reconnect=false
 TrackIndex=1
 Encoder=obs_x264
 Track1Bitrate=128
+[Hotkeys]
+OBSBasic.StopStreaming={{"bindings":[{{"key":"OBS_KEY_F9"}}]}}
 """
 
 
@@ -130,10 +133,10 @@ class Obs:
 
     def start(self):
         """Returns when OBS says that it streams."""
-        display = self._start_screen()
+        self.display = self._start_screen()
         env = {
             "PATH": os.environ["PATH"], "HOME": str(self.home), "XDG_RUNTIME_DIR": str(self.home / "run"),
-            "DISPLAY": display, "QT_QPA_PLATFORM": "xcb", "LANG": "C.UTF-8", "LIBGL_ALWAYS_SOFTWARE": "1",
+            "DISPLAY": self.display, "QT_QPA_PLATFORM": "xcb", "LANG": "C.UTF-8", "LIBGL_ALWAYS_SOFTWARE": "1",
             "LP_NUM_THREADS": "1", "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9",
         }
         with open(self.log_path, "wb") as log:
@@ -176,21 +179,18 @@ class Obs:
     def broken(self):
         return re.search(r"Disconnected from|Connection to .* failed|Server (rejected|returned)", self.log)
 
-    def _obs_pid(self):
-        """The one in our session that is called obs; its parent is dbus-run-session."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        named = [int(child) for child in children if Path(f"/proc/{child}/comm").read_text().strip() == "obs"]
-        return named[0] if named else None
+    def _press(self, what):
+        subprocess.run(["xdotool", what, STOP_KEY], env={**os.environ, "DISPLAY": self.display}, check=True, timeout=STOP_DEADLINE_S)
 
     def stop(self):
-        """As a person would, by SIGINT: OBS unpublishes and leaves. Whatever is left after a while is killed."""
+        """As a person would, by a hotkey: OBS unpublishes. Then it is killed: what it makes of SIGINT, in the signal's handler, crashes it
+        now and then."""
+        self._press("keydown")  # and held: OBS looks at the keyboard now and then
         try:
-            if self.process.poll() is None and (pid := self._obs_pid()):
-                os.kill(pid, signal.SIGINT)
-                self.process.wait(STOP_DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            pass
-        self.close()
+            self._wait(lambda: "==== Streaming Stop" in self.log, STOP_DEADLINE_S, "to stop")
+        finally:
+            self._press("keyup")
+            self.close()
         return "User stopped the stream" in self.log and not self.broken
 
     def close(self):
