@@ -24,6 +24,7 @@
 #include "ingest/ingest.h"
 #include "ingest/push.h"
 #include "ingest/rtmp_server.h"
+#include "ingest/ts_session.h"
 #include "origin/intake.h"
 #include "origin/origin.h"
 #include "relay/load.h"
@@ -507,6 +508,7 @@ static void register_metrics(void) {
     origin_metrics_register();
     ingest_metrics_register();
     rtmp_server_metrics_register();
+    ts_session_metrics_register();
     viewers_metrics_register();
     http_client_metrics_register();
     feeds_metrics_register();

@@ -438,6 +438,7 @@ static void probe_step(struct publisher *pub, int64_t now_us) {
                                 .audio_config = pub->audio.config_len > 0,
                                 .video_announced = pub->metadata.has_video,
                                 .audio_announced = pub->metadata.has_audio,
+                                .announced_all = pub->metadata.complete,
                                 .metadata_rate = pub->metadata.frame_rate,
                                 .sps_rate_milli = pub->h264.fps_milli};
     switch (probe_check(&pub->probe, &known, now_us)) {
