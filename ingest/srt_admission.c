@@ -19,7 +19,6 @@ static const struct {
     [SRT_REFUSED_TYPE] = {"type", 1415},
     [SRT_REFUSED_UNREACHABLE] = {"unreachable", 1502},
     [SRT_REFUSED_STOPPING] = {"stopping", 1503},
-    [SRT_REFUSED_PASSPHRASE] = {"passphrase", 0},
     [SRT_REFUSED_HANDSHAKE] = {"handshake", 0},
 };
 

@@ -20,8 +20,7 @@ enum srt_refusal {
     SRT_REFUSED_TYPE,        /* 1415: files, authorization */
     SRT_REFUSED_UNREACHABLE, /* 1502: no origin can be reached; never told, for only the claim shows it */
     SRT_REFUSED_STOPPING,    /* 1503 */
-    SRT_REFUSED_PASSPHRASE,  /* by libsrt: a wrong one, or where there must be none, or none where there must be one */
-    SRT_REFUSED_HANDSHAKE,   /* by libsrt: versions, modes, what else there is */
+    SRT_REFUSED_HANDSHAKE,   /* by libsrt, which tells the caller why (1010, 1011: passphrase) but not us */
     SRT_REFUSAL_COUNT,
 };
 int srt_refusal_code(enum srt_refusal refusal);         /* 0: libsrt tells its own */
