@@ -496,15 +496,13 @@ static void accept_one(struct srt_port *port, SRTSOCKET socket, const struct soc
     refuse(port, peer_text, known ? &id : NULL, known ? SRT_REFUSED_FULL : SRT_REFUSED_HANDSHAKE);
 }
 
-static void accept_all(struct srt_port *port, SRTSOCKET listener, int64_t now_us) {
-    for (int i = 0; i < BACKLOG; i++) {
-        struct sockaddr_storage peer = {0};
-        int len = sizeof peer;
-        SRTSOCKET socket = srt_accept(listener, (struct sockaddr *)&peer, &len);
-        if (socket == SRT_INVALID_SOCK)
-            return;
+/* One an event: there is another as long as more wait, and asking once too often is an error to libsrt. */
+static void accept_next(struct srt_port *port, SRTSOCKET listener, int64_t now_us) {
+    struct sockaddr_storage peer = {0};
+    int len = sizeof peer;
+    SRTSOCKET socket = srt_accept(listener, (struct sockaddr *)&peer, &len);
+    if (socket != SRT_INVALID_SOCK)
         accept_one(port, socket, &peer, now_us);
-    }
 }
 
 /* --- callers whose handshake failed --- */
@@ -560,7 +558,7 @@ static void on_event(struct srt_port *port, SRTSOCKET socket, int64_t now_us) {
     if (link)
         link_read(link, now_us);
     else if (listens(port, socket))
-        accept_all(port, socket, now_us);
+        accept_next(port, socket, now_us);
     else
         srt_epoll_remove_usock(port->epoll, socket); /* it would be reported again and again */
 }

@@ -39,6 +39,7 @@ struct connection {
     struct srt_link *srt;
     struct ts_session *session;
     int64_t opened_us;
+    bool second;              /* another had its stream when it came, and still has */
     enum srt_refusal refused; /* when the claim failed */
     char why[WHY_LEN];        /* the publisher is lost, in words */
 };
@@ -121,6 +122,17 @@ static const struct ts_session_events session_events = {on_result, on_lost};
 
 /* --- links --- */
 
+/* Another connection of the same stream, or NULL. */
+static struct connection *other_of(const struct connection *connection) {
+    const char *stream = srt_link_info(connection->srt)->id.stream;
+    list_each(it, &connection->server->connections) {
+        struct connection *other = list_entry(it, struct connection, link);
+        if (other != connection && strcmp(srt_link_info(other->srt)->id.stream, stream) == 0)
+            return other;
+    }
+    return NULL;
+}
+
 static void on_open(void *ctx, struct srt_link *srt) {
     struct srt_server *server = ctx;
     const struct srt_link_info *info = srt_link_info(srt);
@@ -134,6 +146,7 @@ static void on_open(void *ctx, struct srt_link *srt) {
     snprintf(name, sizeof name, info->id.key[0] ? "%s?key=%s" : "%s", info->id.name, info->id.key);
     connection->session =
         ts_session_create(server->ingest, info->id.app, name, info->peer, &session_events, connection);
+    connection->second = other_of(connection);
     list_append(&server->connections, &connection->link);
     srt_link_set_user(srt, connection);
     metric_add(&metrics[M_CONNECTIONS], 1);
@@ -182,6 +195,9 @@ static void on_close(void *ctx, struct srt_link *srt, enum srt_end end) {
         metric_add(&metrics[M_BYE + end - SRT_END_BYE], 1);
     metric_add(&metrics[M_CONNECTIONS], -1);
     ts_session_destroy(connection->session, end == SRT_END_BYE);
+    struct connection *other = connection->second ? NULL : other_of(connection);
+    if (other)
+        other->second = false;
     list_remove(&connection->link);
     free(connection);
 }
@@ -241,13 +257,13 @@ void srt_server_destroy(struct srt_server *server) {
     free(server);
 }
 
-void srt_server_each(struct srt_server *server,
-                     void (*fn)(void *ctx, const struct srt_link_info *info, const struct srt_stats *stats,
-                                int64_t since_us),
-                     void *ctx) {
+void srt_server_each(struct srt_server *server, void (*fn)(void *ctx, const struct srt_view *view), void *ctx) {
     list_each(it, &server->connections) {
         const struct connection *connection = list_entry(it, struct connection, link);
-        struct srt_stats stats = srt_link_stats(connection->srt);
-        fn(ctx, srt_link_info(connection->srt), &stats, connection->opened_us);
+        const struct srt_view view = {.info = srt_link_info(connection->srt),
+                                      .stats = srt_link_stats(connection->srt),
+                                      .since_us = connection->opened_us,
+                                      .second = connection->second};
+        fn(ctx, &view);
     }
 }

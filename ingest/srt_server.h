@@ -29,7 +29,12 @@ int srt_server_start(struct srt_server *server);
 void srt_server_destroy(struct srt_server *server);
 void srt_server_metrics_register(void);
 
-/* All links that are open, for whoever shows them. */
-void srt_server_each(struct srt_server *server,
-                     void (*fn)(void *ctx, const struct srt_link_info *info, const struct srt_stats *stats, int64_t since_us),
-                     void *ctx);
+/* A link as it is shown. */
+struct srt_view {
+    const struct srt_link_info *info;
+    struct srt_stats stats;
+    int64_t since_us; /* loop's clock */
+    bool second;      /* there is another of the same stream, which was there before */
+};
+/* All that are open. */
+void srt_server_each(struct srt_server *server, void (*fn)(void *ctx, const struct srt_view *view), void *ctx);

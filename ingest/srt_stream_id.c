@@ -135,12 +135,51 @@ static enum srt_stream_id_result parse_plain(struct run text, struct srt_stream_
     return set_name(text, (struct run){0}, ret_id);
 }
 
+/* --- percent-encoding --- */
+
+static int digit_of(char c) {
+    static const char digits[] = "0123456789abcdef";
+    const char *at = c ? strchr(digits, c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c) : NULL;
+    return at ? (int)(at - digits) : -1;
+}
+
+/* RFC 3986 §2.1. False: a percent sign without its two digits. */
+static bool decode(struct run text, char out[SRT_STREAM_ID_MAX], size_t *ret_len) {
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.at[i];
+        if (c == '%') {
+            int high = text.len - i > 2 ? digit_of(text.at[i + 1]) : -1,
+                low = high >= 0 ? digit_of(text.at[i + 2]) : -1;
+            if (low < 0)
+                return false;
+            c = (char)(high << 4 | low);
+            i += 2;
+        }
+        out[len++] = c;
+    }
+    *ret_len = len;
+    return true;
+}
+
+static bool begins(struct run text, const char *word) {
+    size_t len = strlen(word);
+    return text.len >= len && memcmp(text.at, word, len) == 0;
+}
+
 enum srt_stream_id_result srt_stream_id_parse(const char *text, size_t len, struct srt_stream_id *ret_id) {
-    static const char standard[] = "#!::";
+    char decoded[SRT_STREAM_ID_MAX];
     struct run all = {text, len};
-    if (len > SRT_STREAM_ID_MAX || !printable(all))
+    if (len > SRT_STREAM_ID_MAX)
         return SRT_STREAM_ID_BAD;
-    if (len >= sizeof standard - 1 && memcmp(text, standard, sizeof standard - 1) == 0)
-        return parse_standard((struct run){text + 4, len - 4}, ret_id);
+    if (begins(all, "%23!::")) {
+        if (!decode(all, decoded, &all.len))
+            return SRT_STREAM_ID_BAD;
+        all.at = decoded;
+    }
+    if (!printable(all))
+        return SRT_STREAM_ID_BAD;
+    if (begins(all, "#!::"))
+        return parse_standard((struct run){all.at + 4, all.len - 4}, ret_id);
     return parse_plain(all, ret_id);
 }

@@ -6,9 +6,11 @@
  *   publish/live/show?key=KEY          the plain form
  *   live/show?key=KEY                  the same: who brings no word for it means to publish
  *
- * The name may carry the key as RTMP's does ("?key=KEY", ended by "&") in every form; that goes before s and u. Nothing is
- * percent-decoded: the standard knows no such encoding, what stands so in a URL is for the caller to undo. So a KEY with a
- * comma can't be given in the first form, which has that between its pairs. */
+ * The name may carry the key as RTMP's does ("?key=KEY", ended by "&") in every form; that goes before s and u. A KEY
+ * with a comma can't be given in the first form, which has that between its pairs.
+ *
+ * The standard knows no percent-encoding: what stands so in a URL is for the caller to undo. ffmpeg 5 and OBS don't; so one
+ * that begins with "%23!::", which can be nothing else, is decoded as a whole. */
 #pragma once
 #include <stddef.h>
 

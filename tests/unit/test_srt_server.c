@@ -319,9 +319,9 @@ static void more_connections_than_may_be_are_refused(void **state) {
 
 static struct srt_link_info first_info;
 
-static void note_info(void *ctx, const struct srt_link_info *info, const struct srt_stats *stats, int64_t since_us) {
-    (void)ctx, (void)stats, (void)since_us;
-    first_info = *info;
+static void note_info(void *ctx, const struct srt_view *view) {
+    (void)ctx;
+    first_info = *view->info;
 }
 
 static void streams_have_passphrases_of_their_own(void **state) {
@@ -537,9 +537,9 @@ static void relay_start(uint32_t lost_from, uint32_t lost_to) {
 
 static struct srt_stats first_stats;
 
-static void note_stats(void *ctx, const struct srt_link_info *info, const struct srt_stats *stats, int64_t since_us) {
-    (void)ctx, (void)info, (void)since_us;
-    first_stats = *stats;
+static void note_stats(void *ctx, const struct srt_view *view) {
+    (void)ctx;
+    first_stats = view->stats;
 }
 
 static bool dropped(void *ctx) {

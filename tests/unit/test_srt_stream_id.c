@@ -83,10 +83,21 @@ static void plain_form_with_and_without_the_word(void **state) {
     check("live/show?key=", "live/show", "");
 }
 
-static void nothing_is_percent_decoded(void **state) {
+static void percent_signs_stand_for_themselves(void **state) {
     (void)state;
     check("live/show?key=a%2Cb", "live/show", "a%2Cb");
-    static const char *const texts[] = {"live%2Fshow", "%23!::r=live/show,m=publish"};
+    check("#!::r=live/show,m=publish,u=a%2Cb", "live/show", "a%2Cb");
+    static const char *const texts[] = {"live%2Fshow"};
+    CHECK_ALL(texts, SRT_STREAM_ID_BAD);
+}
+
+static void what_a_caller_left_encoded_is_decoded(void **state) {
+    (void)state;
+    check("%23!::r=live/show,m=publish", "live/show", "");
+    check("%23!::r%3Dlive%2fshow%2Cm=publish%2Cu=a%25b", "live/show", "a%b");
+    static const char *const texts[] = {"%23!::r=live/show,m=publish,u=%",   "%23!::r=live/show,m=publish,u=%2",
+                                        "%23!::r=live/show,m=publish,u=%2x", "%23!::r=live/show,m=publish,u=%00",
+                                        "%23!::r=live/show,m=publish,u=%0a", "%23!::r=live/sh%20ow,m=publish"};
     CHECK_ALL(texts, SRT_STREAM_ID_BAD);
 }
 
@@ -153,7 +164,8 @@ int main(void) {
         cmocka_unit_test(other_modes_are_told_apart),
         cmocka_unit_test(files_and_authorization_are_told_apart),
         cmocka_unit_test(plain_form_with_and_without_the_word),
-        cmocka_unit_test(nothing_is_percent_decoded),
+        cmocka_unit_test(percent_signs_stand_for_themselves),
+        cmocka_unit_test(what_a_caller_left_encoded_is_decoded),
         cmocka_unit_test(what_is_neither_is_bad),
         cmocka_unit_test(lengths_are_bounded),
         cmocka_unit_test(a_zero_within_is_bad),
