@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Of the section that begins in a packet, if it ends there, too. */
 static void mend_crc(uint8_t *data) {
     struct ts_packet packet;
-    if (!ts_packet_parse(data, &packet) || !packet.starts || packet.len < 4u + packet.payload[0])
+    if (!ts_packet_parse(data, &packet) || !packet.starts || !packet.len || packet.len < 4u + packet.payload[0])
         return;
     uint8_t *section = (uint8_t *)(uintptr_t)packet.payload + 1 + packet.payload[0];
     size_t left = (size_t)(data + TS_PACKET - section), len = 3 + ((section[1] & 0x0fu) << 8 | section[2]);
