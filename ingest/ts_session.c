@@ -21,6 +21,7 @@ enum state {
 
 enum {
     HELD_DROP = TS_SESSION_HELD_MAX / 4, /* at once, or each datagram would move all that is held */
+    OFFSET_MAX_TS = 10 * TS_HZ,          /* from decoding to presentation: a stamp that is wrong */
     NOTHING_FOUND_BYTES = 4 << 20,       /* so much without a programme is no transport stream */
 };
 
@@ -159,7 +160,7 @@ static void on_video(struct ts_session *session, const struct ts_event *pes) {
         return;
     if (unit.idr && session->configured && !session->config_bad && pes->has_time)
         session->awaits_idr = false;
-    if (session->awaits_idr || !pes->has_time) {
+    if (session->awaits_idr || !pes->has_time || pes->pts_ts - pes->dts_ts > OFFSET_MAX_TS) {
         drop_picture(session);
         return;
     }

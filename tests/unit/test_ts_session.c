@@ -354,6 +354,18 @@ static void gap_is_a_loss(void **state) {
     end(world);
 }
 
+/* No box has room for offsets of hours. */
+static void picture_shown_far_too_late_is_dropped(void **state) {
+    (void)state;
+    struct world *world = begin();
+    publish(world, 0, 60, 50);
+    put_picture(world, SLICE, sizeof SLICE - 1, 60 * 3600, UINT64_C(1) << 31);
+    publish(world, 61, 120, 50);
+    assert_int_equal(pictures_of(world), 80);
+    assert_int_equal(world->losses, 0);
+    end(world);
+}
+
 static void stream_joined_midway_begins_with_an_idr(void **state) {
     (void)state;
     struct world *world = begin();
@@ -453,6 +465,7 @@ int main(void) {
         cmocka_unit_test(what_is_no_transport_stream_is_told),
         cmocka_unit_test(after_a_loss_pictures_wait_for_an_idr),
         cmocka_unit_test(gap_is_a_loss),
+        cmocka_unit_test(picture_shown_far_too_late_is_dropped),
         cmocka_unit_test(stream_joined_midway_begins_with_an_idr),
         cmocka_unit_test(other_configuration_goes_on_with_a_discontinuity),
         cmocka_unit_test(what_comes_before_the_result_is_held),
