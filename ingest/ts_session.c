@@ -114,8 +114,7 @@ static void video_config(struct ts_session *session) {
     publisher_config(session->publisher, TRACK_VIDEO, annexb->config, annexb->config_len);
 }
 
-/* A transport stream announces no frame rate, and an SPS need not; but its clock is fine enough that two pictures tell.
- */
+/* A transport stream announces no frame rate, and an SPS need not; but two pictures tell by so fine a clock. */
 static double rate_of(int64_t delta_ts) {
     static const double rates[] = {24000 / 1001., 24, 25, 30000 / 1001., 30, 48, 50, 60000 / 1001., 60, 100, 120};
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
@@ -203,6 +202,8 @@ static void tell_ignored(struct ts_session *session, uint8_t stream_type) {
 }
 
 static void on_programme(struct ts_session *session, const struct ts_event *programme) {
+    if (programme->gone)
+        return;
     session->found = true;
     for (uint32_t i = 0; i < programme->ignored_count; i++)
         tell_ignored(session, programme->ignored[i]);
