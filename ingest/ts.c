@@ -222,7 +222,10 @@ static void tell_programme(struct ts *ts, struct ts_event *event) {
     const struct ts_programme *programme = ts->tables.chosen;
     set_track(ts, &ts->video, programme ? programme->video_pid : 0);
     set_track(ts, &ts->audio, programme ? programme->audio_pid : 0);
-    *event = (struct ts_event){.what = TS_PROGRAMME, .has_video = ts->video.pid, .has_audio = ts->audio.pid};
+    *event = (struct ts_event){.what = TS_PROGRAMME,
+                               .gone = !programme,
+                               .has_video = ts->video.pid,
+                               .has_audio = ts->audio.pid};
     for (uint32_t i = 0; programme && i < programme->ignored_count; i++) {
         uint8_t type = programme->ignored[i];
         if (!ts->told[type])

@@ -20,13 +20,14 @@
 enum { TS_HZ = 90000, TS_VIDEO_PES_MAX = 4 << 20, TS_AUDIO_PES_MAX = 6 + UINT16_MAX };
 
 enum ts_what {
-    TS_PROGRAMME, /* the programme was found, or has other tracks now */
+    TS_PROGRAMME, /* the programme was found, has other tracks now, or is gone */
     TS_PES,
 };
 
 struct ts_event {
     enum ts_what what;
     /* TS_PROGRAMME */
+    bool gone; /* another may be found */
     bool has_video, has_audio;
     uint8_t ignored[TS_IGNORED_MAX], ignored_count; /* stream types that are not taken; each is told once */
     /* TS_PES */

@@ -21,6 +21,7 @@ enum state {
 
 enum {
     HELD_DROP = TS_SESSION_HELD_MAX / 4, /* at once, or each datagram would move all that is held */
+    OFFSET_MAX_TS = 10 * TS_HZ,          /* from decoding to presentation: a stamp that is wrong */
     NOTHING_FOUND_BYTES = 4 << 20,       /* so much without a programme is no transport stream */
 };
 
@@ -113,8 +114,7 @@ static void video_config(struct ts_session *session) {
     publisher_config(session->publisher, TRACK_VIDEO, annexb->config, annexb->config_len);
 }
 
-/* A transport stream announces no frame rate, and an SPS need not; but its clock is fine enough that two pictures tell.
- */
+/* A transport stream announces no frame rate, and an SPS need not; but two pictures tell by so fine a clock. */
 static double rate_of(int64_t delta_ts) {
     static const double rates[] = {24000 / 1001., 24, 25, 30000 / 1001., 30, 48, 50, 60000 / 1001., 60, 100, 120};
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
@@ -159,7 +159,7 @@ static void on_video(struct ts_session *session, const struct ts_event *pes) {
         return;
     if (unit.idr && session->configured && !session->config_bad && pes->has_time)
         session->awaits_idr = false;
-    if (session->awaits_idr || !pes->has_time) {
+    if (session->awaits_idr || !pes->has_time || pes->pts_ts - pes->dts_ts > OFFSET_MAX_TS) {
         drop_picture(session);
         return;
     }
@@ -202,6 +202,8 @@ static void tell_ignored(struct ts_session *session, uint8_t stream_type) {
 }
 
 static void on_programme(struct ts_session *session, const struct ts_event *programme) {
+    if (programme->gone)
+        return;
     session->found = true;
     for (uint32_t i = 0; i < programme->ignored_count; i++)
         tell_ignored(session, programme->ignored[i]);

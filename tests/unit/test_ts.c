@@ -488,6 +488,7 @@ static void new_pat_without_the_programme_ends_it(void **state) {
     uint8_t body[] = {0, 9, 0xe0 | 0x1f, 0x00};
     ts_mux_section(&world->mux, 0, 0, 1, 1, body, sizeof body);
     const struct got *got = programme_of(world);
+    assert_true(got->event.gone);
     assert_false(got->event.has_video || got->event.has_audio);
     put(world, 3, 300);
     expect_nothing(world);

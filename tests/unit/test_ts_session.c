@@ -316,6 +316,23 @@ static void nothing_that_is_carried_is_told(void **state) {
     end(world);
 }
 
+static void programme_may_get_another_number(void **state) {
+    (void)state;
+    struct world *world = begin();
+    static const struct ts_mux_stream streams[] = {{0x1b, MUX_VIDEO_PID}, {0x0f, MUX_AUDIO_PID}};
+    static const uint8_t second[] = {0, 2, 0xe0 | (MUX_PMT_PID + 1) >> 8, (MUX_PMT_PID + 1) & 0xff};
+    publish(world, 0, 61, 50);
+    ts_mux_section(&world->mux, 0, 0, 1, 1, second, sizeof second);
+    ts_mux_pmt(&world->mux, 2, 0, streams, 2);
+    for (int n = 61; n < 120; n++)
+        picture(world, n == 100, (uint64_t)n * 3600);
+    feed(world);
+    assert_int_equal(world->losses, 0);
+    assert_int_equal(world->opens, 1);
+    assert_int_equal(pictures_of(world), 81); /* from the IDR picture on */
+    end(world);
+}
+
 static void what_is_no_transport_stream_is_told(void **state) {
     (void)state;
     struct world *world = begin();
@@ -351,6 +368,18 @@ static void gap_is_a_loss(void **state) {
     ts_session_gap(world->session);
     publish(world, 60, 120, 50);
     assert_int_equal(pictures_of(world), 80);
+    end(world);
+}
+
+/* No box has room for offsets of hours. */
+static void picture_shown_far_too_late_is_dropped(void **state) {
+    (void)state;
+    struct world *world = begin();
+    publish(world, 0, 60, 50);
+    put_picture(world, SLICE, sizeof SLICE - 1, 60 * 3600, UINT64_C(1) << 31);
+    publish(world, 61, 120, 50);
+    assert_int_equal(pictures_of(world), 80);
+    assert_int_equal(world->losses, 0);
     end(world);
 }
 
@@ -450,9 +479,11 @@ int main(void) {
         cmocka_unit_test(picture_alone_is_not_kept_waiting),
         cmocka_unit_test(sound_alone_is_not_kept_waiting),
         cmocka_unit_test(nothing_that_is_carried_is_told),
+        cmocka_unit_test(programme_may_get_another_number),
         cmocka_unit_test(what_is_no_transport_stream_is_told),
         cmocka_unit_test(after_a_loss_pictures_wait_for_an_idr),
         cmocka_unit_test(gap_is_a_loss),
+        cmocka_unit_test(picture_shown_far_too_late_is_dropped),
         cmocka_unit_test(stream_joined_midway_begins_with_an_idr),
         cmocka_unit_test(other_configuration_goes_on_with_a_discontinuity),
         cmocka_unit_test(what_comes_before_the_result_is_held),
