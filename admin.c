@@ -15,6 +15,7 @@
 #include "common/media/hub.h"
 #include "common/media/name.h"
 #include "common/media/writer.h"
+#include "ingest/srt_server.h"
 #include "origin/origin.h"
 
 enum { BODY_MAX = 64 << 20, REFUSE_S = 60 };
@@ -25,6 +26,7 @@ struct admin {
     struct origin *origin;
     bool decides;
     struct registry *registry;
+    struct srt_server *srt; /* NULL: none */
     struct http_server *http;
     bool ready;
 };
@@ -100,6 +102,31 @@ static void answer_streams(const struct admin *admin, struct http_request *req) 
     struct api_call call = {admin, json_array()};
     store_each(hub_store(admin->hub), add_stream, &call);
     answer_json(req, json_pack("{s:o}", "streams", call.streams));
+}
+
+/* One of a broadcaster's, seen from here. */
+static void add_link(void *ctx, const struct srt_view *view) {
+    const struct srt_link_info *info = view->info;
+    const struct srt_stats *stats = &view->stats;
+    char since[CLOCK_ISO_LEN];
+    clock_format_iso(since, clock_utc_from_mono_us(view->since_us));
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i}", "protocol", "srt", "stream", info->id.stream,
+                             "peer", info->peer, "since", since, "version", info->version, "latency_ms",
+                             (int)info->latency_ms, "aes", (int)info->key_bits);
+    json_object_update_new(json, json_pack("{s:f, s:i, s:I, s:{s:I, s:I, s:I, s:I, s:I, s:I}}", "rtt_ms", stats->rtt_ms,
+                                           "buffer_ms", (int)stats->buffer_ms, "bytes", (json_int_t)stats->bytes,
+                                           "packets", "received", (json_int_t)stats->packets, "lost",
+                                           (json_int_t)stats->lost, "retransmitted", (json_int_t)stats->retransmitted,
+                                           "dropped", (json_int_t)stats->dropped, "belated", (json_int_t)stats->belated,
+                                           "undecrypted", (json_int_t)stats->undecrypted));
+    json_array_append_new(ctx, json);
+}
+
+static void answer_links(const struct admin *admin, struct http_request *req) {
+    json_t *links = json_array();
+    if (admin->srt)
+        srt_server_each(admin->srt, add_link, links);
+    answer_json(req, json_pack("{s:o}", "links", links));
 }
 
 static json_t *text_or_null(const char *text) {
@@ -231,6 +258,8 @@ static void on_request(void *ctx, struct http_request *req) {
         answer_text(req, admin->ready ? 200 : 503, admin->ready ? "ready\n" : "not ready\n");
     } else if (!strcmp(path, "/api/v1/streams")) {
         answer_streams(admin, req);
+    } else if (!strcmp(path, "/api/v1/links")) {
+        answer_links(admin, req);
     } else if (!strcmp(path, "/api/v1/fleet") && admin->registry) {
         answer_fleet(admin, req);
     } else if (!strcmp(path, "/")) {
@@ -257,6 +286,49 @@ static void collect_stream(void *ctx, struct stream *stream) {
         metrics_sample(call->out, "weir_stream_bytes", labels, (double)stream->bytes);
 }
 
+/* --- metrics of links --- */
+
+static const struct {
+    const char *name, *help;
+    enum metric_type type;
+} link_metrics[] = {
+    {"weir_srt_link_rtt_ms", "Round trip to the broadcaster by SRT.", METRIC_GAUGE},
+    {"weir_srt_link_buffer_ms", "Media that wait in SRT's receive buffer.", METRIC_GAUGE},
+    {"weir_srt_link_latency_ms", "SRT's latency, as agreed on.", METRIC_GAUGE},
+    {"weir_srt_link_packets_total", "Packets received by SRT from the stream's broadcaster.", METRIC_COUNTER},
+    {"weir_srt_link_lost_total", "Those that were missing, whether they came later or not.", METRIC_COUNTER},
+    {"weir_srt_link_retransmitted_total", "Those that came again, or at the second attempt.", METRIC_COUNTER},
+    {"weir_srt_link_dropped_total", "Those that did not come in time.", METRIC_COUNTER},
+};
+enum { LINK_METRICS = sizeof link_metrics / sizeof *link_metrics };
+
+struct link_call {
+    struct buf *out;
+    int metric;
+};
+
+/* One sample a stream: of two links that want one, that which was there first. */
+static void collect_link(void *ctx, const struct srt_view *view) {
+    const struct link_call *call = ctx;
+    const struct srt_stats *stats = &view->stats;
+    const double values[LINK_METRICS] = {stats->rtt_ms,          stats->buffer_ms,    view->info->latency_ms,
+                                         (double)stats->packets, (double)stats->lost, (double)stats->retransmitted,
+                                         (double)stats->dropped};
+    char labels[STREAM_NAME_LEN + 16];
+    if (view->second)
+        return;
+    snprintf(labels, sizeof labels, "stream=\"%s\"", view->info->id.stream);
+    metrics_sample(call->out, link_metrics[call->metric].name, labels, values[call->metric]);
+}
+
+static void collect_links(struct srt_server *srt, struct buf *out) {
+    for (int i = 0; i < LINK_METRICS; i++) {
+        struct link_call call = {out, i};
+        metrics_family(out, link_metrics[i].name, link_metrics[i].help, link_metrics[i].type);
+        srt_server_each(srt, collect_link, &call);
+    }
+}
+
 static void collect(void *ctx, struct buf *out) {
     struct admin *admin = ctx;
     struct store *store = hub_store(admin->hub);
@@ -271,6 +343,8 @@ static void collect(void *ctx, struct buf *out) {
     }
     metrics_family(out, "weir_store_bytes", "Bytes of media held in all.", METRIC_GAUGE);
     metrics_sample(out, "weir_store_bytes", NULL, (double)store_bytes(store));
+    if (admin->srt)
+        collect_links(admin->srt, out);
 }
 
 struct admin *admin_create(struct loop *loop, struct hub *hub, struct origin *origin, bool decides,
@@ -286,6 +360,10 @@ struct admin *admin_create(struct loop *loop, struct hub *hub, struct origin *or
 
 int admin_listen(struct admin *admin, const char *address, uint16_t *ret_port) {
     return http_server_listen(admin->http, address, false, ret_port);
+}
+
+void admin_show_srt(struct admin *admin, struct srt_server *srt) {
+    admin->srt = srt;
 }
 
 void admin_set_ready(struct admin *admin, bool ready) {

@@ -24,6 +24,8 @@
 #include "ingest/ingest.h"
 #include "ingest/push.h"
 #include "ingest/rtmp_server.h"
+#include "ingest/srt_server.h"
+#include "ingest/ts_session.h"
 #include "origin/intake.h"
 #include "origin/origin.h"
 #include "relay/feed.h"
@@ -61,6 +63,7 @@ struct node {
     struct pushes *pushes; /* streams brought to origins elsewhere; NULL: to this one */
     struct ingest *ingest;
     struct rtmp_server *rtmp;
+    struct srt_server *srt;                                /* NULL: it listens nowhere */
     struct certificates *certificates, *feed_certificates; /* viewers', and nodes'; NULL: no TLS */
     struct worker *workers[WORKERS_MAX];
     uint32_t worker_count;
@@ -146,6 +149,31 @@ static struct writer_port ingest_port(struct node *node) {
     return pushes_port(node->pushes);
 }
 
+static bool start_srt(struct node *node) {
+    const struct conf *conf = node->conf;
+    static const uint32_t key_bytes[] = {
+        [CONF_PBKEYLEN_AUTO] = 0, [CONF_PBKEYLEN_16] = 16, [CONF_PBKEYLEN_24] = 24, [CONF_PBKEYLEN_32] = 32};
+    if (!conf->ingest.srt_listen.count)
+        return true; /* no threads for nothing */
+    struct srt_server_settings settings = srt_server_settings_default;
+    settings.latency_ms = conf->ingest.srt_latency_ms;
+    settings.connections_max = conf->ingest.srt_connections_max;
+    settings.key_bytes = key_bytes[conf->ingest.srt_pbkeylen];
+    settings.passphrases = conf->ingest.srt_passphrases.items;
+    settings.passphrase_count = (uint32_t)conf->ingest.srt_passphrases.count;
+    settings.silent_ms = SILENT_MS;
+    node->srt = srt_server_create(node->loop, node->ingest, &settings);
+    for (size_t i = 0; i < conf->ingest.srt_listen.count; i++) {
+        uint16_t port = 0;
+        const char *address = conf->ingest.srt_listen.items[i];
+        int rc = srt_server_listen(node->srt, address, &port);
+        if (!listened("srt", address, rc, port))
+            return false;
+    }
+    admin_show_srt(node->admin, node->srt);
+    return srt_server_start(node->srt) == 0;
+}
+
 static bool start_ingest(struct node *node) {
     const struct conf *conf = node->conf;
     struct ingest_settings settings = {.segment_ms = conf->live.segment_ms,
@@ -169,7 +197,7 @@ static bool start_ingest(struct node *node) {
         if (!listened("rtmp", address, rc, port_number))
             return false;
     }
-    return true;
+    return start_srt(node);
 }
 
 /* All workers listen on the same addresses; port 0 is chosen by the first. */
@@ -340,6 +368,7 @@ static bool start_roles(struct node *node) {
 
 static void stop_roles(struct node *node) {
     rtmp_server_destroy(node->rtmp);
+    srt_server_destroy(node->srt);
     ingest_destroy(node->ingest);
     pushes_destroy(node->pushes);
     http_server_destroy(node->intake_http);
@@ -451,7 +480,7 @@ static int run(const struct conf *conf, struct files *files) {
 
 static const char usage[] = "usage: weir [-c FILE] [-t]\n"
                             "  -c FILE    configuration (YAML); without it all roles run on the default ports:\n"
-                            "             RTMP 1935, HTTP 8080, operator's listener 127.0.0.1:8081\n"
+                            "             RTMP 1935, SRT 8890 (UDP), HTTP 8080, operator's listener 127.0.0.1:8081\n"
                             "  -t         check the configuration and exit: 0, or 1 with what is wrong\n"
                             "  --metrics  print the reference of all metrics (docs/metrics.md)\n"
                             "  --version  print the version\n"
@@ -504,6 +533,13 @@ static void print_metrics(void) {
         "| `weir_stream_bytes` | gauge | Bytes of media held for the stream, by `stream`. |\n"
         "| `weir_streams` | gauge | Streams, by `state`. |\n| `weir_store_bytes` | gauge | Bytes of media held in "
         "all. |\n"
+        "| `weir_srt_link_rtt_ms` | gauge | Round trip to the broadcaster by SRT, by `stream`. |\n"
+        "| `weir_srt_link_buffer_ms` | gauge | Media that wait in SRT's receive buffer, by `stream`. |\n"
+        "| `weir_srt_link_latency_ms` | gauge | SRT's latency, as agreed on, by `stream`. |\n"
+        "| `weir_srt_link_packets_total` | counter | Packets received by SRT, by `stream`. |\n"
+        "| `weir_srt_link_lost_total` | counter | Those that were missing, whether they came later or not. |\n"
+        "| `weir_srt_link_retransmitted_total` | counter | Those that came again, or at the second attempt. |\n"
+        "| `weir_srt_link_dropped_total` | counter | Those that did not come in time. |\n"
         "| `weir_fleet_registry_up` | gauge | Whether the fleet's registry (etcd) can be read and written. |\n"
         "| `weir_fleet_registry_age_seconds` | gauge | Since the fleet's registry last said something. |\n"
         "| `weir_fleet_nodes` | gauge | Nodes of the fleet that are known, this one included. |\n"
@@ -519,6 +555,8 @@ static void register_metrics(void) {
     origin_metrics_register();
     ingest_metrics_register();
     rtmp_server_metrics_register();
+    srt_server_metrics_register();
+    ts_session_metrics_register();
     viewers_metrics_register();
     http_client_metrics_register();
     feeds_metrics_register();

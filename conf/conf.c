@@ -190,12 +190,16 @@ static void print_event(const struct reader *r, bool secret, struct buf *out) {
         print_quoted(out, scalar_text(r), r->event.data.scalar.length);
 }
 
+static bool is_secret(const struct setting *setting) {
+    return setting->type == SETTING_KEYS || setting->type == SETTING_PASSPHRASES || setting->type == SETTING_SECRET;
+}
+
 static void complain_value(struct reader *r, const struct setting *setting) {
     struct buf *out = r->event.type == YAML_ALIAS_EVENT ? NULL : error_begin(r, event_line(r));
     if (!out)
         return;
     buf_printf(out, "%s is ", setting->path);
-    print_event(r, setting->type == SETTING_KEYS || setting->type == SETTING_SECRET, out);
+    print_event(r, is_secret(setting), out);
     buf_append_str(out, ", ");
     schema_describe(setting, out);
     bool quoted_number = setting->type == SETTING_INT && r->event.type == YAML_SCALAR_EVENT && !is_plain(r);
@@ -455,8 +459,12 @@ static void check_roles(struct reader *r) {
     uint32_t ingest = line_of(r, "ingest");
     if (!conf->ingest_on && !conf->origin_on && !conf->relay_on)
         complain(r, 1, "no role is on, at least one of \"ingest:\", \"origin:\", \"relay:\" would be right");
-    if (conf->ingest_on && !conf->ingest.rtmp_listen.count)
+    if (conf->ingest_on && !conf->ingest.rtmp_listen.count && !conf->ingest.srt_listen.count)
         complain(r, ingest, "ingest listens nowhere, \"rtmp: {listen: [\"[::]:1935\"]}\" in it would be right");
+    if (conf->ingest.srt_passphrases.count && !conf->ingest.srt_listen.count)
+        complain(
+            r, line_of(r, "ingest.srt.passphrases"),
+            "ingest.srt.passphrases is given but nobody listens, \"listen: [\"[::]:8890\"]\" beside it would be right");
     if (conf->ingest.origins.count > ORIGINS_MAX)
         complain(r, line_of(r, "ingest.origins"), "ingest.origins has %zu, at most %d would be right",
                  conf->ingest.origins.count, ORIGINS_MAX);

@@ -11,6 +11,7 @@
 static const char *const muxed_choices[] = {"auto", "always", "never", NULL};
 static const char *const switch_choices[] = {"off", "on", NULL};
 static const char *const auto_choices[] = {"auto", "off", NULL};
+static const char *const pbkeylen_choices[] = {"auto", "16", "24", "32", NULL};
 static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_choices[] = {"logfmt", "json", NULL};
 
@@ -86,6 +87,21 @@ const struct setting schema_settings[] = {
     {"ingest.rtmp.unpublished_per_address", SETTING_INT, AT(ingest.rtmp_unpublished_per_address), .min = 1, .max = 65536,
      .fallback = "16", .unit = "connections",
      .text = "Those of one address (IPv6: of one /64) that have not been let publish yet; one more is closed at once."},
+
+    {"ingest.srt.listen", SETTING_ADDRESSES, AT(ingest.srt_listen), .fileless = "[::]:8890",
+     .text = "Where broadcasters push SRT (UDP): MPEG-TS with H.264 and AAC, the stream named by the stream id."},
+    {"ingest.srt.latency_ms", SETTING_INT, AT(ingest.srt_latency_ms), .min = 20, .max = 8000, .fallback = "120", .unit = "ms",
+     .text = "How long SRT may take to bring back what is lost; all of it is added to the delay. A broadcaster that asks for more gets more. "
+             "Three to four times the round trip is usual."},
+    {"ingest.srt.connections_max", SETTING_INT, AT(ingest.srt_connections_max), .min = 1, .max = 4096,
+     .fallback = "256", .unit = "connections", .text = "Broadcasters' connections; one more is refused (1402)."},
+    {"ingest.srt.passphrases", SETTING_PASSPHRASES, AT(ingest.srt_passphrases),
+     .text = "What streams are encrypted with. `PASSPHRASE` for any stream, `app/name:PASSPHRASE` for that one, `live/*:PASSPHRASE` where "
+             "names begin so; the entry counts that names a stream most closely. A stream with a passphrase is taken only encrypted by it, "
+             "one without only unencrypted."},
+    {"ingest.srt.pbkeylen", SETTING_ENUM, AT(ingest.srt_pbkeylen), .choices = pbkeylen_choices, .fallback = "auto",
+     .text = "Bytes of the AES keys that broadcasters are asked to use where there is a passphrase; `auto`: as they like, 16 if they don't "
+             "care."},
 
     {"ingest.origins", SETTING_URLS, AT(ingest.origins),
      .text = "Origins that get each stream, all of them at once, by where they listen (`origin.listen`); none: this node's own."},
@@ -251,6 +267,13 @@ void schema_describe(const struct setting *setting, struct buf *out) {
         break;
     case SETTING_STREAMS:
         buf_append_str(out, "a list of \"app/name\" or \"app/na*\"");
+        break;
+    case SETTING_PASSPHRASES:
+        buf_printf(
+            out,
+            "a list of \"PASSPHRASE\", \"app/name:PASSPHRASE\" or \"app/na*:PASSPHRASE\", PASSPHRASE being %d to %d "
+            "printable characters (one with a colon is written \"*:PASSPHRASE\")",
+            SETTING_PASSPHRASE_MIN, SETTING_PASSPHRASE_MAX);
         break;
     case SETTING_KEYS:
         buf_printf(out,

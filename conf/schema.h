@@ -16,6 +16,7 @@ enum setting_type {
     SETTING_RANGES,    /* struct conf_list of blocks of addresses (common/base/address.h) */
     SETTING_FILES,     /* struct conf_list of file names; one may stand alone, without brackets */
     SETTING_KEYS,      /* struct conf_list of publish keys (common/auth/publish_key.h) */
+    SETTING_PASSPHRASES, /* struct conf_list of SRT passphrases (ingest/srt_admission.h) */
     SETTING_SECRET,    /* char *: printable, without spaces */
     SETTING_URL,       /* char *: a node: scheme, host, port */
     SETTING_URLS,      /* struct conf_list of them */
@@ -35,7 +36,7 @@ struct setting {
     const char *text;
 };
 
-enum { SETTING_NAME_MAX = 63, SETTING_KEY_MAX = 128, SETTING_FILE_MAX = 1024, SETTING_URL_MAX = 255, SETTING_SECRET_MIN = 16, SCHEMA_MAX = 96 };
+enum { SETTING_NAME_MAX = 63, SETTING_KEY_MAX = 128, SETTING_FILE_MAX = 1024, SETTING_URL_MAX = 255, SETTING_SECRET_MIN = 16, SETTING_PASSPHRASE_MIN = 10, SETTING_PASSPHRASE_MAX = 79, SCHEMA_MAX = 96 };
 
 extern const struct setting schema_settings[];
 extern const size_t schema_count;

@@ -93,6 +93,18 @@ static bool key_acceptable(const char *text) {
     return len > 0 && len <= SETTING_KEY_MAX && (!colon || stream_pattern_acceptable(text, (size_t)(colon - text)));
 }
 
+/* The same form; a passphrase may have spaces. */
+static bool passphrase_acceptable(const char *text) {
+    const char *colon = strchr(text, ':');
+    const char *secret = colon ? colon + 1 : text;
+    size_t len = strlen(secret);
+    for (const char *c = secret; *c; c++)
+        if (*c < ' ' || *c > '~')
+            return false;
+    return len >= SETTING_PASSPHRASE_MIN && len <= SETTING_PASSPHRASE_MAX &&
+           (!colon || stream_pattern_acceptable(text, (size_t)(colon - text)));
+}
+
 static bool file_acceptable(const char *text) {
     for (const char *c = text; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 127)
@@ -199,6 +211,8 @@ static bool item_acceptable(const struct setting *setting, const char *text) {
     switch (setting->type) {
     case SETTING_KEYS:
         return key_acceptable(text);
+    case SETTING_PASSPHRASES:
+        return passphrase_acceptable(text);
     case SETTING_FILES:
         return file_acceptable(text);
     case SETTING_RANGES:
@@ -233,6 +247,7 @@ bool value_is_list(const struct setting *setting) {
     switch (setting->type) {
     case SETTING_ADDRESSES:
     case SETTING_KEYS:
+    case SETTING_PASSPHRASES:
     case SETTING_FILES:
     case SETTING_RANGES:
     case SETTING_URLS:

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/base/loop.h"
+#include "ingest/live_names.h"
 #include "ingest/publisher.h"
 
 enum { SWEEP_INTERVAL_US = 200000 };
@@ -22,6 +23,7 @@ struct ingest *ingest_create(struct loop *loop, const struct ingest_settings *se
     ingest->settings = *settings;
     ingest->port = *port;
     list_init(&ingest->publishers);
+    ingest->live = live_names_create();
     ingest->sweep_timer = loop_timer_create(loop, on_sweep, ingest);
     loop_timer_set(ingest->sweep_timer, SWEEP_INTERVAL_US);
     return ingest;
@@ -31,5 +33,6 @@ void ingest_destroy(struct ingest *ingest) {
     if (!ingest)
         return;
     loop_timer_destroy(ingest->sweep_timer);
+    live_names_destroy(ingest->live);
     free(ingest);
 }

@@ -5,6 +5,7 @@
 #include "common/base/list.h"
 #include "common/media/writer.h"
 
+struct live_names;
 struct loop;
 struct loop_timer;
 
@@ -21,6 +22,7 @@ struct ingest {
     struct ingest_settings settings;
     struct writer_port port;
     struct list publishers;
+    struct live_names *live; /* the names that they hold */
     struct loop_timer *sweep_timer;
 };
 

@@ -117,7 +117,9 @@ enum probe_verdict probe_check(struct probe *probe, const struct probe_known *kn
     if (known->video_config && !probe->video_count)
         return now_us - probe->first_arrived_us > HOPELESS_US ? PROBE_HOPELESS
                                                               : PROBE_MORE; /* waiting for an independent frame */
-    if (!(video && audio) && waited_us < patience_us)
+    bool video_settled = video || (known->announced_all && !known->video_announced);
+    bool audio_settled = audio || (known->announced_all && !known->audio_announced);
+    if (!(video_settled && audio_settled) && waited_us < patience_us)
         return PROBE_MORE;
     if (video)
         return video_ready(probe, known, waited_us) ? PROBE_READY : PROBE_MORE;

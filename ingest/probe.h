@@ -26,6 +26,7 @@ struct probe {
 
 struct probe_known {
     bool video_config, audio_config, video_announced, audio_announced;
+    bool announced_all; /* what isn't announced won't come */
     double metadata_rate;
     uint32_t sps_rate_milli;
 };

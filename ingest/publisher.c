@@ -14,6 +14,7 @@
 #include "ingest/h264.h"
 #include "ingest/ingest.h"
 #include "ingest/lane.h"
+#include "ingest/live_names.h"
 #include "ingest/probe.h"
 #include "ingest/segmenter.h"
 #include "ingest/timeline.h"
@@ -99,6 +100,7 @@ static void lose(struct publisher *pub, const char *why) {
     if (pub->state == LOST)
         return;
     pub->state = LOST;
+    live_names_release(pub->ingest->live, pub->stream, pub);
     snprintf(pub->why, sizeof pub->why, "%s", why);
     loop_timer_set(pub->tell_timer, 0);
 }
@@ -140,6 +142,7 @@ static void on_claimed(void *owner, enum claim_result result, const struct claim
     pub->target_ms = grant->target_duration_ms ? grant->target_duration_ms : pub->ingest->settings.segment_ms;
     pub->state = PROBING;
     pub->last_media_us = loop_now_us(pub->ingest->loop);
+    live_names_hold(pub->ingest->live, pub->stream, pub, pub->last_media_us);
     metric_add(&metrics[M_PUBLISHERS], 1);
     log_info("publish_start", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "epoch",
              LOG_INT(grant->epoch), "resumes", LOG_INT(grant->resumes));
@@ -436,6 +439,7 @@ static void probe_step(struct publisher *pub, int64_t now_us) {
                                 .audio_config = pub->audio.config_len > 0,
                                 .video_announced = pub->metadata.has_video,
                                 .audio_announced = pub->metadata.has_audio,
+                                .announced_all = pub->metadata.complete,
                                 .metadata_rate = pub->metadata.frame_rate,
                                 .sps_rate_milli = pub->h264.fps_milli};
     switch (probe_check(&pub->probe, &known, now_us)) {
@@ -599,6 +603,8 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
 /* --- time and end --- */
 
 static void sweep(struct publisher *pub, int64_t now_us) {
+    if (pub->state == LIVE || pub->state == PROBING)
+        live_names_hold(pub->ingest->live, pub->stream, pub, pub->last_media_us);
     if (pub->state == PROBING && pub->probe.count)
         probe_step(pub, clock_utc_us());
     if ((pub->state != LIVE && pub->state != PROBING) || !pub->opened || pub->stalled ||
@@ -627,6 +633,7 @@ void publisher_close(struct publisher *pub, bool clean) {
         }
         pub->ingest->port.release(pub->ingest->port.ctx, pub->claim, clean);
     }
+    live_names_release(pub->ingest->live, pub->stream, pub);
     list_remove(&pub->link);
     loop_timer_destroy(pub->tell_timer);
     lane_reset(&pub->video);

@@ -39,6 +39,7 @@ struct publisher *publisher_open(struct ingest *ingest, const char *app, const c
 struct publisher_metadata {
     double frame_rate;
     bool has_video, has_audio;
+    bool complete; /* there are no tracks but those, so none is waited for */
     char encoder[64];
 };
 void publisher_metadata(struct publisher *pub, const struct publisher_metadata *metadata);

@@ -8,9 +8,7 @@
  * the newcomers of its address) and in memory; else one stranger could keep all broadcasters out. */
 #include "ingest/rtmp_server.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -38,7 +36,6 @@ enum {
     LINGER_BYTES_MAX = 8 << 20,
     BACKLOG = 512,
     LOGS_PER_S = 20, /* of each kind that strangers can cause */
-    PEER_LEN = 64,
 };
 
 const struct rtmp_limits rtmp_limits_default = {
@@ -89,7 +86,7 @@ struct connection {
     int64_t accepted_us;
     int64_t close_by_us; /* 0: not closing */
     size_t lingered_bytes;
-    char peer[PEER_LEN];
+    char peer[ADDRESS_TEXT_LEN];
 };
 
 static struct metric metrics[] = {
@@ -401,24 +398,6 @@ static void on_sweep(void *ctx) {
 
 /* --- listeners --- */
 
-/* "192.0.2.7:5121", "[2001:db8::7]:5121"; an IPv4 peer of a dual-stack socket as IPv4. */
-static void peer_text(const struct sockaddr_storage *address, char out[PEER_LEN]) {
-    char host[INET6_ADDRSTRLEN] = "?";
-    if (address->ss_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
-        inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
-        snprintf(out, PEER_LEN, "%s:%u", host, ntohs(v4->sin_port));
-        return;
-    }
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
-    bool mapped = IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr);
-    if (mapped)
-        inet_ntop(AF_INET, v6->sin6_addr.s6_addr + 12, host, sizeof host);
-    else
-        inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
-    snprintf(out, PEER_LEN, mapped ? "%s:%u" : "[%s]:%u", host, ntohs(v6->sin6_port));
-}
-
 static void refuse(struct rtmp_server *server, int fd, const char *peer, int metric, const char *why) {
     uint32_t suppressed;
     close(fd);
@@ -428,8 +407,8 @@ static void refuse(struct rtmp_server *server, int fd, const char *peer, int met
 }
 
 static void accepted(struct rtmp_server *server, int fd, const struct sockaddr_storage *address) {
-    char peer[PEER_LEN];
-    peer_text(address, peer);
+    char peer[ADDRESS_TEXT_LEN];
+    address_text(address, peer);
     if (server->count >= server->limits.connections_max) {
         refuse(server, fd, peer, M_REFUSED_CONNECTIONS, "connections_max");
         return;
@@ -477,39 +456,22 @@ static void listener_destroy(struct listener *listener) {
     free(listener);
 }
 
-static int parse_address(const char *text, struct addrinfo **ret_info) {
-    char host[INET6_ADDRSTRLEN + 2];
-    const char *colon = strrchr(text, ':'), *from = text;
-    if (!colon)
-        return -EINVAL;
-    size_t len = (size_t)(colon - text);
-    if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
-        from++;
-        len -= 2;
-    }
-    if (len >= sizeof host)
-        return -EINVAL;
-    snprintf(host, sizeof host, "%.*s", (int)len, from);
-    struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
-    return getaddrinfo(host[0] ? host : NULL, colon + 1, &hints, ret_info) ? -EINVAL : 0;
-}
-
-static int bind_and_listen(int fd, const struct addrinfo *info) {
+static int bind_and_listen(int fd, const struct sockaddr_storage *address, socklen_t len) {
     int on = 1, off = 0;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (info->ai_family == AF_INET6)
+    if (address->ss_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-    return bind(fd, info->ai_addr, info->ai_addrlen) || listen(fd, BACKLOG) ? -errno : 0;
+    return bind(fd, (const struct sockaddr *)address, len) || listen(fd, BACKLOG) ? -errno : 0;
 }
 
-static int open_socket(const char *address, int *ret_fd) {
-    struct addrinfo *info;
-    int rc = parse_address(address, &info);
+static int open_socket(const char *text, int *ret_fd) {
+    struct sockaddr_storage address;
+    socklen_t len;
+    int rc = address_parse(text, &address, &len);
     if (rc)
         return rc;
-    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    rc = fd < 0 ? -errno : bind_and_listen(fd, info);
-    freeaddrinfo(info);
+    int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    rc = fd < 0 ? -errno : bind_and_listen(fd, &address, len);
     if (rc && fd >= 0)
         close(fd);
     else if (!rc)
@@ -521,8 +483,7 @@ static uint16_t port_of(int fd) {
     struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;
     getsockname(fd, (struct sockaddr *)&address, &len);
-    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
-                                               : ((struct sockaddr_in *)&address)->sin_port);
+    return address_port(&address);
 }
 
 int rtmp_server_listen(struct rtmp_server *server, const char *address, uint16_t *ret_port) {

@@ -224,35 +224,6 @@ static void on_accept(void *ctx, int events) {
     }
 }
 
-static int parse_port(const char *text, in_port_t *ret_port) {
-    char *end;
-    long port = strtol(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || port > 65535)
-        return -EINVAL;
-    *ret_port = htons((uint16_t)port);
-    return 0;
-}
-
-/* "192.0.2.1:80" or "[2001:db8::1]:80". */
-static int parse_address(const char *text, struct sockaddr_storage *ret_address, socklen_t *ret_len) {
-    char host[INET6_ADDRSTRLEN];
-    const char *colon = strrchr(text, ':');
-    bool v6 = text[0] == '[';
-    const char *start = text + v6, *end = colon ? colon - v6 : NULL;
-    if (!end || end < start || (v6 && *end != ']') || (size_t)(end - start) >= sizeof host)
-        return -EINVAL;
-    memcpy(host, start, (size_t)(end - start));
-    host[end - start] = '\0';
-    memset(ret_address, 0, sizeof *ret_address);
-    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret_address;
-    struct sockaddr_in *in = (struct sockaddr_in *)ret_address;
-    ret_address->ss_family = v6 ? AF_INET6 : AF_INET;
-    *ret_len = v6 ? sizeof *in6 : sizeof *in;
-    if (inet_pton(ret_address->ss_family, host, v6 ? (void *)&in6->sin6_addr : (void *)&in->sin_addr) != 1)
-        return -EINVAL;
-    return parse_port(colon + 1, v6 ? &in6->sin6_port : &in->sin_port);
-}
-
 /* Accepted sockets inherit the TCP options. */
 static int set_options(const struct http_server *server, int fd, int family) {
     int on = 1, off = 0, lowat = HTTP_UNSENT_MIN;
@@ -319,7 +290,7 @@ static void destroy_listener(struct listener *listener) {
 static int listen_on(struct http_server *server, const char *address, bool joins, bool tls, uint16_t *ret_port) {
     struct sockaddr_storage parsed;
     socklen_t len;
-    int r = parse_address(address, &parsed, &len);
+    int r = address_parse(address, &parsed, &len);
     if (r < 0)
         return r;
     int fd = open_listener(server, &parsed, len, joins);

@@ -197,7 +197,7 @@ ALL_ROLES = {
 class Node:
     """A running weir with a configuration of its own and ports that the system chose.
 
-    `http`, `https`, `admin` and `rtmp` are "address:port". `config` is laid over ALL_ROLES; JSON is YAML too, so that is
+    `http`, `https`, `admin`, `rtmp` and `srt` are "address:port". `config` is laid over ALL_ROLES; JSON is YAML too, so that is
     how it is written down.
     """
 
@@ -208,6 +208,7 @@ class Node:
     https: str = ""
     admin: str = ""
     rtmp: str = ""
+    srt: str = ""
 
     def start(self):
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -265,6 +266,10 @@ class Node:
 
     def push_url(self, name, key=None):
         return f"rtmp://{self.rtmp}/{name}" + (f"?key={key}" if key else "")
+
+    def srt_url(self, stream_id, **options):
+        """For ffmpeg, with libsrt's options: passphrase, pbkeylen, latency (µs)."""
+        return f"srt://{self.srt}?streamid={stream_id}" + "".join(f"&{name}={value}" for name, value in options.items())
 
     def url(self, path):
         return f"http://{self.http}{path}"

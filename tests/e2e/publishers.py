@@ -75,7 +75,7 @@ class Publisher(PublisherProcess):
     """ffmpeg, in real time: a test picture with a tone. `extra` goes before the output: ["-bf", "2"]."""
 
     def __init__(self, url, log_path, *, fps="30", gop_s=1, size="320x180", kbps=300, bframes=0, sample_rate=48000,
-                 seconds=600, video=True, audio=True, extra=()):
+                 seconds=600, video=True, audio=True, extra=(), container="flv"):
         frames = round(float_rate(fps) * gop_s)
         command = ["ffmpeg", "-hide_banner", "-nostdin", "-loglevel", "info", "-nostats"]
         if video:
@@ -90,7 +90,7 @@ class Publisher(PublisherProcess):
                 command += ["-tune", "zerolatency"]
         if audio:
             command += ["-c:a", "aac", "-b:a", "64k", "-ar", sample_rate, "-ac", 2]
-        command += ["-t", seconds, *extra, "-flush_packets", 1, "-f", "flv", url]
+        command += ["-t", seconds, *extra, "-flush_packets", 1, "-f", container, url]
         super().__init__(url, log_path, command)
 
 

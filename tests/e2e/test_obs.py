@@ -7,6 +7,7 @@ import zlib
 import pytest
 
 import harness
+from continuity import LiveWatch
 
 sys.path.append(str(harness.ROOT / "tests/instruments"))
 import obs  # noqa: E402
@@ -103,3 +104,16 @@ def test_obs_is_told_when_its_key_is_wrong(start_weir, start_obs):
         start_obs(f"rtmp://{weir.rtmp}/live", "obs?key=wrong")
     assert weir.log.wait("rtmp_refused")["end"] == "denied"
     assert not weir.streams()
+
+
+@pytest.mark.parametrize("server, key", [
+    ("srt://{srt}?streamid=publish/live/obs&latency=200000", ""), ("srt://{srt}?latency=200000", "publish/live/obs"),
+], ids=["in-the-url", "as-the-stream-key"])
+def test_obs_publishes_by_srt(start_weir, start_obs, server, key):
+    weir = start_weir({"ingest": {"srt": {"listen": ["127.0.0.1:0"]}}})
+    broadcaster = start_obs(server.format(srt=weir.srt), key)
+    weir.wait_live("live/obs", 30)
+    LiveWatch(weir.http, "live/obs").wait_media(3).finish().report().check(max_gap_s=2)
+    assert weir.log.wait("srt_connect", name="obs")["latency_ms"] == "200"
+    broadcaster.stop()  # OBS 29 of Debian crashes when it ends after having pushed SRT, whoever took it
+    assert weir.log.wait("srt_close", name="obs")["end"] == "bye"

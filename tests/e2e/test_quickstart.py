@@ -67,7 +67,7 @@ def local(address):
 @pytest.mark.parametrize("whole_group", [True, False], ids=["ctrl-c", "kill"])
 def test_it_runs_with_a_demo_until_it_is_stopped(quickstart, whole_group):
     """On ports of the system's choice, so that it gets along with a node that is running here."""
-    process = quickstart("--no-install", "--demo", "--ports", "0,0,0")
+    process = quickstart("--no-install", "--demo", "--ports", "0,0,0,0")
     demo = wait_said(process, r"Demo +http://[^/]+(/live/demo/)", BUILD_DEADLINE_S)
     page = wait_said(process, r"Watch +(http://\S+)/live/show/", 1)[1]
     operate = wait_said(process, r"Operate +(http://\S+)/ ", 1)[1]
@@ -99,7 +99,7 @@ def test_a_wrong_option_is_told(options):
 
 
 def test_a_port_in_use_is_told(quickstart, weir):
-    process = quickstart("--no-install", "--ports", f"0,0,{weir.admin.split(':')[1]}")
+    process = quickstart("--no-install", "--ports", f"0,0,{weir.admin.split(':')[1]},0")
     assert process.wait(BUILD_DEADLINE_S) == 1
     process.said.join()
     assert "event=listen_failed" in process.said.text and "weir did not start" in process.said.text

@@ -64,10 +64,34 @@ static void what_is_no_range_is_refused(void **state) {
         assert_int_equal(address_range_parse(bad[i], &range), -EINVAL);
 }
 
+static void addresses_with_ports_are_read_and_written(void **state) {
+    (void)state;
+    static const char *const texts[][2] = {{"192.0.2.7:5121", "192.0.2.7:5121"},
+                                           {"[2001:db8::7]:1", "[2001:db8::7]:1"},
+                                           {"[::ffff:192.0.2.7]:80", "192.0.2.7:80"},
+                                           {"[::]:0", "[::]:0"}};
+    struct sockaddr_storage address;
+    socklen_t len;
+    char text[ADDRESS_TEXT_LEN];
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        assert_int_equal(address_parse(texts[i][0], &address, &len), 0);
+        address_text(&address, text);
+        assert_string_equal(text, texts[i][1]);
+    }
+    assert_int_equal(address_parse("[::1]:8890", &address, &len), 0);
+    assert_int_equal(address_port(&address), 8890);
+    assert_int_equal(len, sizeof(struct sockaddr_in6));
+    static const char *const bad[] = {"",        ":80",    "localhost:80", "192.0.2.7", "192.0.2.7:", "192.0.2.7:65536",
+                                      "[::1:80", "::1:80", "[]:80"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(address_parse(bad[i], &address, &len), -EINVAL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ipv4_is_its_own_key_mapped_too),
         cmocka_unit_test(ipv6_is_its_64),
+        cmocka_unit_test(addresses_with_ports_are_read_and_written),
         cmocka_unit_test(ranges_hold_their_addresses),
         cmocka_unit_test(what_is_no_range_is_refused),
     };

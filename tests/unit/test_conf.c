@@ -84,6 +84,7 @@ static void without_a_file_all_roles_are_on_the_default_ports(void **state) {
     assert_string_equal(conf->admin.listen, "127.0.0.1:8081");
     assert_int_equal(conf->ingest.rtmp_listen.count, 1);
     assert_string_equal(conf->ingest.rtmp_listen.items[0], "[::]:1935");
+    assert_string_equal(conf->ingest.srt_listen.items[0], "[::]:8890");
     assert_int_equal(conf->live.segment_ms, 2000);
     assert_int_equal(conf->live.part_ms, 200);
     assert_int_equal(conf->live.window_s, 30);
@@ -307,6 +308,50 @@ static void publish_key_that_can_match_is_accepted(void **state) {
         assert_string_equal(conf->auth.publish_keys.items[0], good[i]);
         conf_destroy(conf);
     }
+}
+
+#define SRT_WITH "ingest: {srt: {listen: ['[::]:8890'], passphrases: ['%s']}}\norigin: {}\n"
+
+static void srt_passphrases_have_ten_to_seventy_nine_characters(void **state) {
+    (void)state;
+    static const char *const good[] = {"0123456789", "two words & a sign", "live/show:0123456789", "live/*:0123456789",
+                                       "*:0123:456789"};
+    static const char *const bad[] = {"123456789", "live/show:123456789", "live:0123456789", "live//x:0123456789",
+                                      "0123456789é"};
+    char text[200];
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        snprintf(text, sizeof text, SRT_WITH, good[i]);
+        struct conf *conf = parse_good(text);
+        assert_string_equal(conf->ingest.srt_passphrases.items[0], good[i]);
+        conf_destroy(conf);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, SRT_WITH, bad[i]);
+        assert_refused_with(text, "f:1: ingest.srt.passphrases is not acceptable, a list of");
+        assert_null(strstr(error_text(), "12345678"));
+    }
+    for (int len = SETTING_PASSPHRASE_MAX; len <= SETTING_PASSPHRASE_MAX + 1; len++) {
+        char passphrase[100];
+        snprintf(passphrase, sizeof passphrase, "live/show:%0*d", len, 0);
+        snprintf(text, sizeof text, SRT_WITH, passphrase);
+        struct conf *conf = parse(text);
+        assert_true(!conf == (len > SETTING_PASSPHRASE_MAX));
+        conf_destroy(conf);
+    }
+}
+
+static void srt_alone_is_a_way_to_ingest(void **state) {
+    (void)state;
+    struct conf *conf =
+        parse_good("ingest: {srt: {listen: ['[::]:8890'], latency_ms: 400, pbkeylen: 24}}\norigin: {}\n");
+    assert_int_equal(conf->ingest.srt_latency_ms, 400);
+    assert_int_equal(conf->ingest.srt_pbkeylen, CONF_PBKEYLEN_24);
+    conf_destroy(conf);
+    assert_refused_with("ingest: {srt: {pbkeylen: 17, listen: ['[::]:1']}}\norigin: {}\n",
+                        "f:1: ingest.srt.pbkeylen is \"17\", one of auto, 16, 24, 32 would be right");
+    assert_refused_with("ingest: {srt: {latency_ms: 400}}\norigin: {}\n", "f:1: ingest listens nowhere");
+    assert_refused_with("ingest:\n  rtmp: {listen: ['[::]:1']}\n  srt: {passphrases: ['0123456789']}\norigin: {}\n",
+                        "f:3: ingest.srt.passphrases is given but nobody listens");
 }
 
 static void longest_publish_key_is_accepted(void **state) {
@@ -609,6 +654,8 @@ int main(void) {
         cmocka_unit_test(bad_publish_key_is_refused_without_showing_it),
         cmocka_unit_test(publish_key_that_can_match_is_accepted),
         cmocka_unit_test(longest_publish_key_is_accepted),
+        cmocka_unit_test(srt_passphrases_have_ten_to_seventy_nine_characters),
+        cmocka_unit_test(srt_alone_is_a_way_to_ingest),
         cmocka_unit_test(key_given_twice_is_refused),
         cmocka_unit_test(item_given_twice_is_refused),
         cmocka_unit_test(list_of_too_many_items_is_refused),

@@ -88,6 +88,22 @@ static void audio_alone_is_a_stream(void **state) {
     assert_int_equal(probe_check(&probe, &audio, 400000), PROBE_READY);
 }
 
+static void track_that_will_not_come_is_not_waited_for(void **state) {
+    (void)state;
+    struct probe_known video = {.video_config = true,
+                                .video_announced = true,
+                                .announced_all = true,
+                                .metadata_rate = 30};
+    for (int i = 0; i < 3; i++)
+        push(&probe, TRACK_VIDEO, i * 1000 / 30, 0, i == 0);
+    assert_int_equal(probe_check(&probe, &video, 67005), PROBE_READY);
+    probe_reset(&probe);
+    struct probe_known audio = {.audio_config = true, .audio_announced = true, .announced_all = true};
+    for (int i = 0; i < 3; i++)
+        push(&probe, TRACK_AUDIO, i * 21, 0, true);
+    assert_int_equal(probe_check(&probe, &audio, 42005), PROBE_READY);
+}
+
 static void no_configuration_for_long_is_hopeless(void **state) {
     (void)state;
     struct probe_known none = {0};
@@ -127,6 +143,7 @@ int main(void) {
         cmocka_unit_test_teardown(frames_in_no_time_have_no_rate, reset),
         cmocka_unit_test_teardown(video_starts_with_an_independent_frame, reset),
         cmocka_unit_test_teardown(announced_track_is_waited_for_but_not_for_ever, reset),
+        cmocka_unit_test_teardown(track_that_will_not_come_is_not_waited_for, reset),
         cmocka_unit_test_teardown(audio_alone_is_a_stream, reset),
         cmocka_unit_test_teardown(no_configuration_for_long_is_hopeless, reset),
         cmocka_unit_test_teardown(frames_come_out_as_they_went_in, reset),

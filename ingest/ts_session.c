@@ -1,0 +1,324 @@
+#include "ingest/ts_session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/loop.h"
+#include "common/base/metrics.h"
+#include "ingest/adts.h"
+#include "ingest/annexb.h"
+#include "ingest/h264.h"
+#include "ingest/ingest.h"
+#include "ingest/ts.h"
+
+enum state {
+    CLAIMING,   /* the publisher's result is awaited; input is held */
+    PUBLISHING, /* input is media */
+    LOST,       /* on_lost is due or done, or the claim was refused; input is ignored */
+};
+
+enum {
+    HELD_DROP = TS_SESSION_HELD_MAX / 4, /* at once, or each datagram would move all that is held */
+    OFFSET_MAX_TS = 10 * TS_HZ,          /* from decoding to presentation: a stamp that is wrong */
+    NOTHING_FOUND_BYTES = 4 << 20,       /* so much without a programme is no transport stream */
+};
+
+struct ts_session {
+    enum state state;
+    struct ts_session_events events;
+    void *ctx;
+    char stream[160], peer[64];
+    enum publish_result result;
+    bool result_due; /* to be told */
+    char why[128];   /* it is lost; to be told */
+    struct publisher *publisher;
+    struct loop_timer *tell_timer;
+    struct buf held;
+    struct ts *ts;
+    struct ts_counters counted; /* in metrics */
+    struct annexb annexb;
+    struct adts adts;
+    uint64_t bytes;
+    bool found;                  /* a programme */
+    bool awaits_idr;             /* video is left out until then */
+    bool configured, config_bad; /* video: the publisher has one; the latest can't be used */
+    uint64_t dropped;
+    struct publisher_metadata metadata;
+    uint64_t pictures; /* handed on */
+    int64_t last_dts_ts;
+};
+
+static struct metric metrics[] = {
+    {"weir_ingest_ts_losses_total", NULL, "Places in MPEG transport streams where packets are missing.", METRIC_COUNTER,
+     0},
+    {"weir_ingest_ts_malformed_total", NULL, "Packets of MPEG transport streams that were damaged or malformed.",
+     METRIC_COUNTER, 0},
+    {"weir_ingest_ts_dropped_total", NULL,
+     "Access units of MPEG transport streams that were left out: incomplete, malformed, or pictures between a loss and "
+     "the next IDR picture.",
+     METRIC_COUNTER, 0},
+};
+enum { M_LOSSES, M_MALFORMED, M_DROPPED };
+
+void ts_session_metrics_register(void) {
+    metrics_register(metrics, sizeof metrics / sizeof *metrics);
+}
+
+/* --- ends --- */
+
+static void lose(struct ts_session *session, const char *why) {
+    if (session->state == LOST)
+        return;
+    session->state = LOST;
+    snprintf(session->why, sizeof session->why, "%s", why);
+    loop_timer_set(session->tell_timer, 0);
+}
+
+/* Events have a turn of their own: the publisher may still be at work when it tells us. */
+static void on_tell(void *ctx) {
+    struct ts_session *session = ctx;
+    if (!session->result_due) {
+        session->events.on_lost(session->ctx, session->why);
+        return;
+    }
+    session->result_due = false;
+    if (session->why[0])
+        loop_timer_set(session->tell_timer, 0);
+    session->events.on_result(session->ctx, session->result);
+}
+
+static void on_lost(void *ctx, const char *why) {
+    lose(ctx, why);
+}
+
+/* --- video --- */
+
+static int64_t ms_of(int64_t ts) {
+    enum { TICKS = TS_HZ / 1000 };
+    int64_t rounded = ts + TICKS / 2;
+    return rounded >= 0 ? rounded / TICKS : -((-rounded + TICKS - 1) / TICKS);
+}
+
+/* The first configuration is the publisher's to judge; of those that follow, a bad one is damage that passes. */
+static void video_config(struct ts_session *session) {
+    const struct annexb *annexb = &session->annexb;
+    struct h264_config config;
+    const char *why;
+    session->config_bad =
+        session->configured && h264_config_parse(annexb->config, annexb->config_len, &config, &why) != 0;
+    if (session->config_bad)
+        return;
+    session->configured = true;
+    publisher_config(session->publisher, TRACK_VIDEO, annexb->config, annexb->config_len);
+}
+
+/* A transport stream announces no frame rate, and an SPS need not; but two pictures tell by so fine a clock. */
+static double rate_of(int64_t delta_ts) {
+    static const double rates[] = {24000 / 1001., 24, 25, 30000 / 1001., 30, 48, 50, 60000 / 1001., 60, 100, 120};
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
+        double off_ts = (double)delta_ts - TS_HZ / rates[i];
+        if (off_ts > -1 && off_ts < 1)
+            return rates[i];
+    }
+    return 0;
+}
+
+static void measure_rate(struct ts_session *session, int64_t dts_ts) {
+    if (session->pictures == 1) {
+        session->metadata.frame_rate = rate_of(dts_ts - session->last_dts_ts);
+        publisher_metadata(session->publisher, &session->metadata);
+    }
+    session->last_dts_ts = dts_ts;
+    session->pictures++;
+}
+
+static void drop(struct ts_session *session) {
+    session->dropped++;
+    metric_add(&metrics[M_DROPPED], 1);
+}
+
+/* What refers to a picture that isn't there is left out, too. */
+static void drop_picture(struct ts_session *session) {
+    session->awaits_idr = true;
+    drop(session);
+}
+
+static void on_video(struct ts_session *session, const struct ts_event *pes) {
+    struct annexb_unit unit;
+    if (pes->after_loss)
+        session->awaits_idr = true;
+    if (annexb_read(&session->annexb, pes->data, pes->len, &unit)) {
+        drop_picture(session);
+        return;
+    }
+    if (unit.config_changed)
+        video_config(session);
+    if (!unit.len)
+        return;
+    if (unit.idr && session->configured && !session->config_bad && pes->has_time)
+        session->awaits_idr = false;
+    if (session->awaits_idr || !pes->has_time || pes->pts_ts - pes->dts_ts > OFFSET_MAX_TS) {
+        drop_picture(session);
+        return;
+    }
+    measure_rate(session, pes->dts_ts);
+    struct publisher_frame frame = {.kind = TRACK_VIDEO,
+                                    .dts_ms = ms_of(pes->dts_ts),
+                                    .pts_ms = ms_of(pes->pts_ts),
+                                    .independent = unit.idr,
+                                    .data = unit.data,
+                                    .len = unit.len};
+    publisher_frame(session->publisher, &frame);
+}
+
+/* --- audio --- */
+
+static void on_audio(struct ts_session *session, const struct ts_event *pes) {
+    struct adts_frame found;
+    if (pes->after_loss)
+        adts_gap(&session->adts);
+    if (adts_push(&session->adts, pes->data, pes->len, pes->has_time, pes->pts_ts)) {
+        drop(session);
+        return;
+    }
+    while (adts_next(&session->adts, &found)) {
+        if (found.config_changed)
+            publisher_config(session->publisher, TRACK_AUDIO, session->adts.config, ADTS_CONFIG_LEN);
+        int64_t ms = ms_of(found.pts_ts);
+        struct publisher_frame frame = {TRACK_AUDIO, ms, ms, true, found.data, found.len};
+        publisher_frame(session->publisher, &frame);
+    }
+}
+
+/* --- programme --- */
+
+static void tell_ignored(struct ts_session *session, uint8_t stream_type) {
+    char why[96];
+    snprintf(why, sizeof why, "%s (stream type 0x%02x) is not carried yet", ts_type_name(stream_type), stream_type);
+    log_warn("publish_track_ignored", "stream", LOG_STR(session->stream), "peer", LOG_STR(session->peer), "why",
+             LOG_STR(why));
+}
+
+static void on_programme(struct ts_session *session, const struct ts_event *programme) {
+    if (programme->gone)
+        return;
+    session->found = true;
+    for (uint32_t i = 0; i < programme->ignored_count; i++)
+        tell_ignored(session, programme->ignored[i]);
+    if (programme->has_video || programme->has_audio) {
+        session->metadata.has_video = programme->has_video;
+        session->metadata.has_audio = programme->has_audio;
+        session->metadata.complete = true;
+        publisher_metadata(session->publisher, &session->metadata);
+        return;
+    }
+    char why[128] = "no H.264 or AAC is in the transport stream";
+    if (programme->ignored_count)
+        snprintf(why, sizeof why, "%s (stream type 0x%02x) is not carried yet: send H.264 video and AAC audio",
+                 ts_type_name(programme->ignored[0]), programme->ignored[0]);
+    lose(session, why);
+}
+
+/* --- input --- */
+
+static void count(struct ts_session *session) {
+    const struct ts_counters *now = ts_counters(session->ts), *before = &session->counted;
+    uint64_t dropped = now->pes_dropped - before->pes_dropped + now->pes_cut - before->pes_cut;
+    metric_add(&metrics[M_LOSSES], (int64_t)(now->losses - before->losses));
+    metric_add(&metrics[M_MALFORMED], (int64_t)(now->bad_packets - before->bad_packets));
+    metric_add(&metrics[M_DROPPED], (int64_t)dropped);
+    session->dropped += dropped;
+    session->counted = *now;
+}
+
+static void process(struct ts_session *session, const uint8_t *data, size_t len) {
+    struct ts_event event;
+    size_t used;
+    session->bytes += len;
+    while (session->state == PUBLISHING && ts_read(session->ts, data, len, &used, &event)) {
+        data += used;
+        len -= used;
+        if (event.what == TS_PROGRAMME)
+            on_programme(session, &event);
+        else if (event.kind == TRACK_VIDEO)
+            on_video(session, &event);
+        else
+            on_audio(session, &event);
+    }
+    count(session);
+    if (!session->found && session->bytes > NOTHING_FOUND_BYTES)
+        lose(session, "what comes is no MPEG transport stream");
+}
+
+static void hold(struct ts_session *session, const uint8_t *data, size_t len) {
+    if (len > HELD_DROP) {
+        data += len - HELD_DROP;
+        len = HELD_DROP;
+    }
+    while (buf_len(&session->held) + len > TS_SESSION_HELD_MAX)
+        buf_consume(&session->held, HELD_DROP);
+    buf_append(&session->held, data, len);
+}
+
+void ts_session_input(struct ts_session *session, const uint8_t *data, size_t len) {
+    if (session->state == CLAIMING)
+        hold(session, data, len);
+    else if (session->state == PUBLISHING)
+        process(session, data, len);
+}
+
+/* Before the result all that was held goes: after a loss video could only go on with the next IDR picture anyway. */
+void ts_session_gap(struct ts_session *session) {
+    buf_clear(&session->held);
+    ts_gap(session->ts);
+}
+
+static void on_result(void *ctx, enum publish_result result) {
+    struct ts_session *session = ctx;
+    session->state = result == PUBLISH_OK ? PUBLISHING : LOST;
+    session->result = result;
+    session->result_due = true;
+    loop_timer_set(session->tell_timer, 0);
+    process(session, buf_head(&session->held), buf_len(&session->held));
+    buf_finish(&session->held);
+}
+
+/* --- life --- */
+
+struct ts_session *ts_session_create(struct ingest *ingest, const char *app, const char *name, const char *peer,
+                                     const struct ts_session_events *events, void *ctx) {
+    static const struct publisher_events publisher_events = {on_result, on_lost};
+    struct ts_session *session = calloc(1, sizeof *session);
+    if (!session)
+        abort();
+    session->events = *events;
+    session->ctx = ctx;
+    session->awaits_idr = true;
+    snprintf(session->stream, sizeof session->stream, "%s/%.*s", app, (int)strcspn(name, "?"), name);
+    snprintf(session->peer, sizeof session->peer, "%s", peer);
+    buf_init(&session->held, TS_SESSION_HELD_MAX);
+    session->ts = ts_create();
+    annexb_init(&session->annexb);
+    adts_init(&session->adts);
+    session->tell_timer = loop_timer_create(ingest->loop, on_tell, session);
+    session->publisher = publisher_open(ingest, app, name, peer, &publisher_events, session);
+    return session;
+}
+
+void ts_session_destroy(struct ts_session *session, bool clean) {
+    if (!session)
+        return;
+    const struct ts_counters *counters = ts_counters(session->ts);
+    log_info("ts_end", "stream", LOG_STR(session->stream), "peer", LOG_STR(session->peer), "bytes",
+             LOG_INT(session->bytes), "losses", LOG_INT(counters->losses), "malformed", LOG_INT(counters->bad_packets),
+             "dropped", LOG_INT(session->dropped));
+    publisher_close(session->publisher, clean);
+    loop_timer_destroy(session->tell_timer);
+    buf_finish(&session->held);
+    annexb_finish(&session->annexb);
+    adts_finish(&session->adts);
+    ts_destroy(session->ts);
+    free(session);
+}

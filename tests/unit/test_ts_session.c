@@ -1,0 +1,497 @@
+#include "ingest/ts_session.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/log.h"
+#include "common/base/loop.h"
+#include "common/media/store.h"
+#include "ingest/ingest.h"
+#include "ts_fixture.h"
+
+/* A session writing into a store of its own, through a port that grants when the test wants it; what is written is
+ * noted. */
+
+enum { CHUNKS_MAX = 1000, MS = 90 };
+
+/* 1280×720 Main profile without VUI, and slices of a few bytes. */
+#define SETS       "\0\0\0\1\x67\x4d\x40\x1f\xec\xa0\x28\x02\xd8\0\0\0\1\x68\xee\x3c\x80"
+#define OTHER_SETS "\0\0\0\1\x67\x4d\x40\x1e\xec\xa0\x28\x02\xd8\0\0\0\1\x68\xee\x3c\x80"
+#define IDR        "\0\0\0\1\x65\x88\x84\x01"
+#define SLICE      "\0\0\0\1\x09\xf0\0\0\0\1\x41\x9a\0\x01"
+
+struct chunk {
+    bool picture, independent;
+    int64_t dts_ts;
+    uint32_t duration_ts;
+};
+
+struct world {
+    struct loop *loop;
+    struct ingest *ingest;
+    struct store *store;
+    struct ts_session *session;
+    struct ts_mux mux;
+    void (*on_claimed)(void *owner, enum claim_result result, const struct claim_grant *grant);
+    void *owner;
+    struct record_open open;
+    uint32_t opens, chunk_count, released_clean;
+    struct chunk chunks[CHUNKS_MAX];
+    int results, losses;
+    bool destroys;
+    enum publish_result result;
+    char why[160];
+};
+
+static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
+                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
+                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
+    struct world *world = ctx;
+    (void)stream, (void)peer, (void)on_lost, (void)epoch;
+    world->on_claimed = on_result;
+    world->owner = owner;
+    return world;
+}
+
+static int port_write(void *ctx, void *claim, struct record *record) {
+    struct world *world = ctx;
+    (void)claim;
+    if (record->type == RECORD_OPEN) {
+        world->open = record->open;
+        world->opens++;
+    }
+    if (record->type == RECORD_CHUNK) {
+        assert_true(world->chunk_count < CHUNKS_MAX);
+        world->chunks[world->chunk_count++] =
+            (struct chunk){world->open.tracks[record->chunk.track].kind == TRACK_VIDEO,
+                           record->chunk.flags & CHUNK_INDEPENDENT, record->chunk.dts_ts, record->chunk.duration_ts};
+    }
+    assert_int_equal(store_apply(world->store, record, 1), 0);
+    record_unref(record);
+    return 0;
+}
+
+static void port_touch(void *ctx, void *claim) {
+    (void)ctx, (void)claim;
+}
+
+static void port_release(void *ctx, void *claim, bool clean) {
+    struct world *world = ctx;
+    (void)claim;
+    world->released_clean += clean;
+}
+
+static void told(struct world *world) {
+    if (world->destroys) {
+        ts_session_destroy(world->session, true);
+        world->session = NULL;
+    }
+    loop_stop(world->loop);
+}
+
+static void on_result(void *ctx, enum publish_result result) {
+    struct world *world = ctx;
+    world->results++;
+    world->result = result;
+    told(world);
+}
+
+static void on_lost(void *ctx, const char *why) {
+    struct world *world = ctx;
+    world->losses++;
+    snprintf(world->why, sizeof world->why, "%s", why);
+    told(world);
+}
+
+static struct world *begin_claiming(const char *name) {
+    static const struct store_settings store = {.window_us = 30000000, .bytes_max = 64 << 20, .streams_max = 4};
+    static const struct ingest_settings settings = {.segment_ms = 2000, .part_ms = 200, .stall_ms = 2000};
+    static const struct ts_session_events events = {on_result, on_lost};
+    struct world *world = calloc(1, sizeof *world);
+    world->loop = loop_create();
+    world->store = store_create(&store);
+    struct writer_port port = {world, port_claim, port_write, port_touch, port_release};
+    world->ingest = ingest_create(world->loop, &settings, &port);
+    ts_mux_init(&world->mux);
+    world->session = ts_session_create(world->ingest, "live", name, "192.0.2.1:5", &events, world);
+    assert_int_equal(world->results, 0); /* never from inside the call */
+    return world;
+}
+
+static void grant(struct world *world) {
+    static const struct claim_grant claim = {.epoch = 9, .next_msn = 100, .next_part = 500};
+    world->on_claimed(world->owner, CLAIM_GRANTED, &claim);
+    loop_run(world->loop);
+    assert_int_equal(world->result, PUBLISH_OK);
+}
+
+static struct world *begin(void) {
+    struct world *world = begin_claiming("show");
+    grant(world);
+    return world;
+}
+
+static void end(struct world *world) {
+    ts_session_destroy(world->session, true);
+    ingest_destroy(world->ingest);
+    store_destroy(world->store);
+    loop_destroy(world->loop);
+    buf_finish(&world->mux.out);
+    free(world);
+}
+
+/* In datagrams as SRT carries them. */
+static void feed(struct world *world) {
+    while (buf_len(&world->mux.out)) {
+        size_t n = buf_len(&world->mux.out) < 7 * TS_PACKET ? buf_len(&world->mux.out) : 7 * TS_PACKET;
+        ts_session_input(world->session, buf_head(&world->mux.out), n);
+        buf_consume(&world->mux.out, n);
+    }
+}
+
+static void put_picture(struct world *world, const char *unit, size_t len, uint64_t dts_ts, uint64_t offset_ts) {
+    struct ts_mux_pes pes = {.pid = MUX_VIDEO_PID,
+                             .has_dts = true,
+                             .dts_ts = 900000 + dts_ts,
+                             .pts_ts = 900000 + dts_ts + offset_ts,
+                             .data = (const uint8_t *)unit,
+                             .len = len};
+    ts_mux_pes(&world->mux, &pes);
+}
+
+static void picture(struct world *world, bool idr, uint64_t dts_ts) {
+    put_picture(world, idr ? SETS IDR : SLICE, idr ? sizeof SETS IDR - 1 : sizeof SLICE - 1, dts_ts, 0);
+}
+
+/* One AAC frame of 48 kHz stereo. */
+static void sound(struct world *world, uint64_t pts_ts) {
+    uint8_t frame[207] = {0xff, 0xf1, 0x4c, 0x80, 207 >> 3, (uint8_t)(207 << 5 | 0x1f), 0xfc, 0x21};
+    struct ts_mux_pes pes = {
+        .pid = MUX_AUDIO_PID, .with_length = true, .pts_ts = 900000 + pts_ts, .data = frame, .len = sizeof frame};
+    ts_mux_pes(&world->mux, &pes);
+}
+
+static void tables_of(struct world *world, uint8_t type, uint16_t pid) {
+    const struct ts_mux_stream stream = {type, pid};
+    ts_mux_pat(&world->mux, 0, 1);
+    ts_mux_pmt(&world->mux, 1, 0, &stream, 1);
+}
+
+/* Pictures `from` to `to` at 25/s with sound in step. */
+static void publish(struct world *world, int from, int to, int gop) {
+    for (int n = from; n < to; n++) {
+        if (n % 5 == 0)
+            ts_mux_tables(&world->mux);
+        for (int a = (n * 75 + 39) / 40; a * 1920 < (n + 1) * 3600; a++)
+            if (a * 1920 >= n * 3600)
+                sound(world, (uint64_t)a * 1920);
+        picture(world, n % gop == 0, (uint64_t)n * 3600);
+        feed(world);
+    }
+}
+
+static uint32_t pictures_of(const struct world *world) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < world->chunk_count; i++)
+        count += world->chunks[i].picture;
+    return count;
+}
+
+static void stream_appears_after_three_pictures(void **state) {
+    (void)state;
+    struct world *world = begin();
+    publish(world, 0, 2, 50);
+    assert_int_equal(world->opens, 0);
+    publish(world, 2, 3, 50);
+    assert_int_equal(world->opens, 1);
+    assert_int_equal(world->open.track_count, 2);
+    assert_string_equal(world->open.tracks[0].codecs, "avc1.4d401f");
+    assert_string_equal(world->open.tracks[1].codecs, "mp4a.40.2");
+    assert_int_equal(world->open.tracks[0].frame_rate_milli, 25000);
+    assert_int_equal(world->open.tracks[1].sample_rate, 48000);
+    for (int n = 3; n < 100; n++) {
+        publish(world, n, n + 1, 50);
+        assert_int_equal(pictures_of(world), n + 1); /* none waits */
+    }
+    end(world);
+}
+
+static void check_grid(uint64_t numerator, uint64_t denominator, uint32_t rate_milli, bool reordered) {
+    struct world *world = begin();
+    tables_of(world, 0x1b, MUX_VIDEO_PID);
+    for (uint64_t n = 0; n < 300; n++) {
+        bool idr = n % 60 == 0;
+        uint64_t dts_ts = n * 90000 * denominator / numerator;
+        uint64_t pts_ts =
+            (n + (reordered ? (const uint64_t[]){1, 3, 0, 0}[n % 4] : 0)) * 90000 * denominator / numerator;
+        put_picture(world, idr ? SETS IDR : SLICE, idr ? sizeof SETS IDR - 1 : sizeof SLICE - 1, dts_ts,
+                    pts_ts - dts_ts);
+        feed(world);
+    }
+    assert_int_equal(world->opens, 1);
+    assert_int_equal(world->chunk_count, 300);
+    assert_int_equal(world->open.tracks[0].frame_rate_milli, rate_milli);
+    for (uint32_t n = 0; n < 300; n++) {
+        const struct chunk *chunk = &world->chunks[n];
+        assert_int_equal(chunk->dts_ts - world->chunks[0].dts_ts, n * 90000ull * denominator / numerator);
+        if (n)
+            assert_int_equal(chunk->dts_ts, chunk[-1].dts_ts + chunk[-1].duration_ts);
+    }
+    end(world);
+}
+
+static void usual_rates_lie_on_an_exact_grid(void **state) {
+    (void)state;
+    for (int reordered = 0; reordered < 2; reordered++) {
+        check_grid(25, 1, 25000, reordered);
+        check_grid(30, 1, 30000, reordered);
+        check_grid(50, 1, 50000, reordered);
+        check_grid(60, 1, 60000, reordered);
+        check_grid(24000, 1001, 23976, reordered);
+        check_grid(30000, 1001, 29970, reordered);
+        check_grid(60000, 1001, 59940, reordered);
+    }
+}
+
+static void sound_lies_on_its_samples(void **state) {
+    (void)state;
+    struct world *world = begin();
+    publish(world, 0, 250, 50);
+    int64_t end_ts = 0;
+    for (uint32_t i = 0; i < world->chunk_count; i++) {
+        const struct chunk *chunk = &world->chunks[i];
+        if (chunk->picture)
+            continue;
+        assert_true(!end_ts || chunk->dts_ts == end_ts);
+        end_ts = chunk->dts_ts + chunk->duration_ts;
+    }
+    assert_true(end_ts > 0);
+    end(world);
+}
+
+/* --- which tracks there are --- */
+
+static void picture_alone_is_not_kept_waiting(void **state) {
+    (void)state;
+    struct world *world = begin();
+    tables_of(world, 0x1b, MUX_VIDEO_PID);
+    for (int n = 0; n < 4; n++)
+        picture(world, !n, (uint64_t)n * 3600);
+    feed(world);
+    assert_int_equal(world->opens, 1);
+    assert_int_equal(world->open.track_count, 1);
+    end(world);
+}
+
+static void sound_alone_is_not_kept_waiting(void **state) {
+    (void)state;
+    struct world *world = begin();
+    tables_of(world, 0x0f, MUX_AUDIO_PID);
+    for (int n = 0; n < 3; n++)
+        sound(world, (uint64_t)n * 1920);
+    feed(world);
+    assert_int_equal(world->opens, 1);
+    assert_string_equal(world->open.tracks[0].name, "a0");
+    end(world);
+}
+
+static void nothing_that_is_carried_is_told(void **state) {
+    (void)state;
+    struct world *world = begin();
+    tables_of(world, 0x24, MUX_VIDEO_PID);
+    publish(world, 0, 1, 50);
+    assert_int_equal(world->losses, 0);
+    loop_run(world->loop);
+    assert_int_equal(world->losses, 1);
+    assert_string_equal(world->why, "HEVC (stream type 0x24) is not carried yet: send H.264 video and AAC audio");
+    publish(world, 0, 10, 50); /* ignored */
+    assert_int_equal(world->opens, 0);
+    end(world);
+}
+
+static void programme_may_get_another_number(void **state) {
+    (void)state;
+    struct world *world = begin();
+    static const struct ts_mux_stream streams[] = {{0x1b, MUX_VIDEO_PID}, {0x0f, MUX_AUDIO_PID}};
+    static const uint8_t second[] = {0, 2, 0xe0 | (MUX_PMT_PID + 1) >> 8, (MUX_PMT_PID + 1) & 0xff};
+    publish(world, 0, 61, 50);
+    ts_mux_section(&world->mux, 0, 0, 1, 1, second, sizeof second);
+    ts_mux_pmt(&world->mux, 2, 0, streams, 2);
+    for (int n = 61; n < 120; n++)
+        picture(world, n == 100, (uint64_t)n * 3600);
+    feed(world);
+    assert_int_equal(world->losses, 0);
+    assert_int_equal(world->opens, 1);
+    assert_int_equal(pictures_of(world), 81); /* from the IDR picture on */
+    end(world);
+}
+
+static void what_is_no_transport_stream_is_told(void **state) {
+    (void)state;
+    struct world *world = begin();
+    static const uint8_t zeros[1316];
+    for (int i = 0; i < 4000; i++)
+        ts_session_input(world->session, zeros, sizeof zeros);
+    loop_run(world->loop);
+    assert_int_equal(world->losses, 1);
+    end(world);
+}
+
+/* --- loss --- */
+
+static void after_a_loss_pictures_wait_for_an_idr(void **state) {
+    (void)state;
+    struct world *world = begin();
+    publish(world, 0, 60, 50);
+    assert_int_equal(pictures_of(world), 60);
+    picture(world, false, 60 * 3600);
+    buf_clear(&world->mux.out); /* lost */
+    publish(world, 61, 100, 50);
+    assert_int_equal(pictures_of(world), 60);
+    publish(world, 100, 120, 50);
+    assert_int_equal(pictures_of(world), 80);
+    assert_int_equal(world->losses, 0);
+    end(world);
+}
+
+static void gap_is_a_loss(void **state) {
+    (void)state;
+    struct world *world = begin();
+    publish(world, 0, 60, 50);
+    ts_session_gap(world->session);
+    publish(world, 60, 120, 50);
+    assert_int_equal(pictures_of(world), 80);
+    end(world);
+}
+
+/* No box has room for offsets of hours. */
+static void picture_shown_far_too_late_is_dropped(void **state) {
+    (void)state;
+    struct world *world = begin();
+    publish(world, 0, 60, 50);
+    put_picture(world, SLICE, sizeof SLICE - 1, 60 * 3600, UINT64_C(1) << 31);
+    publish(world, 61, 120, 50);
+    assert_int_equal(pictures_of(world), 80);
+    assert_int_equal(world->losses, 0);
+    end(world);
+}
+
+static void stream_joined_midway_begins_with_an_idr(void **state) {
+    (void)state;
+    struct world *world = begin();
+    publish(world, 1, 400, 400); /* ten times what a publisher bears of frames that it can't use */
+    publish(world, 400, 410, 400);
+    assert_int_equal(world->losses, 0);
+    assert_int_equal(pictures_of(world), 10);
+    end(world);
+}
+
+static void other_configuration_goes_on_with_a_discontinuity(void **state) {
+    (void)state;
+    struct world *world = begin();
+    publish(world, 0, 50, 50);
+    put_picture(world, OTHER_SETS IDR, sizeof OTHER_SETS IDR - 1, 50 * 3600, 0);
+    for (int n = 51; n < 60; n++) {
+        sound(world, (uint64_t)n * 3600);
+        picture(world, false, (uint64_t)n * 3600);
+    }
+    feed(world);
+    assert_int_equal(world->opens, 2);
+    assert_string_equal(world->open.tracks[0].codecs, "avc1.4d401e");
+    end(world);
+}
+
+/* --- before the result --- */
+
+static void what_comes_before_the_result_is_held(void **state) {
+    (void)state;
+    struct world *world = begin_claiming("show");
+    publish(world, 0, 20, 50);
+    assert_int_equal(world->opens, 0);
+    grant(world);
+    assert_int_equal(pictures_of(world), 20);
+    end(world);
+}
+
+static void what_was_held_before_a_gap_is_dropped(void **state) {
+    (void)state;
+    struct world *world = begin_claiming("show");
+    publish(world, 0, 20, 20);
+    ts_session_gap(world->session);
+    publish(world, 20, 30, 20);
+    grant(world);
+    assert_int_equal(pictures_of(world), 10);
+    end(world);
+}
+
+static void oldest_is_dropped_when_too_much_is_held(void **state) {
+    (void)state;
+    struct world *world = begin_claiming("show");
+    uint8_t *much = calloc(1, TS_SESSION_HELD_MAX);
+    for (int i = 0; i < 3; i++)
+        ts_session_input(world->session, much, TS_SESSION_HELD_MAX / 3 * (size_t)(i + 1));
+    for (int i = 0; i < 10000; i++)
+        ts_session_input(world->session, much, 1316);
+    free(much);
+    publish(world, 0, 20, 50);
+    grant(world);
+    assert_int_equal(pictures_of(world), 20);
+    end(world);
+}
+
+static void refusal_is_told(void **state) {
+    (void)state;
+    struct world *world = begin_claiming("a name");
+    loop_run(world->loop);
+    assert_int_equal(world->result, PUBLISH_BAD_NAME);
+    publish(world, 0, 10, 50);
+    end(world);
+}
+
+static void session_may_go_in_its_own_event(void **state) {
+    (void)state;
+    struct world *world = begin_claiming("show");
+    world->destroys = true;
+    grant(world);
+    assert_int_equal(world->released_clean, 1);
+    end(world);
+    world = begin();
+    world->destroys = true;
+    tables_of(world, 0x24, MUX_VIDEO_PID);
+    publish(world, 0, 1, 50);
+    loop_run(world->loop);
+    assert_null(world->session);
+    end(world);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stream_appears_after_three_pictures),
+        cmocka_unit_test(usual_rates_lie_on_an_exact_grid),
+        cmocka_unit_test(sound_lies_on_its_samples),
+        cmocka_unit_test(picture_alone_is_not_kept_waiting),
+        cmocka_unit_test(sound_alone_is_not_kept_waiting),
+        cmocka_unit_test(nothing_that_is_carried_is_told),
+        cmocka_unit_test(programme_may_get_another_number),
+        cmocka_unit_test(what_is_no_transport_stream_is_told),
+        cmocka_unit_test(after_a_loss_pictures_wait_for_an_idr),
+        cmocka_unit_test(gap_is_a_loss),
+        cmocka_unit_test(picture_shown_far_too_late_is_dropped),
+        cmocka_unit_test(stream_joined_midway_begins_with_an_idr),
+        cmocka_unit_test(other_configuration_goes_on_with_a_discontinuity),
+        cmocka_unit_test(what_comes_before_the_result_is_held),
+        cmocka_unit_test(what_was_held_before_a_gap_is_dropped),
+        cmocka_unit_test(oldest_is_dropped_when_too_much_is_held),
+        cmocka_unit_test(refusal_is_told),
+        cmocka_unit_test(session_may_go_in_its_own_event),
+    };
+    log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
