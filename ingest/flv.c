@@ -103,7 +103,7 @@ static int aac_parse(const uint8_t *data, size_t len, struct flv_media *ret_medi
     if (len < 2 || data[1] > RAW)
         return -EBADMSG;
     if (len == 2)
-        return data[1] == CONFIG ? -EBADMSG : 0;
+        return 0; /* also a configuration: ffmpeg sends one that is empty before it knows what it copies from ADTS */
     ret_media->what = data[1] == CONFIG ? FLV_CONFIG : FLV_FRAME;
     ret_media->independent = true;
     ret_media->data = data + 2;
