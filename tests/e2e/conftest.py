@@ -31,6 +31,12 @@ import publishers
 import viewer
 
 CONTINUITY_S = int(os.environ.get("WEIR_CONTINUITY_S", "60"))
+LONG = ("test_srt.py", "test_publish_play.py", "test_live.py", "test_hls_rates.py", "test_fleet_tracks.py")
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest come first: of two at a time neither is to be left with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 def pytest_configure(config):
