@@ -139,8 +139,8 @@ const struct setting schema_settings[] = {
     {"relay.redirect", SETTING_ENUM, AT(relay.redirect), .choices = switch_choices, .fallback = "off",
      .text = "`on`: above a limit, new viewers are sent to a peer at once (302), for players that don't know Content Steering."},
     {"relay.linger_s", SETTING_INT, AT(relay.linger_s), .min = 1, .max = 3600, .fallback = "30", .unit = "s",
-     .text = "How long a stream is still taken from upstream when nobody asks for it any more; at most two seconds "
-             "when only other nodes have."},
+     .text = "How long a stream, or a track of it, is still taken from upstream when nobody asks for it any more; at most two "
+             "seconds when only other nodes have."},
 
     {"live.segment_ms", SETTING_INT, AT(live.segment_ms), .min = 1000, .max = 10000, .fallback = "2000", .unit = "ms",
      .text = "Target duration of a segment."},

@@ -34,7 +34,7 @@ struct held {
 struct track_in {
     char name[4];
     enum track_presence presence; /* in the tracks that were written */
-    bool joins;                   /* nothing has come yet since it joined */
+    uint64_t joined_msn;          /* joining: the segment that came last, or the one before where it begins */
     struct queue chunks;
     bool begun;
     uint64_t epoch, msn; /* of the chunk that came last */
@@ -184,11 +184,11 @@ static int write_chunk(struct assembler *a, struct track_in *track, const struct
     return !rc && caught_up ? write_presence(a, track, TRACK_HERE, a->written_msn) : rc;
 }
 
-/* The source may have the track from a later segment on than was asked for. */
-static int begin_joining(struct assembler *a, struct track_in *track, uint64_t msn) {
-    bool tell = track->joins && track->presence == TRACK_JOINING;
-    track->joins = false;
-    return tell ? write_presence(a, track, TRACK_JOINING, msn) : 0;
+/* A source may have the track from a later segment on than was asked for. */
+static int go_on_joining(struct assembler *a, struct track_in *track, uint64_t msn) {
+    bool skips = track->presence == TRACK_JOINING && msn > track->joined_msn + 1;
+    track->joined_msn = msn;
+    return skips ? write_presence(a, track, TRACK_JOINING, msn) : 0;
 }
 
 /* Writes the first that waits, or drops it. False: it has to wait. */
@@ -207,7 +207,7 @@ static bool flush_one(struct assembler *a, struct track_in *track, int *ret_rc) 
         record_unref(held.record);
         return true;
     }
-    *ret_rc = begin_joining(a, track, held.record->chunk.msn);
+    *ret_rc = go_on_joining(a, track, held.record->chunk.msn);
     if (*ret_rc)
         record_unref(held.record);
     else
@@ -457,7 +457,8 @@ static int join(struct assembler *a, struct track_in *track, assembler_from_fn *
         return write_presence(a, track, TRACK_HERE, 0);
     uint64_t msn = from(a->ctx, track->name);
     msn = msn ? msn : a->written_msn;
-    track->begun = track->joins = true;
+    track->begun = true;
+    track->joined_msn = msn - 1;
     track->epoch = a->written_open->epoch;
     track->msn = msn;
     track->number = 0;

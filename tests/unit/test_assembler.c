@@ -413,6 +413,36 @@ static void track_joins_where_the_source_has_it(void **state) {
     wire_finish(&wire);
 }
 
+/* The first source fails before it has caught up, and the next one has the track from later on. */
+static void track_that_joins_goes_on_where_another_source_has_it(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    fixture_apply(world->a, fixture_open(name, EPOCH, 1));
+    for (uint64_t i = FIRST; i < FIRST + 5; i++)
+        fixture_real_segment(world->a, name, EPOCH, i);
+    assembler_take(world->assembler, &sound, NULL);
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST, 0, 0);
+    wire_pass_all(&wire);
+    assert_int_equal(assembler_take(world->assembler, &all, from_second), 0);
+    for (uint32_t i = 0; i < 8; i++) {
+        struct record *chunk = stream_segment(store_find(world->a, name), FIRST + 1)->chunks[0].items[i];
+        const struct feed_box box = {
+            .kind = FEED_CHUNK, .epoch = EPOCH, .msn = FIRST + 1, .number = i, .duration_ts = 3000};
+        assert_int_equal(assembler_chunk(world->assembler, "v0", &box, chunk->chunk.body), ASSEMBLER_TAKEN);
+    }
+    track_out_finish(&wire.tracks[0]);
+    track_out_init(&wire.tracks[0], "v0", FIRST + 3, 0);
+    wire_pass_all(&wire);
+    assert_int_equal(wire.rc, 0);
+    const struct stream *stream = store_find(world->to, name);
+    assert_int_equal(stream->here, 3);
+    assert_int_equal(stream_segment(stream, FIRST + 1)->carried, 3); /* it is whole */
+    assert_int_equal(stream_segment(stream, FIRST + 2)->carried, 2);
+    assert_int_equal(stream_segment(stream, FIRST + 3)->carried, 3);
+    wire_finish(&wire);
+}
+
 static uint64_t from_newest(void *ctx, const char *track) {
     (void)ctx, (void)track;
     return 0;
@@ -532,6 +562,7 @@ int main(void) {
         TEST(track_that_is_not_taken_is_not_waited_for),
         TEST(track_that_joins_catches_up),
         TEST(track_joins_where_the_source_has_it),
+        TEST(track_that_joins_goes_on_where_another_source_has_it),
         TEST(track_leaves_in_mid_segment_and_joins_again),
         TEST(other_tracks_begin_with_all_that_are_taken),
         TEST(impossible_events_are_refused),
