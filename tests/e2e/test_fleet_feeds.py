@@ -4,6 +4,7 @@ the fleet's key. And the tools that read feeds.
 
 import contextlib
 import json
+import re
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -220,6 +221,7 @@ def test_feedcat_prints_feeds(scene, tmp_path):
     kinds = [line.split()[0] for line in timeline]
     assert kinds[0] == "hello" and {"path", "open", "segment", "part"} <= set(kinds), timeline
     assert "v0=avc1" in next(line for line in timeline if line.startswith("open"))
+    assert re.search(r" chunks=\d+\(\d+B\),\d+\(\d+B\)$", next(line for line in timeline if line.startswith("part")))
     for track in ("v0", "a0"):
         printed = run_feedcat(feed_url(origin, f"{STREAM}/{track}"), 5)
         assert printed[0].startswith("init") and all(line.startswith("chunk") for line in printed[1:]), printed
@@ -230,3 +232,6 @@ def test_feedcat_prints_feeds(scene, tmp_path):
     assert json.loads(saved[""].read_text().splitlines()[0])["hello"]["node"] == "near"
     assert [line.split()[0] for line in run_feedcat(saved[""], 3)] == kinds[:3]
     assert [line.split()[0] for line in run_feedcat(saved["/v0"], 3)] == ["init", "chunk", "chunk"]
+    said = tmp_path / "said"
+    said.write_text('{"hello":{"version":1,"node":"near"}}\n{"beat":{}}\n{"drain":{}}\n{"news":{}}\n')
+    assert [line.split()[0] for line in run_feedcat(said, 4)] == ["hello", "beat", "drain", "unknown"]

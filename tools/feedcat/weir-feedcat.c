@@ -52,7 +52,7 @@ static void print_part(const struct record *record) {
            part->msn, part->index, part->number, start, part->flags & PART_INDEPENDENT ? " independent" : "",
            part->flags & PART_LAST ? " last" : "", part->flags & PART_DISCONTINUITY ? " discontinuity" : "");
     for (uint32_t i = 0; i < TRACKS_MAX && (part->tracks[i].chunks || part->tracks[i].duration_ts); i++)
-        printf("%s%u", i ? "," : "", part->tracks[i].chunks);
+        printf("%s%u(%uB)", i ? "," : "", part->tracks[i].chunks, part->tracks[i].bytes);
     putchar('\n');
 }
 
@@ -80,8 +80,14 @@ static int on_line(void *ctx, const struct feed_line *line) {
     case FEED_LINE_STATE:
         printf("state epoch=%" PRIu64 " %s\n", line->record->epoch, stream_state_name(line->record->state.state));
         break;
+    case FEED_LINE_BEAT:
+        puts("beat");
+        break;
+    case FEED_LINE_DRAIN:
+        puts("drain");
+        break;
     default:
-        puts(line->kind == FEED_LINE_BEAT ? "beat" : "unknown");
+        puts("unknown");
         break;
     }
     return 0;
