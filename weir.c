@@ -63,8 +63,9 @@ struct node {
     struct pushes *pushes; /* streams brought to origins elsewhere; NULL: to this one */
     struct ingest *ingest;
     struct rtmp_server *rtmp;
-    struct srt_server *srt;                                /* NULL: it listens nowhere */
-    struct certificates *certificates, *feed_certificates; /* viewers', and nodes'; NULL: no TLS */
+    struct srt_server *srt; /* NULL: it listens nowhere */
+    /* viewers', nodes', broadcasters'; NULL: no TLS */
+    struct certificates *certificates, *feed_certificates, *rtmp_certificates;
     struct worker *workers[WORKERS_MAX];
     uint32_t worker_count;
     struct admin *admin;
@@ -174,6 +175,18 @@ static bool start_srt(struct node *node) {
     return srt_server_start(node->srt) == 0;
 }
 
+static bool rtmp_listen(struct node *node, const struct conf_list *addresses, bool tls) {
+    for (size_t i = 0; i < addresses->count; i++) {
+        uint16_t port = 0;
+        const char *address = addresses->items[i];
+        int rc =
+            tls ? rtmp_server_listen_tls(node->rtmp, address, &port) : rtmp_server_listen(node->rtmp, address, &port);
+        if (!listened(tls ? "rtmps" : "rtmp", address, rc, port))
+            return false;
+    }
+    return true;
+}
+
 static bool start_ingest(struct node *node) {
     const struct conf *conf = node->conf;
     struct ingest_settings settings = {.segment_ms = conf->live.segment_ms,
@@ -190,14 +203,10 @@ static bool start_ingest(struct node *node) {
     node->rtmp = rtmp_server_create(node->loop, node->ingest, &limits);
     if (!settings.publish_key_count)
         log_warn("publish_open", "note", LOG_STR("no auth.publish.keys configured: anybody may publish"));
-    for (size_t i = 0; i < conf->ingest.rtmp_listen.count; i++) {
-        uint16_t port_number = 0;
-        const char *address = conf->ingest.rtmp_listen.items[i];
-        int rc = rtmp_server_listen(node->rtmp, address, &port_number);
-        if (!listened("rtmp", address, rc, port_number))
-            return false;
-    }
-    return start_srt(node);
+    if (node->rtmp_certificates)
+        rtmp_server_set_tls(node->rtmp, certificates_context(node->rtmp_certificates));
+    return rtmp_listen(node, &conf->ingest.rtmp_listen, false) &&
+           rtmp_listen(node, &conf->ingest.rtmp_tls.listen, true) && start_srt(node);
 }
 
 /* All workers listen on the same addresses; port 0 is chosen by the first. */
@@ -247,6 +256,13 @@ static int give_feed_certificates(void *ctx, struct tls_context *context) {
     struct node *node = ctx;
     http_server_set_tls(node->intake_http, context);
     return give_to_workers(node, WORKER_FEED_TLS, context);
+}
+
+static int give_rtmp_certificates(void *ctx, struct tls_context *context) {
+    struct node *node = ctx;
+    if (node->rtmp)
+        rtmp_server_set_tls(node->rtmp, context);
+    return 0;
 }
 
 static bool start_upstream(struct node *node) {
@@ -363,6 +379,8 @@ static bool start_roles(struct node *node) {
         certificates_watch(node->certificates, node->loop, give_certificates, node);
     if (ok && node->feed_certificates)
         certificates_watch(node->feed_certificates, node->loop, give_feed_certificates, node);
+    if (ok && node->rtmp_certificates)
+        certificates_watch(node->rtmp_certificates, node->loop, give_rtmp_certificates, node);
     return ok;
 }
 
@@ -418,12 +436,14 @@ static void on_stop_signal(void *ctx) {
 
 static void on_reload_signal(void *ctx) {
     struct node *node = ctx;
-    bool any = node->certificates || node->feed_certificates;
+    bool any = node->certificates || node->feed_certificates || node->rtmp_certificates;
     log_info("reload", "note", LOG_STR(any ? "certificates" : "nothing to read again: no TLS"));
     if (node->certificates)
         certificates_reload(node->certificates);
     if (node->feed_certificates)
         certificates_reload(node->feed_certificates);
+    if (node->rtmp_certificates)
+        certificates_reload(node->rtmp_certificates);
 }
 
 static void on_watchdog(void *ctx) {
@@ -434,19 +454,21 @@ static void on_watchdog(void *ctx) {
 
 /* The files that a configuration names, as read; NULL where it names none. */
 struct files {
-    struct certificates *certificates, *feed_certificates;
+    struct certificates *certificates, *feed_certificates, *rtmp_certificates;
 };
 
 static void files_finish(struct files *files) {
     certificates_destroy(files->certificates);
     certificates_destroy(files->feed_certificates);
+    certificates_destroy(files->rtmp_certificates);
 }
 
 static int run(const struct conf *conf, struct files *files) {
     struct node node = {.conf = conf,
                         .loop = loop_create(),
                         .certificates = files->certificates,
-                        .feed_certificates = files->feed_certificates};
+                        .feed_certificates = files->feed_certificates,
+                        .rtmp_certificates = files->rtmp_certificates};
     signal(SIGPIPE, SIG_IGN);
     struct loop_signal *term = loop_signal_create(node.loop, SIGTERM, on_stop_signal, &node);
     struct loop_signal *interrupt = loop_signal_create(node.loop, SIGINT, on_stop_signal, &node);
@@ -495,7 +517,8 @@ static bool read_pairs(const struct conf_tls *tls, const struct conf_list *clien
 static bool read_files(const struct conf *conf, const char *path, struct buf *errors, struct files *files) {
     static const struct conf_list nobody;
     return read_pairs(&conf->http.tls, &nobody, "http.tls", path, errors, &files->certificates) &&
-           read_pairs(&conf->feed.tls, &conf->feed.client_ca, "feed.tls", path, errors, &files->feed_certificates);
+           read_pairs(&conf->feed.tls, &conf->feed.client_ca, "feed.tls", path, errors, &files->feed_certificates) &&
+           read_pairs(&conf->ingest.rtmp_tls, &nobody, "ingest.rtmp.tls", path, errors, &files->rtmp_certificates);
 }
 
 /* The configuration, and the files that it names: NULL when anything is wrong with either. */

@@ -459,7 +459,8 @@ static void check_roles(struct reader *r) {
     uint32_t ingest = line_of(r, "ingest");
     if (!conf->ingest_on && !conf->origin_on && !conf->relay_on)
         complain(r, 1, "no role is on, at least one of \"ingest:\", \"origin:\", \"relay:\" would be right");
-    if (conf->ingest_on && !conf->ingest.rtmp_listen.count && !conf->ingest.srt_listen.count)
+    if (conf->ingest_on && !conf->ingest.rtmp_listen.count && !conf->ingest.rtmp_tls.listen.count &&
+        !conf->ingest.srt_listen.count)
         complain(r, ingest, "ingest listens nowhere, \"rtmp: {listen: [\"[::]:1935\"]}\" in it would be right");
     if (conf->ingest.srt_passphrases.count && !conf->ingest.srt_listen.count)
         complain(
@@ -494,13 +495,20 @@ static void check_pairs(struct reader *r, const struct conf_tls *tls, const char
                 complain(r, tls->cert.lines[i], "%s has an item twice, once would be right", cert);
 }
 
+/* A section whose certificates are its own listener's alone. */
+static void check_listener(struct reader *r, const struct conf_tls *tls, const char *section, unsigned port) {
+    char cert[PATH_LEN];
+    snprintf(cert, sizeof cert, "%s.cert", section);
+    check_pairs(r, tls, section, tls->listen.count);
+    if (tls->cert.count && tls->cert.count == tls->key.count && !tls->listen.count)
+        complain(r, line_of(r, cert),
+                 "%s is given but nobody listens, \"listen: [\"[::]:%u\"]\" beside it would be right", cert, port);
+}
+
 static void check_tls(struct reader *r) {
     const struct conf *conf = r->conf;
-    const struct conf_tls *tls = &conf->http.tls;
-    check_pairs(r, tls, "http.tls", tls->listen.count);
-    if (tls->cert.count && tls->cert.count == tls->key.count && !tls->listen.count)
-        complain(r, line_of(r, "http.tls.cert"),
-                 "http.tls.cert is given but nobody listens, \"listen: [\"[::]:8443\"]\" beside it would be right");
+    check_listener(r, &conf->http.tls, "http.tls", 8443);
+    check_listener(r, &conf->ingest.rtmp_tls, "ingest.rtmp.tls", 1936);
     check_pairs(r, &conf->feed.tls, "feed.tls", conf->feed.tls.listen.count || conf->origin.tls_listen.count);
 }
 
@@ -570,6 +578,7 @@ static struct conf *create(bool fileless) {
         abort();
     for (size_t i = 0; i < schema_count; i++)
         value_set_default(conf, &schema_settings[i], fileless);
+    conf->ingest.rtmp_tls.ktls = CONF_KTLS_OFF; /* which serves senders */
     return conf;
 }
 

@@ -46,6 +46,7 @@ struct conf {
     bool ingest_on, origin_on, relay_on;
     struct {
         struct conf_list rtmp_listen;
+        struct conf_tls rtmp_tls; /* always CONF_KTLS_OFF */
         uint32_t rtmp_connections_max, rtmp_unpublished_per_address;
         struct conf_list srt_listen, srt_passphrases;
         uint32_t srt_latency_ms, srt_connections_max;

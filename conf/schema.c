@@ -82,6 +82,13 @@ const struct setting schema_settings[] = {
     {"ingest", SETTING_ROLE, AT(ingest_on), .fileless = "on", .text = "Takes streams from broadcasters."},
     {"ingest.rtmp.listen", SETTING_ADDRESSES, AT(ingest.rtmp_listen), .fileless = "[::]:1935",
      .text = "Where broadcasters push RTMP."},
+    {"ingest.rtmp.tls.listen", SETTING_ADDRESSES, AT(ingest.rtmp_tls.listen),
+     .text = "The same over TLS (RTMPS, `rtmps://`); 1936 and 443 are usual ports."},
+    {"ingest.rtmp.tls.cert", SETTING_FILES, AT(ingest.rtmp_tls.cert),
+     .text = "Certificates in PEM for it, each with its chain behind it; chosen and read again as `http.tls.cert`, whose files may be named "
+             "here, too."},
+    {"ingest.rtmp.tls.key", SETTING_FILES, AT(ingest.rtmp_tls.key),
+     .text = "Their private keys in PEM, without passphrase, in the same order."},
     {"ingest.rtmp.connections_max", SETTING_INT, AT(ingest.rtmp_connections_max), .min = 1, .max = 65536,
      .fallback = "256", .unit = "connections", .text = "Broadcasters' connections; one more is closed at once."},
     {"ingest.rtmp.unpublished_per_address", SETTING_INT, AT(ingest.rtmp_unpublished_per_address), .min = 1, .max = 65536,

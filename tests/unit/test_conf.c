@@ -489,6 +489,20 @@ static void roles_that_lack_something_are_refused(void **state) {
     conf_destroy(parse_good("origin: {}\nrelay: {}\nhttp: {tls: {listen: ['[::]:443'], cert: c, key: k}}\n"));
 }
 
+static void rtmps_needs_a_listener_and_certificates(void **state) {
+    (void)state;
+    assert_refused_with("origin: {}\ningest:\n  rtmp:\n    tls: {listen: ['[::]:1936']}\n",
+                        "f:4: ingest.rtmp.tls.listen has no certificate");
+    assert_refused_with("origin: {}\ningest:\n  rtmp: {listen: ['[::]:1'], tls: {cert: c, key: k}}\n",
+                        "f:3: ingest.rtmp.tls.cert is given but nobody listens");
+    assert_refused_with("origin: {}\ningest:\n  rtmp: {tls: {listen: ['[::]:1'], cert: [c, d], key: k}}\n",
+                        "f:3: ingest.rtmp.tls.cert names 2 and ingest.rtmp.tls.key 1");
+    struct conf *conf = parse_good("origin: {}\ningest: {rtmp: {tls: {listen: ['[::]:1'], cert: c, key: k}}}\n");
+    assert_int_equal(conf->ingest.rtmp_tls.cert.count, 1);
+    assert_int_equal(conf->ingest.rtmp_tls.ktls, CONF_KTLS_OFF);
+    conf_destroy(conf);
+}
+
 #define KEY "auth: {feed: {key: 0123456789abcdef}}\n"
 
 static void feeds_open_to_strangers_are_refused(void **state) {
@@ -669,6 +683,7 @@ int main(void) {
         cmocka_unit_test(odd_bytes_and_long_text_are_shown_tame),
         cmocka_unit_test(file_without_a_role_is_refused),
         cmocka_unit_test(roles_that_lack_something_are_refused),
+        cmocka_unit_test(rtmps_needs_a_listener_and_certificates),
         cmocka_unit_test(feeds_open_to_strangers_are_refused),
         cmocka_unit_test(key_of_the_fleet_is_long_and_not_shown),
         cmocka_unit_test(nodes_are_urls_with_a_port),
