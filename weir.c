@@ -159,6 +159,7 @@ static bool start_srt(struct node *node) {
     struct srt_server_settings settings = srt_server_settings_default;
     settings.latency_ms = conf->ingest.srt_latency_ms;
     settings.connections_max = conf->ingest.srt_connections_max;
+    settings.connections_per_address = conf->ingest.srt_connections_per_address;
     settings.key_bytes = key_bytes[conf->ingest.srt_pbkeylen];
     settings.passphrases = conf->ingest.srt_passphrases.items;
     settings.passphrase_count = (uint32_t)conf->ingest.srt_passphrases.count;

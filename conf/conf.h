@@ -49,7 +49,7 @@ struct conf {
         struct conf_tls rtmp_tls; /* always CONF_KTLS_OFF */
         uint32_t rtmp_connections_max, rtmp_unpublished_per_address;
         struct conf_list srt_listen, srt_passphrases;
-        uint32_t srt_latency_ms, srt_connections_max;
+        uint32_t srt_latency_ms, srt_connections_max, srt_connections_per_address;
         enum { CONF_PBKEYLEN_AUTO, CONF_PBKEYLEN_16, CONF_PBKEYLEN_24, CONF_PBKEYLEN_32 } srt_pbkeylen;
         struct conf_list origins; /* URLs */
     } ingest;

@@ -102,6 +102,8 @@ const struct setting schema_settings[] = {
              "Three to four times the round trip is usual."},
     {"ingest.srt.connections_max", SETTING_INT, AT(ingest.srt_connections_max), .min = 1, .max = 4096,
      .fallback = "256", .unit = "connections", .text = "Broadcasters' connections; one more is refused (1402)."},
+    {"ingest.srt.connections_per_address", SETTING_INT, AT(ingest.srt_connections_per_address), .min = 1, .max = 4096,
+     .fallback = "16", .unit = "connections", .text = "Those of one address (IPv6: of one /64); one more is refused (1402)."},
     {"ingest.srt.passphrases", SETTING_PASSPHRASES, AT(ingest.srt_passphrases),
      .text = "What streams are encrypted with. `PASSPHRASE` for any stream, `app/name:PASSPHRASE` for that one, `live/*:PASSPHRASE` where "
              "names begin so; the entry counts that names a stream most closely. A stream with a passphrase is taken only encrypted by it, "
