@@ -345,7 +345,7 @@ static int start_video(struct publisher *pub, struct record_open *open) {
                                      .init_version = pub->init_version};
     snprintf(lane->info.codecs, CODECS_LEN, "avc1.%02x%02x%02x", pub->h264.profile, pub->h264.constraints,
              pub->h264.level);
-    int rc = mux_create(&lane->info, config, (size_t)len, &lane->mux, &lane->info.init);
+    int rc = mux_create(&lane->info, CODEC_H264, config, (size_t)len, &lane->mux, &lane->info.init);
     if (!rc)
         open->tracks[open->track_count++] = lane->info; /* the record takes the reference to init */
     return rc;
@@ -361,7 +361,7 @@ static int start_audio(struct publisher *pub, struct record_open *open) {
                                      .channels = pub->aac.channels,
                                      .init_version = pub->init_version};
     snprintf(lane->info.codecs, CODECS_LEN, "mp4a.40.%u", pub->aac.object_type);
-    int rc = mux_create(&lane->info, lane->config, lane->config_len, &lane->mux, &lane->info.init);
+    int rc = mux_create(&lane->info, CODEC_AAC, lane->config, lane->config_len, &lane->mux, &lane->info.init);
     if (!rc)
         open->tracks[open->track_count++] = lane->info;
     return rc;
