@@ -198,6 +198,7 @@ static bool start_ingest(struct node *node) {
                                        .publish_key_count = (uint32_t)conf->auth.publish_keys.count};
     struct writer_port port = ingest_port(node);
     node->ingest = ingest_create(node->loop, &settings, &port);
+    admin_show_ingest(node->admin, node->ingest);
     struct rtmp_limits limits = rtmp_limits_default;
     limits.connections_max = conf->ingest.rtmp_connections_max;
     limits.unpublished_per_address = conf->ingest.rtmp_unpublished_per_address;

@@ -308,15 +308,17 @@ static void next_bucket(struct advice *advice, int64_t now_us) {
     advice->bucket_us = now_us;
 }
 
-static void pass_time(struct advice *advice, int64_t now_us) {
+/* Whether it was judged. */
+static bool pass_time(struct advice *advice, int64_t now_us) {
     if (!advice->started)
         begin(advice, now_us);
     if (now_us - advice->bucket_us >= BUCKET_US)
         next_bucket(advice, now_us);
-    if (now_us - advice->judged_us >= SECOND_US) {
-        judge_all(advice, now_us);
-        advice->judged_us = now_us;
-    }
+    if (now_us - advice->judged_us < SECOND_US)
+        return false;
+    judge_all(advice, now_us);
+    advice->judged_us = now_us;
+    return true;
 }
 
 static void measure_clock(struct advice *advice, struct advice_clock *clock, const struct advice_frame *frame) {
@@ -336,19 +338,20 @@ static void measure_clock(struct advice *advice, struct advice_clock *clock, con
         advice->buckets[0].late_us = late_us;
 }
 
-void advice_frame(struct advice *advice, const struct advice_frame *frame) {
+bool advice_frame(struct advice *advice, const struct advice_frame *frame) {
     struct advice_clock *clock = frame->kind == TRACK_VIDEO ? &advice->video : &advice->audio;
-    pass_time(advice, frame->arrived_us);
+    bool judged = pass_time(advice, frame->arrived_us);
     advice->buckets[0].bytes += frame->bytes;
     bool silent = clock->started && frame->arrived_us - clock->dts_us - clock->late_us > SILENT_US;
     if (clock->started && frame->track > clock->track && !silent)
-        return;
+        return judged;
     if (clock->started && (frame->track != clock->track || clock_jumped(clock, frame->arrived_us - frame->dts_us)))
         begin(advice, frame->arrived_us);
     clock->track = frame->track;
     if (frame->kind == TRACK_VIDEO)
         measure_picture(advice, frame);
     measure_clock(advice, clock, frame);
+    return judged;
 }
 
 void advice_repairs(struct advice *advice, uint64_t repaired) {

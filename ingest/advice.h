@@ -89,7 +89,8 @@ struct advice {
 };
 
 void advice_init(struct advice *advice);
-void advice_frame(struct advice *advice, const struct advice_frame *frame);
+/* True, once a second: it was judged, so there may be changes. */
+bool advice_frame(struct advice *advice, const struct advice_frame *frame);
 /* How many frames the publisher's timeline has moved or dropped so far; less than before: it began anew. */
 void advice_repairs(struct advice *advice, uint64_t repaired);
 /* A finding that has come, become worse or gone since this was asked last; false: none (any more). */

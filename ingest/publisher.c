@@ -11,6 +11,7 @@
 #include "common/base/loop.h"
 #include "common/base/metrics.h"
 #include "ingest/aac.h"
+#include "ingest/advice.h"
 #include "ingest/h264.h"
 #include "ingest/ingest.h"
 #include "ingest/lane.h"
@@ -57,6 +58,7 @@ struct publisher {
     struct aac_config aac;
     bool b_frames, reinit; /* reinit: probe again at the next independent frame */
     struct timeline timeline;
+    struct advice advice;
     struct segmenter segmenter;
     uint32_t part_target_us, target_ms;
     uint32_t audio_frames_max; /* in a part */
@@ -159,6 +161,7 @@ struct publisher *publisher_open(struct ingest *ingest, const char *app, const c
     if (!pub)
         abort();
     pub->ingest = ingest;
+    advice_init(&pub->advice);
     pub->events = *events;
     pub->ctx = ctx;
     snprintf(pub->peer, sizeof pub->peer, "%s", peer);
@@ -574,6 +577,36 @@ static bool frame_ok(struct publisher *pub, const struct publisher_frame *frame,
     return h264_access_unit_ok(frame->data, frame->len, pub->h264.nal_length_size, ret_independent);
 }
 
+/* Its words are for the broadcaster; a finding is logged when it comes, becomes worse and goes. */
+static void advise(struct publisher *pub, const struct publisher_frame *frame) {
+    const struct advice_frame seen = {.kind = frame->kind,
+                                      .track = frame->track,
+                                      .independent = frame->independent,
+                                      .bytes = (uint32_t)frame->len,
+                                      .dts_us = frame->dts_us,
+                                      .pts_us = frame->pts_us,
+                                      .arrived_us = loop_now_us(pub->ingest->loop)};
+    struct advice_finding finding;
+    advice_repairs(&pub->advice, pub->timeline.dropped + pub->timeline.moved);
+    if (!advice_frame(&pub->advice, &seen))
+        return;
+    while (advice_next_change(&pub->advice, &finding))
+        log_event(finding.level == ADVICE_WARN ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "advice", "stream",
+                  LOG_STR(pub->stream), "code", LOG_STR(advice_code_name(finding.code)), "level",
+                  LOG_STR(advice_level_name(finding.level)), "value", LOG_FLOAT(finding.value), "unit",
+                  LOG_STR(advice_unit(finding.code)), "note", LOG_STR(finding.level ? advice_text(finding.code) : NULL),
+                  (const char *)0);
+}
+
+const struct advice *publisher_advice(const struct ingest *ingest, const char *stream) {
+    list_each(it, &ingest->publishers) {
+        const struct publisher *pub = list_entry(it, struct publisher, link);
+        if ((pub->state == LIVE || pub->state == PROBING) && !strcmp(pub->stream, stream))
+            return &pub->advice;
+    }
+    return NULL;
+}
+
 void publisher_frame(struct publisher *pub, const struct publisher_frame *frame) {
     if ((pub->state != PROBING && pub->state != LIVE) || frame->track)
         return;
@@ -586,6 +619,7 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
         return;
     }
     pub->bad_frames = 0;
+    advise(pub, &checked);
     if (frame->kind == TRACK_VIDEO || !pub->video.config_len)
         pub->last_media_us = loop_now_us(pub->ingest->loop);
     if (frame->kind == TRACK_VIDEO && frame->pts_us > frame->dts_us && !pub->b_frames && pub->state == LIVE)

@@ -12,6 +12,7 @@
 #include "common/media/writer.h"
 #include "ingest/codec.h"
 
+struct advice;
 struct ingest;
 struct publisher;
 
@@ -72,6 +73,9 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
 
 /* The publisher ends a track (E-RTMP's SequenceEnd, an MPEG-TS programme without it): the stream goes on without it. */
 void publisher_track_end(struct publisher *pub, enum track_kind kind, uint8_t track);
+
+/* What the stream's publisher on this node is advised (ingest/advice.h); NULL: it has none. Until the loop's next turn. */
+const struct advice *publisher_advice(const struct ingest *ingest, const char *stream);
 
 /* `clean`: the peer said goodbye. `pub` is gone. NULL is allowed. */
 void publisher_close(struct publisher *pub, bool clean);

@@ -39,10 +39,12 @@ static void give(struct sender *sender, struct advice_frame frame, int64_t late_
     int64_t arrived_us = sender->base_us + late_us;
     frame.arrived_us = sender->arrived_us = arrived_us > sender->arrived_us ? arrived_us : sender->arrived_us;
     frame.track = sender->track;
-    advice_frame(&advice, &frame);
     struct advice_finding finding;
-    while (advice_next_change(&advice, &finding))
+    bool judged = advice_frame(&advice, &frame);
+    while (advice_next_change(&advice, &finding)) {
+        assert_true(judged);
         sender->changes++;
+    }
 }
 
 static void give_picture(struct sender *sender) {

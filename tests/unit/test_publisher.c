@@ -8,10 +8,12 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <errno.h>
 
 #include "common/auth/publish_key.h"
 #include "common/base/loop.h"
 #include "common/media/store.h"
+#include "ingest/advice.h"
 #include "ingest/ingest.h"
 #include "ingest/timeline.h"
 
@@ -471,6 +473,21 @@ static void media_that_cannot_be_muxed_loses_its_publisher(void **state) {
     end(world);
 }
 
+static void advice_is_of_who_publishes(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, true);
+    publish(world, 0, 10, 10);
+    const struct advice *advice = publisher_advice(world->ingest, "live/show");
+    assert_non_null(advice);
+    assert_int_equal(advice->video.dts_us, 300000); /* it sees the frames */
+    assert_null(publisher_advice(world->ingest, "live/other"));
+    world->write_error = -ENOSPC;
+    publish(world, 10, 12, 10);
+    assert_null(publisher_advice(world->ingest, "live/show"));
+    end(world);
+}
+
 static void full_memory_is_told(void **state) {
     (void)state;
     struct world *world = begin();
@@ -528,6 +545,7 @@ int main(void) {
         cmocka_unit_test(audio_alone_is_served_in_parts),
         cmocka_unit_test(malformed_media_loses_its_publisher_only),
         cmocka_unit_test(media_that_cannot_be_muxed_loses_its_publisher),
+        cmocka_unit_test(advice_is_of_who_publishes),
         cmocka_unit_test(full_memory_is_told),
         cmocka_unit_test(names_and_keys_are_checked),
         cmocka_unit_test(longest_key_arrives_whole),
