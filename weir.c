@@ -21,6 +21,7 @@
 #include "common/media/hub.h"
 #include "conf/conf.h"
 #include "fleet.h"
+#include "ingest/golive_http.h"
 #include "ingest/ingest.h"
 #include "ingest/push.h"
 #include "ingest/rtmp_server.h"
@@ -63,6 +64,7 @@ struct node {
     struct pushes *pushes; /* streams brought to origins elsewhere; NULL: to this one */
     struct ingest *ingest;
     struct rtmp_server *rtmp;
+    struct golive *golive;  /* NULL: OBS isn't told what to encode */
     struct srt_server *srt; /* NULL: it listens nowhere */
     /* viewers', nodes', broadcasters'; NULL: no TLS */
     struct certificates *certificates, *feed_certificates, *rtmp_certificates;
@@ -176,6 +178,21 @@ static bool start_srt(struct node *node) {
     return srt_server_start(node->srt) == 0;
 }
 
+/* Before the workers, who are asked for it. */
+static bool start_golive(struct node *node) {
+    const struct conf *conf = node->conf;
+    const struct conf_list *ladder = &conf->ingest.golive_ladder;
+    struct golive_settings settings = {.url = conf->ingest.golive_url,
+                                       .publish_keys = conf->auth.publish_keys.items,
+                                       .publish_key_count = (uint32_t)conf->auth.publish_keys.count};
+    if (!ladder->count)
+        return true;
+    if (!golive_ladder_parse(ladder->items, ladder->count, &settings))
+        return false;
+    node->golive = golive_create(&settings);
+    return true;
+}
+
 static bool rtmp_listen(struct node *node, const struct conf_list *addresses, bool tls) {
     for (size_t i = 0; i < addresses->count; i++) {
         uint16_t port = 0;
@@ -184,6 +201,7 @@ static bool rtmp_listen(struct node *node, const struct conf_list *addresses, bo
             tls ? rtmp_server_listen_tls(node->rtmp, address, &port) : rtmp_server_listen(node->rtmp, address, &port);
         if (!listened(tls ? "rtmps" : "rtmp", address, rc, port))
             return false;
+        golive_listens(node->golive, port, tls);
     }
     return true;
 }
@@ -307,6 +325,8 @@ static bool start_workers(struct node *node) {
                                                  .peer_count = conf->relay.peers.count,
                                                  .redirect = conf->relay.redirect == CONF_REDIRECT_ON}};
     settings.load = node->load;
+    if (node->golive)
+        settings.route = (struct worker_route){GOLIVE_PATH, golive_handle, node->golive};
     settings.http.connections_max = conf->http.connections_max;
     settings.http.connections_per_address = conf->http.connections_per_address;
     settings.congestion = conf->http.congestion;
@@ -373,8 +393,8 @@ static bool start_roles(struct node *node) {
                                                          : 0};
     node->fleet = fleet_create(node->loop, &parts);
     bool serves = conf->relay_on || conf->feed.listen.count || conf->feed.tls.listen.count;
-    bool ok = start_admin(node) && start_upstream(node) && (!serves || start_workers(node)) && start_intake(node) &&
-              (!conf->ingest_on || start_ingest(node));
+    bool ok = start_admin(node) && start_upstream(node) && start_golive(node) && (!serves || start_workers(node)) &&
+              start_intake(node) && (!conf->ingest_on || start_ingest(node));
     if (ok && conf->relay_on)
         fleet_find_peers(node->fleet, give_peers, node);
     if (ok && node->certificates)
@@ -395,6 +415,7 @@ static void stop_roles(struct node *node) {
     intake_destroy(node->intake);
     for (uint32_t i = 0; i < node->worker_count; i++)
         worker_destroy(node->workers[i]);
+    golive_destroy(node->golive);
     load_destroy(node->load);
     pulls_destroy(node->pulls);
     upstreams_destroy(node->upstreams);
@@ -581,6 +602,7 @@ static void register_metrics(void) {
     ingest_metrics_register();
     rtmp_server_metrics_register();
     srt_server_metrics_register();
+    golive_metrics_register();
     ts_session_metrics_register();
     viewers_metrics_register();
     http_client_metrics_register();

@@ -29,6 +29,7 @@ enum {
     QUOTED_MAX = 60,
     TYPO_DISTANCE = 2,
     ORIGINS_MAX = 8, /* ingest.origins: as ingest/push.h has it */
+    RUNGS_MAX = 6,   /* ingest.golive.ladder: as ingest/golive.h has it */
 };
 
 struct reader {
@@ -252,7 +253,8 @@ static void read_item(struct reader *r, const struct setting *setting) {
 }
 
 static void read_list(struct reader *r, const struct setting *setting) {
-    if (setting->type == SETTING_FILES && r->event.type == YAML_SCALAR_EVENT) {
+    bool alone = setting->type == SETTING_FILES || setting->type == SETTING_RUNGS;
+    if (alone && r->event.type == YAML_SCALAR_EVENT) {
         read_item(r, setting);
         return;
     }
@@ -546,6 +548,28 @@ static void check_feeds(struct reader *r) {
         complain(r, conf->feed.tls.cert.lines[1], "feed.tls.cert names more than one file, one would be right");
 }
 
+static void check_golive(struct reader *r) {
+    const struct conf *conf = r->conf;
+    const struct conf_list *ladder = &conf->ingest.golive_ladder;
+    uint32_t line = line_of_either(r, "ingest.golive.ladder", "ingest.golive.url");
+    if (conf->ingest.golive_url && !ladder->count)
+        complain(r, line, "ingest.golive.url is given but no ladder, \"ladder: auto\" beside it would be right");
+    if (ladder->count && !(conf->relay_on && (conf->http.listen.count || conf->http.tls.listen.count)))
+        complain(r, line,
+                 "ingest.golive.ladder is given but nobody can ask for it, \"relay: {}\" and \"http: {listen: "
+                 "[\"[::]:8080\"]}\" would be right");
+    if (ladder->count && !conf->ingest.golive_url && !conf->ingest.rtmp_listen.count &&
+        !conf->ingest.rtmp_tls.listen.count)
+        complain(r, line, "ingest.golive.ladder is pushed by RTMP, \"rtmp: {listen: [\"[::]:1935\"]}\" would be right");
+    if (ladder->count > RUNGS_MAX)
+        complain(r, line, "ingest.golive.ladder has %zu renditions, at most %d would be right", ladder->count,
+                 RUNGS_MAX);
+    for (size_t i = 0; i < ladder->count && ladder->count > 1; i++)
+        if (strcmp(ladder->items[i], "auto") == 0)
+            complain(r, ladder->lines[i],
+                     "ingest.golive.ladder has \"auto\" among others, one or the other would be right");
+}
+
 static void check_proxies(struct reader *r) {
     const struct conf *conf = r->conf;
     if (conf->http.proxy_protocol == CONF_PROXY_PROTOCOL_ON && !conf->http.trusted_proxies.count)
@@ -630,6 +654,7 @@ struct conf *conf_parse(const char *name, const char *text, size_t len, struct b
         check_feeds(&r);
         check_fleet(&r);
         check_proxies(&r);
+        check_golive(&r);
         check_times(&r);
     }
     if (r.error_count) {

@@ -51,6 +51,8 @@ struct conf {
         struct conf_list srt_listen, srt_passphrases;
         uint32_t srt_latency_ms, srt_connections_max, srt_connections_per_address;
         enum { CONF_PBKEYLEN_AUTO, CONF_PBKEYLEN_16, CONF_PBKEYLEN_24, CONF_PBKEYLEN_32 } srt_pbkeylen;
+        struct conf_list golive_ladder; /* "HEIGHT KBPS", or "auto"; empty: OBS isn't told what to encode */
+        char *golive_url;               /* NULL: by the request */
         struct conf_list origins; /* URLs */
     } ingest;
     struct {

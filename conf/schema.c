@@ -112,6 +112,12 @@ const struct setting schema_settings[] = {
      .text = "Bytes of the AES keys that broadcasters are asked to use where there is a passphrase; `auto`: as they like, 16 if they don't "
              "care."},
 
+    {"ingest.golive.ladder", SETTING_RUNGS, AT(ingest.golive_ladder),
+     .text = "What OBS is told to encode by Enhanced Broadcasting, at `/api/golive` of `http.listen`: renditions by height (of the shorter side) "
+             "and kb/s, those left out that are larger than the picture. `auto`: up to four, by what the picture is. None: it isn't told."},
+    {"ingest.golive.url", SETTING_PUSH, AT(ingest.golive_url),
+     .text = "Where it is told to push; none: to this node by the name that it was asked by, app `live`."},
+
     {"ingest.origins", SETTING_URLS, AT(ingest.origins),
      .text = "Origins that get each stream, all of them at once, by where they listen (`origin.listen`); none: this node's own."},
 
@@ -276,6 +282,12 @@ void schema_describe(const struct setting *setting, struct buf *out) {
         break;
     case SETTING_STREAMS:
         buf_append_str(out, "a list of \"app/name\" or \"app/na*\"");
+        break;
+    case SETTING_RUNGS:
+        buf_append_str(out, "\"auto\", or a list of heights and kb/s such as [\"1080 6000\", \"720 3000\"]");
+        break;
+    case SETTING_PUSH:
+        buf_append_str(out, "an address such as \"rtmps://push.example:1936/live/{stream_key}\"");
         break;
     case SETTING_PASSPHRASES:
         buf_printf(

@@ -18,6 +18,7 @@
 #include "ingest/live_names.h"
 #include "ingest/probe.h"
 #include "ingest/segmenter.h"
+#include "ingest/stream_key.h"
 #include "ingest/timeline.h"
 
 /* A publisher's life:
@@ -109,20 +110,6 @@ static void lose(struct publisher *pub, const char *why) {
 
 /* --- opening --- */
 
-/* Splits "show?key=abc&x=y" into the name and the key ("" when absent, or longer than any key may be). */
-static void split_key(const char *full, char *name, size_t name_size, char *key, size_t key_size) {
-    size_t n = strcspn(full, "?");
-    snprintf(name, name_size, "%.*s", (int)(n < name_size ? n : name_size), full);
-    key[0] = 0;
-    for (const char *p = full + n; *p;) {
-        p++;
-        size_t len = strcspn(p, "&");
-        if (len > 4 && !strncmp(p, "key=", 4) && len - 4 < key_size)
-            snprintf(key, key_size, "%.*s", (int)(len - 4), p + 4);
-        p += len;
-    }
-}
-
 static void on_claimed(void *owner, enum claim_result result, const struct claim_grant *grant) {
     struct publisher *pub = owner;
     pub->result = result == CLAIM_GRANTED       ? PUBLISH_OK
@@ -168,7 +155,7 @@ struct publisher *publisher_open(struct ingest *ingest, const char *app, const c
     pub->tell_timer = loop_timer_create(ingest->loop, on_tell, pub);
     list_append(&ingest->publishers, &pub->link);
     char name[STREAM_NAME_LEN], key[PUBLISH_KEY_MAX + 1];
-    split_key(full, name, sizeof name, key, sizeof key);
+    stream_key_split(full, name, sizeof name, key, sizeof key);
     const struct ingest_settings *settings = &ingest->settings;
     if (!name_join(pub->stream, app, name))
         pub->result = PUBLISH_BAD_NAME;
