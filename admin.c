@@ -15,6 +15,8 @@
 #include "common/media/hub.h"
 #include "common/media/name.h"
 #include "common/media/writer.h"
+#include "ingest/advice.h"
+#include "ingest/publisher.h"
 #include "ingest/srt_server.h"
 #include "origin/origin.h"
 
@@ -26,7 +28,8 @@ struct admin {
     struct origin *origin;
     bool decides;
     struct registry *registry;
-    struct srt_server *srt; /* NULL: none */
+    struct srt_server *srt;      /* NULL: none */
+    const struct ingest *ingest; /* NULL: none */
     struct http_server *http;
     bool ready;
 };
@@ -66,6 +69,39 @@ static json_t *track_json(const struct track_info *track) {
     return json;
 }
 
+/* What the broadcaster should change; null where none pushes to this node. */
+static json_t *advice_json(const struct admin *admin, const char *stream) {
+    const struct advice *advice = admin->ingest ? publisher_advice(admin->ingest, stream) : NULL;
+    if (!advice)
+        return json_null();
+    json_t *findings = json_array();
+    for (int code = 0; code < ADVICE_COUNT; code++) {
+        struct advice_finding finding;
+        if (advice_get(advice, (enum advice_code)code, &finding))
+            json_array_append_new(findings,
+                                  json_pack("{s:s, s:s, s:f, s:s, s:s}", "code", advice_code_name(finding.code),
+                                            "level", advice_level_name(finding.level), "value", finding.value, "unit",
+                                            advice_unit(finding.code), "text", advice_text(finding.code)));
+    }
+    return findings;
+}
+
+static json_t *stream_json(const struct admin *admin, struct stream *stream) {
+    const struct segment *last = stream_last_segment(stream, 0);
+    char since[CLOCK_ISO_LEN];
+    clock_format_iso(since, clock_utc_from_mono_us(stream->created_us));
+    json_t *tracks = json_array();
+    for (uint32_t i = 0; i < stream->open->open.track_count; i++)
+        json_array_append_new(tracks, track_json(&stream->open->open.tracks[i]));
+    const char *peer = admin->origin ? origin_publisher(admin->origin, stream->name) : NULL;
+    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:f, s:o, s:o, s:o}", "name", stream->name, "state",
+                     stream_state_name(stream->state), "epoch", (json_int_t)stream->epoch, "since", since, "msn",
+                     (json_int_t)(last ? last->msn : 0), "part", (json_int_t)stream->next_part, "bytes",
+                     (json_int_t)stream->bytes, "part_target_s", stream->open->open.part_target_us / 1e6, "tracks",
+                     tracks, "publisher", peer ? json_pack("{s:s}", "peer", peer) : json_null(), "advice",
+                     advice_json(admin, stream->name));
+}
+
 struct api_call {
     const struct admin *admin;
     json_t *streams;
@@ -73,22 +109,8 @@ struct api_call {
 
 static void add_stream(void *ctx, struct stream *stream) {
     struct api_call *call = ctx;
-    if (!stream->open)
-        return;
-    const struct segment *last = stream_last_segment(stream, 0);
-    char since[CLOCK_ISO_LEN];
-    clock_format_iso(since, clock_utc_from_mono_us(stream->created_us));
-    json_t *tracks = json_array();
-    for (uint32_t i = 0; i < stream->open->open.track_count; i++)
-        json_array_append_new(tracks, track_json(&stream->open->open.tracks[i]));
-    const char *peer = call->admin->origin ? origin_publisher(call->admin->origin, stream->name) : NULL;
-    json_array_append_new(call->streams,
-                          json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:f, s:o, s:o}", "name", stream->name, "state",
-                                    stream_state_name(stream->state), "epoch", (json_int_t)stream->epoch, "since",
-                                    since, "msn", (json_int_t)(last ? last->msn : 0), "part",
-                                    (json_int_t)stream->next_part, "bytes", (json_int_t)stream->bytes, "part_target_s",
-                                    stream->open->open.part_target_us / 1e6, "tracks", tracks, "publisher",
-                                    peer ? json_pack("{s:s}", "peer", peer) : json_null()));
+    if (stream->open)
+        json_array_append_new(call->streams, stream_json(call->admin, stream));
 }
 
 static void answer_json(struct http_request *req, json_t *root) {
@@ -232,10 +254,21 @@ static void answer_delete(const struct admin *admin, struct http_request *req, c
         answer_json(req, json_pack("{s:s, s:I}", "cut", stream, "refuse_s", (json_int_t)refuse_s));
 }
 
+static void answer_stream(const struct admin *admin, struct http_request *req, const char *name) {
+    struct stream *stream = store_find(hub_store(admin->hub), name);
+    if (stream && stream->open)
+        answer_json(req, stream_json(admin, stream));
+    else
+        http_respond_error(req, 404, "no such stream here", NULL, 0);
+}
+
 static void on_stream_request(const struct admin *admin, struct http_request *req, const char *stream) {
-    static const struct http_header allow = {"Allow", "DELETE"};
-    if (http_request_method(req) == HTTP_DELETE)
+    static const struct http_header allow = {"Allow", "GET, HEAD, DELETE"};
+    enum http_method method = http_request_method(req);
+    if (method == HTTP_DELETE)
         answer_delete(admin, req, stream);
+    else if (method == HTTP_GET || method == HTTP_HEAD)
+        answer_stream(admin, req, stream);
     else
         http_respond_error(req, 405, NULL, &allow, 1);
 }
@@ -364,6 +397,10 @@ int admin_listen(struct admin *admin, const char *address, uint16_t *ret_port) {
 
 void admin_show_srt(struct admin *admin, struct srt_server *srt) {
     admin->srt = srt;
+}
+
+void admin_show_ingest(struct admin *admin, const struct ingest *ingest) {
+    admin->ingest = ingest;
 }
 
 void admin_set_ready(struct admin *admin, bool ready) {

@@ -5,6 +5,7 @@
 
 struct admin;
 struct hub;
+struct ingest;
 struct loop;
 struct origin;
 struct registry;
@@ -16,6 +17,8 @@ struct admin *admin_create(struct loop *loop, struct hub *hub, struct origin *or
 int admin_listen(struct admin *admin, const char *address, uint16_t *ret_port);
 /* Whose links are shown; NULL: none. */
 void admin_show_srt(struct admin *admin, struct srt_server *srt);
+/* Whose publishers' advice is shown; NULL: none. */
+void admin_show_ingest(struct admin *admin, const struct ingest *ingest);
 /* What /readyz says: 200 while ready, else 503. */
 void admin_set_ready(struct admin *admin, bool ready);
 /* NULL is allowed. */

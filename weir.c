@@ -21,6 +21,7 @@
 #include "common/media/hub.h"
 #include "conf/conf.h"
 #include "fleet.h"
+#include "ingest/golive_http.h"
 #include "ingest/ingest.h"
 #include "ingest/push.h"
 #include "ingest/rtmp_server.h"
@@ -63,8 +64,10 @@ struct node {
     struct pushes *pushes; /* streams brought to origins elsewhere; NULL: to this one */
     struct ingest *ingest;
     struct rtmp_server *rtmp;
-    struct srt_server *srt;                                /* NULL: it listens nowhere */
-    struct certificates *certificates, *feed_certificates; /* viewers', and nodes'; NULL: no TLS */
+    struct golive *golive;  /* NULL: OBS isn't told what to encode */
+    struct srt_server *srt; /* NULL: it listens nowhere */
+    /* viewers', nodes', broadcasters'; NULL: no TLS */
+    struct certificates *certificates, *feed_certificates, *rtmp_certificates;
     struct worker *workers[WORKERS_MAX];
     uint32_t worker_count;
     struct admin *admin;
@@ -158,6 +161,7 @@ static bool start_srt(struct node *node) {
     struct srt_server_settings settings = srt_server_settings_default;
     settings.latency_ms = conf->ingest.srt_latency_ms;
     settings.connections_max = conf->ingest.srt_connections_max;
+    settings.connections_per_address = conf->ingest.srt_connections_per_address;
     settings.key_bytes = key_bytes[conf->ingest.srt_pbkeylen];
     settings.passphrases = conf->ingest.srt_passphrases.items;
     settings.passphrase_count = (uint32_t)conf->ingest.srt_passphrases.count;
@@ -174,6 +178,34 @@ static bool start_srt(struct node *node) {
     return srt_server_start(node->srt) == 0;
 }
 
+/* Before the workers, who are asked for it. */
+static bool start_golive(struct node *node) {
+    const struct conf *conf = node->conf;
+    const struct conf_list *ladder = &conf->ingest.golive_ladder;
+    struct golive_settings settings = {.url = conf->ingest.golive_url,
+                                       .publish_keys = conf->auth.publish_keys.items,
+                                       .publish_key_count = (uint32_t)conf->auth.publish_keys.count};
+    if (!ladder->count)
+        return true;
+    if (!golive_ladder_parse(ladder->items, ladder->count, &settings))
+        return false;
+    node->golive = golive_create(&settings);
+    return true;
+}
+
+static bool rtmp_listen(struct node *node, const struct conf_list *addresses, bool tls) {
+    for (size_t i = 0; i < addresses->count; i++) {
+        uint16_t port = 0;
+        const char *address = addresses->items[i];
+        int rc =
+            tls ? rtmp_server_listen_tls(node->rtmp, address, &port) : rtmp_server_listen(node->rtmp, address, &port);
+        if (!listened(tls ? "rtmps" : "rtmp", address, rc, port))
+            return false;
+        golive_listens(node->golive, port, tls);
+    }
+    return true;
+}
+
 static bool start_ingest(struct node *node) {
     const struct conf *conf = node->conf;
     struct ingest_settings settings = {.segment_ms = conf->live.segment_ms,
@@ -184,20 +216,17 @@ static bool start_ingest(struct node *node) {
                                        .publish_key_count = (uint32_t)conf->auth.publish_keys.count};
     struct writer_port port = ingest_port(node);
     node->ingest = ingest_create(node->loop, &settings, &port);
+    admin_show_ingest(node->admin, node->ingest);
     struct rtmp_limits limits = rtmp_limits_default;
     limits.connections_max = conf->ingest.rtmp_connections_max;
     limits.unpublished_per_address = conf->ingest.rtmp_unpublished_per_address;
     node->rtmp = rtmp_server_create(node->loop, node->ingest, &limits);
     if (!settings.publish_key_count)
         log_warn("publish_open", "note", LOG_STR("no auth.publish.keys configured: anybody may publish"));
-    for (size_t i = 0; i < conf->ingest.rtmp_listen.count; i++) {
-        uint16_t port_number = 0;
-        const char *address = conf->ingest.rtmp_listen.items[i];
-        int rc = rtmp_server_listen(node->rtmp, address, &port_number);
-        if (!listened("rtmp", address, rc, port_number))
-            return false;
-    }
-    return start_srt(node);
+    if (node->rtmp_certificates)
+        rtmp_server_set_tls(node->rtmp, certificates_context(node->rtmp_certificates));
+    return rtmp_listen(node, &conf->ingest.rtmp_listen, false) &&
+           rtmp_listen(node, &conf->ingest.rtmp_tls.listen, true) && start_srt(node);
 }
 
 /* All workers listen on the same addresses; port 0 is chosen by the first. */
@@ -249,6 +278,13 @@ static int give_feed_certificates(void *ctx, struct tls_context *context) {
     return give_to_workers(node, WORKER_FEED_TLS, context);
 }
 
+static int give_rtmp_certificates(void *ctx, struct tls_context *context) {
+    struct node *node = ctx;
+    if (node->rtmp)
+        rtmp_server_set_tls(node->rtmp, context);
+    return 0;
+}
+
 static bool start_upstream(struct node *node) {
     const struct conf *conf = node->conf;
     const struct http_client_config config = client_config(conf);
@@ -289,6 +325,8 @@ static bool start_workers(struct node *node) {
                                                  .peer_count = conf->relay.peers.count,
                                                  .redirect = conf->relay.redirect == CONF_REDIRECT_ON}};
     settings.load = node->load;
+    if (node->golive)
+        settings.route = (struct worker_route){GOLIVE_PATH, golive_handle, node->golive};
     settings.http.connections_max = conf->http.connections_max;
     settings.http.connections_per_address = conf->http.connections_per_address;
     settings.congestion = conf->http.congestion;
@@ -355,14 +393,16 @@ static bool start_roles(struct node *node) {
                                                          : 0};
     node->fleet = fleet_create(node->loop, &parts);
     bool serves = conf->relay_on || conf->feed.listen.count || conf->feed.tls.listen.count;
-    bool ok = start_admin(node) && start_upstream(node) && (!serves || start_workers(node)) && start_intake(node) &&
-              (!conf->ingest_on || start_ingest(node));
+    bool ok = start_admin(node) && start_upstream(node) && start_golive(node) && (!serves || start_workers(node)) &&
+              start_intake(node) && (!conf->ingest_on || start_ingest(node));
     if (ok && conf->relay_on)
         fleet_find_peers(node->fleet, give_peers, node);
     if (ok && node->certificates)
         certificates_watch(node->certificates, node->loop, give_certificates, node);
     if (ok && node->feed_certificates)
         certificates_watch(node->feed_certificates, node->loop, give_feed_certificates, node);
+    if (ok && node->rtmp_certificates)
+        certificates_watch(node->rtmp_certificates, node->loop, give_rtmp_certificates, node);
     return ok;
 }
 
@@ -375,6 +415,7 @@ static void stop_roles(struct node *node) {
     intake_destroy(node->intake);
     for (uint32_t i = 0; i < node->worker_count; i++)
         worker_destroy(node->workers[i]);
+    golive_destroy(node->golive);
     load_destroy(node->load);
     pulls_destroy(node->pulls);
     upstreams_destroy(node->upstreams);
@@ -418,12 +459,14 @@ static void on_stop_signal(void *ctx) {
 
 static void on_reload_signal(void *ctx) {
     struct node *node = ctx;
-    bool any = node->certificates || node->feed_certificates;
+    bool any = node->certificates || node->feed_certificates || node->rtmp_certificates;
     log_info("reload", "note", LOG_STR(any ? "certificates" : "nothing to read again: no TLS"));
     if (node->certificates)
         certificates_reload(node->certificates);
     if (node->feed_certificates)
         certificates_reload(node->feed_certificates);
+    if (node->rtmp_certificates)
+        certificates_reload(node->rtmp_certificates);
 }
 
 static void on_watchdog(void *ctx) {
@@ -434,19 +477,21 @@ static void on_watchdog(void *ctx) {
 
 /* The files that a configuration names, as read; NULL where it names none. */
 struct files {
-    struct certificates *certificates, *feed_certificates;
+    struct certificates *certificates, *feed_certificates, *rtmp_certificates;
 };
 
 static void files_finish(struct files *files) {
     certificates_destroy(files->certificates);
     certificates_destroy(files->feed_certificates);
+    certificates_destroy(files->rtmp_certificates);
 }
 
 static int run(const struct conf *conf, struct files *files) {
     struct node node = {.conf = conf,
                         .loop = loop_create(),
                         .certificates = files->certificates,
-                        .feed_certificates = files->feed_certificates};
+                        .feed_certificates = files->feed_certificates,
+                        .rtmp_certificates = files->rtmp_certificates};
     signal(SIGPIPE, SIG_IGN);
     struct loop_signal *term = loop_signal_create(node.loop, SIGTERM, on_stop_signal, &node);
     struct loop_signal *interrupt = loop_signal_create(node.loop, SIGINT, on_stop_signal, &node);
@@ -495,7 +540,8 @@ static bool read_pairs(const struct conf_tls *tls, const struct conf_list *clien
 static bool read_files(const struct conf *conf, const char *path, struct buf *errors, struct files *files) {
     static const struct conf_list nobody;
     return read_pairs(&conf->http.tls, &nobody, "http.tls", path, errors, &files->certificates) &&
-           read_pairs(&conf->feed.tls, &conf->feed.client_ca, "feed.tls", path, errors, &files->feed_certificates);
+           read_pairs(&conf->feed.tls, &conf->feed.client_ca, "feed.tls", path, errors, &files->feed_certificates) &&
+           read_pairs(&conf->ingest.rtmp_tls, &nobody, "ingest.rtmp.tls", path, errors, &files->rtmp_certificates);
 }
 
 /* The configuration, and the files that it names: NULL when anything is wrong with either. */
@@ -556,6 +602,7 @@ static void register_metrics(void) {
     ingest_metrics_register();
     rtmp_server_metrics_register();
     srt_server_metrics_register();
+    golive_metrics_register();
     ts_session_metrics_register();
     viewers_metrics_register();
     http_client_metrics_register();

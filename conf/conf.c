@@ -29,6 +29,7 @@ enum {
     QUOTED_MAX = 60,
     TYPO_DISTANCE = 2,
     ORIGINS_MAX = 8, /* ingest.origins: as ingest/push.h has it */
+    RUNGS_MAX = 6,   /* ingest.golive.ladder: as ingest/golive.h has it */
 };
 
 struct reader {
@@ -252,7 +253,8 @@ static void read_item(struct reader *r, const struct setting *setting) {
 }
 
 static void read_list(struct reader *r, const struct setting *setting) {
-    if (setting->type == SETTING_FILES && r->event.type == YAML_SCALAR_EVENT) {
+    bool alone = setting->type == SETTING_FILES || setting->type == SETTING_RUNGS;
+    if (alone && r->event.type == YAML_SCALAR_EVENT) {
         read_item(r, setting);
         return;
     }
@@ -459,7 +461,8 @@ static void check_roles(struct reader *r) {
     uint32_t ingest = line_of(r, "ingest");
     if (!conf->ingest_on && !conf->origin_on && !conf->relay_on)
         complain(r, 1, "no role is on, at least one of \"ingest:\", \"origin:\", \"relay:\" would be right");
-    if (conf->ingest_on && !conf->ingest.rtmp_listen.count && !conf->ingest.srt_listen.count)
+    if (conf->ingest_on && !conf->ingest.rtmp_listen.count && !conf->ingest.rtmp_tls.listen.count &&
+        !conf->ingest.srt_listen.count)
         complain(r, ingest, "ingest listens nowhere, \"rtmp: {listen: [\"[::]:1935\"]}\" in it would be right");
     if (conf->ingest.srt_passphrases.count && !conf->ingest.srt_listen.count)
         complain(
@@ -494,13 +497,20 @@ static void check_pairs(struct reader *r, const struct conf_tls *tls, const char
                 complain(r, tls->cert.lines[i], "%s has an item twice, once would be right", cert);
 }
 
+/* A section whose certificates are its own listener's alone. */
+static void check_listener(struct reader *r, const struct conf_tls *tls, const char *section, unsigned port) {
+    char cert[PATH_LEN];
+    snprintf(cert, sizeof cert, "%s.cert", section);
+    check_pairs(r, tls, section, tls->listen.count);
+    if (tls->cert.count && tls->cert.count == tls->key.count && !tls->listen.count)
+        complain(r, line_of(r, cert),
+                 "%s is given but nobody listens, \"listen: [\"[::]:%u\"]\" beside it would be right", cert, port);
+}
+
 static void check_tls(struct reader *r) {
     const struct conf *conf = r->conf;
-    const struct conf_tls *tls = &conf->http.tls;
-    check_pairs(r, tls, "http.tls", tls->listen.count);
-    if (tls->cert.count && tls->cert.count == tls->key.count && !tls->listen.count)
-        complain(r, line_of(r, "http.tls.cert"),
-                 "http.tls.cert is given but nobody listens, \"listen: [\"[::]:8443\"]\" beside it would be right");
+    check_listener(r, &conf->http.tls, "http.tls", 8443);
+    check_listener(r, &conf->ingest.rtmp_tls, "ingest.rtmp.tls", 1936);
     check_pairs(r, &conf->feed.tls, "feed.tls", conf->feed.tls.listen.count || conf->origin.tls_listen.count);
 }
 
@@ -538,6 +548,28 @@ static void check_feeds(struct reader *r) {
         complain(r, conf->feed.tls.cert.lines[1], "feed.tls.cert names more than one file, one would be right");
 }
 
+static void check_golive(struct reader *r) {
+    const struct conf *conf = r->conf;
+    const struct conf_list *ladder = &conf->ingest.golive_ladder;
+    uint32_t line = line_of_either(r, "ingest.golive.ladder", "ingest.golive.url");
+    if (conf->ingest.golive_url && !ladder->count)
+        complain(r, line, "ingest.golive.url is given but no ladder, \"ladder: auto\" beside it would be right");
+    if (ladder->count && !(conf->relay_on && (conf->http.listen.count || conf->http.tls.listen.count)))
+        complain(r, line,
+                 "ingest.golive.ladder is given but nobody can ask for it, \"relay: {}\" and \"http: {listen: "
+                 "[\"[::]:8080\"]}\" would be right");
+    if (ladder->count && !conf->ingest.golive_url && !conf->ingest.rtmp_listen.count &&
+        !conf->ingest.rtmp_tls.listen.count)
+        complain(r, line, "ingest.golive.ladder is pushed by RTMP, \"rtmp: {listen: [\"[::]:1935\"]}\" would be right");
+    if (ladder->count > RUNGS_MAX)
+        complain(r, line, "ingest.golive.ladder has %zu renditions, at most %d would be right", ladder->count,
+                 RUNGS_MAX);
+    for (size_t i = 0; i < ladder->count && ladder->count > 1; i++)
+        if (strcmp(ladder->items[i], "auto") == 0)
+            complain(r, ladder->lines[i],
+                     "ingest.golive.ladder has \"auto\" among others, one or the other would be right");
+}
+
 static void check_proxies(struct reader *r) {
     const struct conf *conf = r->conf;
     if (conf->http.proxy_protocol == CONF_PROXY_PROTOCOL_ON && !conf->http.trusted_proxies.count)
@@ -570,6 +602,7 @@ static struct conf *create(bool fileless) {
         abort();
     for (size_t i = 0; i < schema_count; i++)
         value_set_default(conf, &schema_settings[i], fileless);
+    conf->ingest.rtmp_tls.ktls = CONF_KTLS_OFF; /* which serves senders */
     return conf;
 }
 
@@ -621,6 +654,7 @@ struct conf *conf_parse(const char *name, const char *text, size_t len, struct b
         check_feeds(&r);
         check_fleet(&r);
         check_proxies(&r);
+        check_golive(&r);
         check_times(&r);
     }
     if (r.error_count) {

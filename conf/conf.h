@@ -46,10 +46,13 @@ struct conf {
     bool ingest_on, origin_on, relay_on;
     struct {
         struct conf_list rtmp_listen;
+        struct conf_tls rtmp_tls; /* always CONF_KTLS_OFF */
         uint32_t rtmp_connections_max, rtmp_unpublished_per_address;
         struct conf_list srt_listen, srt_passphrases;
-        uint32_t srt_latency_ms, srt_connections_max;
+        uint32_t srt_latency_ms, srt_connections_max, srt_connections_per_address;
         enum { CONF_PBKEYLEN_AUTO, CONF_PBKEYLEN_16, CONF_PBKEYLEN_24, CONF_PBKEYLEN_32 } srt_pbkeylen;
+        struct conf_list golive_ladder; /* "HEIGHT KBPS", or "auto"; empty: OBS isn't told what to encode */
+        char *golive_url;               /* NULL: by the request */
         struct conf_list origins; /* URLs */
     } ingest;
     struct {

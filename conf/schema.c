@@ -82,6 +82,13 @@ const struct setting schema_settings[] = {
     {"ingest", SETTING_ROLE, AT(ingest_on), .fileless = "on", .text = "Takes streams from broadcasters."},
     {"ingest.rtmp.listen", SETTING_ADDRESSES, AT(ingest.rtmp_listen), .fileless = "[::]:1935",
      .text = "Where broadcasters push RTMP."},
+    {"ingest.rtmp.tls.listen", SETTING_ADDRESSES, AT(ingest.rtmp_tls.listen),
+     .text = "The same over TLS (RTMPS, `rtmps://`); 1936 and 443 are usual ports."},
+    {"ingest.rtmp.tls.cert", SETTING_FILES, AT(ingest.rtmp_tls.cert),
+     .text = "Certificates in PEM for it, each with its chain behind it; chosen and read again as `http.tls.cert`, whose files may be named "
+             "here, too."},
+    {"ingest.rtmp.tls.key", SETTING_FILES, AT(ingest.rtmp_tls.key),
+     .text = "Their private keys in PEM, without passphrase, in the same order."},
     {"ingest.rtmp.connections_max", SETTING_INT, AT(ingest.rtmp_connections_max), .min = 1, .max = 65536,
      .fallback = "256", .unit = "connections", .text = "Broadcasters' connections; one more is closed at once."},
     {"ingest.rtmp.unpublished_per_address", SETTING_INT, AT(ingest.rtmp_unpublished_per_address), .min = 1, .max = 65536,
@@ -95,6 +102,8 @@ const struct setting schema_settings[] = {
              "Three to four times the round trip is usual."},
     {"ingest.srt.connections_max", SETTING_INT, AT(ingest.srt_connections_max), .min = 1, .max = 4096,
      .fallback = "256", .unit = "connections", .text = "Broadcasters' connections; one more is refused (1402)."},
+    {"ingest.srt.connections_per_address", SETTING_INT, AT(ingest.srt_connections_per_address), .min = 1, .max = 4096,
+     .fallback = "16", .unit = "connections", .text = "Those of one address (IPv6: of one /64); one more is refused (1402)."},
     {"ingest.srt.passphrases", SETTING_PASSPHRASES, AT(ingest.srt_passphrases),
      .text = "What streams are encrypted with. `PASSPHRASE` for any stream, `app/name:PASSPHRASE` for that one, `live/*:PASSPHRASE` where "
              "names begin so; the entry counts that names a stream most closely. A stream with a passphrase is taken only encrypted by it, "
@@ -102,6 +111,12 @@ const struct setting schema_settings[] = {
     {"ingest.srt.pbkeylen", SETTING_ENUM, AT(ingest.srt_pbkeylen), .choices = pbkeylen_choices, .fallback = "auto",
      .text = "Bytes of the AES keys that broadcasters are asked to use where there is a passphrase; `auto`: as they like, 16 if they don't "
              "care."},
+
+    {"ingest.golive.ladder", SETTING_RUNGS, AT(ingest.golive_ladder),
+     .text = "What OBS is told to encode by Enhanced Broadcasting, at `/api/golive` of `http.listen`: renditions by height (of the shorter side) "
+             "and kb/s, those left out that are larger than the picture. `auto`: up to four, by what the picture is. None: it isn't told."},
+    {"ingest.golive.url", SETTING_PUSH, AT(ingest.golive_url),
+     .text = "Where it is told to push; none: to this node by the name that it was asked by, app `live`."},
 
     {"ingest.origins", SETTING_URLS, AT(ingest.origins),
      .text = "Origins that get each stream, all of them at once, by where they listen (`origin.listen`); none: this node's own."},
@@ -267,6 +282,12 @@ void schema_describe(const struct setting *setting, struct buf *out) {
         break;
     case SETTING_STREAMS:
         buf_append_str(out, "a list of \"app/name\" or \"app/na*\"");
+        break;
+    case SETTING_RUNGS:
+        buf_append_str(out, "\"auto\", or a list of heights and kb/s such as [\"1080 6000\", \"720 3000\"]");
+        break;
+    case SETTING_PUSH:
+        buf_append_str(out, "an address such as \"rtmps://push.example:1936/live/{stream_key}\"");
         break;
     case SETTING_PASSPHRASES:
         buf_printf(

@@ -22,6 +22,8 @@ enum setting_type {
     SETTING_URLS,      /* struct conf_list of them */
     SETTING_COSTED,    /* the same, each perhaps with a space and a cost in ms behind it */
     SETTING_STREAMS,   /* struct conf_list of patterns of streams' names */
+    SETTING_RUNGS,     /* struct conf_list of "HEIGHT KBPS", or "auto", which may stand alone, without brackets */
+    SETTING_PUSH,      /* char *: where RTMP is pushed, with a place for the stream key */
 };
 
 struct setting {

@@ -149,6 +149,31 @@ static bool costed_acceptable(const char *text) {
            (!space || parse_number(space + 1, 60000, &cost));
 }
 
+/* "1080 6000": height, kb/s. */
+static bool rung_acceptable(const char *text) {
+    char height[8];
+    size_t len = strcspn(text, " ");
+    uint64_t number;
+    if (strcmp(text, "auto") == 0)
+        return true;
+    if (len >= sizeof height || text[len] != ' ')
+        return false;
+    memcpy(height, text, len);
+    height[len] = 0;
+    return parse_number(height, 4320, &number) && number >= 90 && parse_number(text + len + 1, 100000, &number) &&
+           number >= 50;
+}
+
+/* "rtmp://host:port/app/{stream_key}", with a port or without. */
+static bool push_acceptable(const char *text) {
+    size_t scheme = strncmp(text, "rtmp://", 7) == 0 ? 7 : strncmp(text, "rtmps://", 8) == 0 ? 8 : 0;
+    const char *host = text + scheme, *app = host + strcspn(host, "/"), *mark = strstr(text, "/{stream_key}");
+    if (!scheme || app == host || !mark || mark <= app || strcmp(mark, "/{stream_key}") != 0)
+        return false;
+    return strlen(text) <= SETTING_URL_MAX && strspn(host, NAME_CHARS ":[]") == (size_t)(app - host) &&
+           component_acceptable(app + 1, (size_t)(mark - app - 1), false);
+}
+
 /* --- setting --- */
 
 static bool set_number(struct conf *conf, const struct setting *setting, const char *text) {
@@ -194,6 +219,8 @@ bool value_set(struct conf *conf, const struct setting *setting, const char *tex
         return url_acceptable(text, strlen(text)) && set_text(conf, setting, text);
     case SETTING_SECRET:
         return secret_acceptable(text) && set_text(conf, setting, text);
+    case SETTING_PUSH:
+        return push_acceptable(text) && set_text(conf, setting, text);
     case SETTING_ROLE:
         *(bool *)member(conf, setting) = true;
         return true;
@@ -223,6 +250,8 @@ static bool item_acceptable(const struct setting *setting, const char *text) {
         return costed_acceptable(text);
     case SETTING_STREAMS:
         return stream_pattern_acceptable(text, strlen(text));
+    case SETTING_RUNGS:
+        return rung_acceptable(text);
     default:
         return address_acceptable(text);
     }
@@ -253,6 +282,7 @@ bool value_is_list(const struct setting *setting) {
     case SETTING_URLS:
     case SETTING_COSTED:
     case SETTING_STREAMS:
+    case SETTING_RUNGS:
         return true;
     default:
         return false;
@@ -270,7 +300,7 @@ void value_set_default(struct conf *conf, const struct setting *setting, bool fi
 
 void value_clear(struct conf *conf, const struct setting *setting) {
     if (setting->type == SETTING_NAME || setting->type == SETTING_ADDRESS || setting->type == SETTING_SECRET ||
-        setting->type == SETTING_URL) {
+        setting->type == SETTING_URL || setting->type == SETTING_PUSH) {
         free(*(char **)member(conf, setting));
         *(char **)member(conf, setting) = NULL;
     } else if (value_is_list(setting)) {

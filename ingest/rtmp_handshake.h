@@ -7,7 +7,9 @@
 #include <stdint.h>
 
 enum {
-    RTMP_HANDSHAKE_VERSION = 3, /* C0; 6 would be RTMPE */
+    RTMP_HANDSHAKE_VERSION = 3, /* C0; */
+    RTMP_HANDSHAKE_RTMPE = 6,   /* what stands there in RTMPE, */
+    RTMP_HANDSHAKE_TLS = 22,    /* and when TLS is spoken: a handshake record (RFC 8446 §5.1) */
     RTMP_HANDSHAKE_PART = 1536, /* C1, C2, S1, S2 */
     RTMP_HANDSHAKE_C0C1 = 1 + RTMP_HANDSHAKE_PART,
     RTMP_HANDSHAKE_REPLY = 1 + 2 * RTMP_HANDSHAKE_PART,

@@ -4,6 +4,10 @@
  *
  * All connections read into one buffer: a session uses or copies what it is given.
  *
+ * TLS is a transport (common/http/transport.h) and shows only during its handshake, which any event may drive on. The
+ * steps of handshakes are limited in each turn of the loop: one costs up to a millisecond, and all publishers come back
+ * at once.
+ *
  * Anybody may connect, so what a connection may take is little until it is granted a publish, in number (a place among
  * the newcomers of its address) and in memory; else one stranger could keep all broadcasters out. */
 #include "ingest/rtmp_server.h"
@@ -24,12 +28,16 @@
 #include "common/base/loop.h"
 #include "common/base/map.h"
 #include "common/base/metrics.h"
+#include "common/http/tls.h"
+#include "common/http/tls_transport.h"
+#include "ingest/rtmp_handshake.h"
 #include "ingest/rtmp_session.h"
 
 enum {
     SCRATCH_BYTES = 256 << 10,
-    READS_MAX = 4,    /* a turn and connection, then the others have theirs */
-    ACCEPTS_MAX = 64, /* likewise */
+    READS_MAX = 4,      /* a turn and connection, then the others have theirs */
+    ACCEPTS_MAX = 64,   /* likewise */
+    HANDSHAKES_MAX = 4, /* steps of TLS handshakes a turn */
     SWEEP_US = 250000,
     CLOSE_US = 2000000,        /* for the last reply and the lingering */
     SEND_BYTES_MAX = 64 << 10, /* replies in the kernel, which would let a peer that doesn't read pin 4 MB */
@@ -56,6 +64,10 @@ struct rtmp_server {
     uint32_t count;
     uint64_t seed;
     uint8_t *scratch;
+    struct tls_context *tls; /* for new connections; NULL: none */
+    struct tls_scratch *tls_scratch;
+    int64_t handshakes_us; /* the turn in which there were `handshakes` */
+    uint32_t handshakes;
     struct loop_timer *sweep_timer;
     struct log_limit connect_lines, close_lines, refusal_lines; /* of strangers */
 };
@@ -64,6 +76,7 @@ struct listener {
     struct list link;
     struct rtmp_server *server;
     int fd;
+    bool tls;
     struct loop_io *io; /* NULL: paused, for want of descriptors or memory, until the next sweep */
 };
 
@@ -77,7 +90,8 @@ struct connection {
     struct list link;
     struct rtmp_server *server;
     struct newcomers *newcomers; /* NULL: has published */
-    int fd;
+    struct transport transport;
+    uint8_t first; /* byte that came, where TLS was awaited; 0: none yet */
     struct loop_io *io;
     struct rtmp_session *session; /* NULL: lingering */
     bool changed;                 /* the session wants to go on */
@@ -209,7 +223,7 @@ static void connection_destroy(struct connection *connection) {
     session_finish(connection);
     newcomers_leave(connection);
     loop_io_destroy(connection->io);
-    close(connection->fd);
+    connection->transport.ops->close(&connection->transport, false);
     list_remove(&connection->link);
     connection->server->count--;
     metric_add(&metrics[M_CONNECTIONS], -1);
@@ -221,12 +235,13 @@ static void connection_destroy(struct connection *connection) {
 static void send_output(struct connection *connection) {
     struct buf *out = rtmp_session_output(connection->session);
     while (buf_len(out) && !connection->broken) {
-        ssize_t n = send(connection->fd, buf_head(out), buf_len(out), MSG_NOSIGNAL);
+        struct iovec iov = {buf_head(out), buf_len(out)};
+        ssize_t n = connection->transport.ops->sendv(&connection->transport, &iov, 1);
         if (n >= 0)
             buf_consume(out, (size_t)n);
-        else if (errno == EAGAIN)
+        else if (n == -EAGAIN)
             return;
-        else if (errno != EINTR)
+        else
             connection->broken = true;
     }
 }
@@ -245,7 +260,7 @@ static void announce(struct connection *connection) {
 
 static void linger(struct connection *connection) {
     session_finish(connection);
-    shutdown(connection->fd, SHUT_WR);
+    connection->transport.ops->shutdown(&connection->transport);
     loop_io_activate(connection->io, LOOP_READ);
 }
 
@@ -277,7 +292,40 @@ static bool publishing(const struct connection *connection) {
 static void acknowledge_now(const struct connection *connection) {
     int on = 1;
     if (connection->session && !publishing(connection))
-        setsockopt(connection->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+        setsockopt(connection->transport.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
+/* --- TLS handshakes --- */
+
+static bool shaking_hands(const struct connection *connection) {
+    return connection->transport.alpn == TRANSPORT_ALPN_PENDING;
+}
+
+/* Whether one may go on in this turn of the loop; counts it if so. */
+static bool may_shake_hands(struct rtmp_server *server) {
+    int64_t now_us = loop_now_us(server->loop);
+    if (server->handshakes_us != now_us)
+        server->handshakes = 0;
+    server->handshakes_us = now_us;
+    return server->handshakes++ < HANDSHAKES_MAX;
+}
+
+static void peek_first(struct connection *connection) {
+    if (shaking_hands(connection) && !connection->first)
+        recv(connection->transport.fd, &connection->first, 1, MSG_PEEK | MSG_DONTWAIT);
+}
+
+/* Who takes the wrong one of two ports should find it in the log, in words. */
+static void tell_handshake_failure(struct connection *connection) {
+    const char *reason = transport_tls_failure(&connection->transport);
+    char why[128];
+    if (!reason || !connection->session)
+        return;
+    if (connection->first == RTMP_HANDSHAKE_VERSION)
+        snprintf(why, sizeof why, "plain RTMP on a port for TLS: rtmps:// belongs here");
+    else
+        snprintf(why, sizeof why, "TLS handshake: %s", reason);
+    rtmp_session_fail(connection->session, why);
 }
 
 /* What a session may have to hold while a claim is decided, it can. */
@@ -290,13 +338,13 @@ static size_t read_bytes_max(const struct connection *connection) {
 static bool read_once(struct connection *connection) {
     struct rtmp_server *server = connection->server;
     size_t max = read_bytes_max(connection);
-    ssize_t n = recv(connection->fd, server->scratch, max, 0);
-    if (n < 0 && errno == EINTR)
-        return true;
-    if (n < 0 && errno == EAGAIN)
+    peek_first(connection);
+    ssize_t n = connection->transport.ops->recv(&connection->transport, server->scratch, max);
+    if (n == -EAGAIN)
         return false;
     if (n <= 0) {
         connection->broken = true; /* a publisher that shuts one side has left */
+        tell_handshake_failure(connection);
         return false;
     }
     metric_add(&metrics[M_BYTES], n);
@@ -316,13 +364,20 @@ static bool wants_input(const struct connection *connection) {
 
 static void read_input(struct connection *connection) {
     for (int i = 0; wants_input(connection); i++) {
-        if (i == READS_MAX) {
+        if (i == READS_MAX || (shaking_hands(connection) && !may_shake_hands(connection->server))) {
             loop_io_activate(connection->io, LOOP_READ);
             return;
         }
         if (!read_once(connection))
             return;
     }
+}
+
+/* Ciphertext that the socket did not take. */
+static void flush_held(struct connection *connection) {
+    int rc = connection->transport.ops->flush(&connection->transport);
+    if (rc < 0 && rc != -EAGAIN)
+        connection->broken = true;
 }
 
 static void on_io(void *ctx, int events) {
@@ -332,6 +387,10 @@ static void on_io(void *ctx, int events) {
         rtmp_session_input(connection->session, NULL, 0, loop_now_us(connection->server->loop));
         events |= LOOP_READ; /* what came while the session wanted none */
     }
+    if (shaking_hands(connection))
+        events |= LOOP_READ;
+    if (connection->transport.held)
+        flush_held(connection);
     if (events & LOOP_READ)
         read_input(connection);
     if (connection->session)
@@ -346,12 +405,16 @@ static void on_session_change(void *ctx) {
     loop_io_activate(connection->io, LOOP_READ);
 }
 
-static void connection_create(struct rtmp_server *server, int fd, struct newcomers *newcomers, const char *peer) {
+static void connection_create(struct rtmp_server *server, int fd, bool tls, struct newcomers *newcomers,
+                              const char *peer) {
     struct connection *connection = calloc(1, sizeof *connection);
     if (!connection)
         abort();
     connection->server = server;
-    connection->fd = fd;
+    if (tls)
+        transport_init_tls(&connection->transport, fd, server->tls, server->tls_scratch);
+    else
+        transport_init_plain(&connection->transport, fd);
     connection->newcomers = newcomers;
     connection->accepted_us = loop_now_us(server->loop);
     snprintf(connection->peer, sizeof connection->peer, "%s", peer);
@@ -406,7 +469,8 @@ static void refuse(struct rtmp_server *server, int fd, const char *peer, int met
         log_warn("rtmp_refused", "peer", LOG_STR(peer), "end", LOG_STR(why), LOG_SUPPRESSED(suppressed));
 }
 
-static void accepted(struct rtmp_server *server, int fd, const struct sockaddr_storage *address) {
+static void accepted(const struct listener *listener, int fd, const struct sockaddr_storage *address) {
+    struct rtmp_server *server = listener->server;
     char peer[ADDRESS_TEXT_LEN];
     address_text(address, peer);
     if (server->count >= server->limits.connections_max) {
@@ -421,7 +485,7 @@ static void accepted(struct rtmp_server *server, int fd, const struct sockaddr_s
     int on = 1, send_max = SEND_BYTES_MAX;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_max, sizeof send_max);
-    connection_create(server, fd, newcomers, peer);
+    connection_create(server, fd, listener->tls, newcomers, peer);
 }
 
 static void on_acceptable(void *ctx, int events) {
@@ -432,7 +496,7 @@ static void on_acceptable(void *ctx, int events) {
         socklen_t len = sizeof address;
         int fd = accept4(listener->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            accepted(listener->server, fd, &address);
+            accepted(listener, fd, &address);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             loop_io_destroy(listener->io); /* it would be called again and again */
             listener->io = NULL;
@@ -486,7 +550,7 @@ static uint16_t port_of(int fd) {
     return address_port(&address);
 }
 
-int rtmp_server_listen(struct rtmp_server *server, const char *address, uint16_t *ret_port) {
+static int listen_on(struct rtmp_server *server, const char *address, bool tls, uint16_t *ret_port) {
     int fd, rc = open_socket(address, &fd);
     if (rc)
         return rc;
@@ -495,6 +559,7 @@ int rtmp_server_listen(struct rtmp_server *server, const char *address, uint16_t
         abort();
     listener->server = server;
     listener->fd = fd;
+    listener->tls = tls;
     listener_resume(listener);
     list_append(&server->listeners, &listener->link);
     if (ret_port)
@@ -502,7 +567,22 @@ int rtmp_server_listen(struct rtmp_server *server, const char *address, uint16_t
     return 0;
 }
 
+int rtmp_server_listen(struct rtmp_server *server, const char *address, uint16_t *ret_port) {
+    return listen_on(server, address, false, ret_port);
+}
+
+int rtmp_server_listen_tls(struct rtmp_server *server, const char *address, uint16_t *ret_port) {
+    return server->tls ? listen_on(server, address, true, ret_port) : -EINVAL;
+}
+
 /* --- life --- */
+
+void rtmp_server_set_tls(struct rtmp_server *server, struct tls_context *context) {
+    if (!server->tls_scratch && !(server->tls_scratch = calloc(1, sizeof *server->tls_scratch)))
+        abort();
+    tls_context_unref(server->tls);
+    server->tls = tls_context_ref(context);
+}
 
 struct rtmp_server *rtmp_server_create(struct loop *loop, struct ingest *ingest, const struct rtmp_limits *limits) {
     struct rtmp_server *server = calloc(1, sizeof *server);
@@ -532,6 +612,8 @@ void rtmp_server_destroy(struct rtmp_server *server) {
     list_each(it, &server->connections) connection_destroy(list_entry(it, struct connection, link));
     loop_timer_destroy(server->sweep_timer);
     map_destroy(server->newcomers);
+    tls_context_unref(server->tls);
+    free(server->tls_scratch);
     free(server->scratch);
     free(server);
 }

@@ -324,12 +324,15 @@ static void on_media(struct rtmp_session *session, enum track_kind kind, uint32_
     } else if (rc) {
         protocol_error(session, kind == TRACK_VIDEO ? "malformed video message" : "malformed audio message");
     } else if (media.what == FLV_CONFIG) {
-        publisher_config(session->publisher, kind, media.data, media.len);
+        struct publisher_config config = {.codec = kind == TRACK_VIDEO ? CODEC_H264 : CODEC_AAC,
+                                          .data = media.data,
+                                          .len = media.len};
+        publisher_config(session->publisher, &config);
     } else if (media.what == FLV_FRAME) {
         int64_t dts_ms = unwrap(session, timestamp_ms);
         struct publisher_frame frame = {.kind = kind,
-                                        .dts_ms = dts_ms,
-                                        .pts_ms = dts_ms + media.composition_ms,
+                                        .dts_us = dts_ms * 1000,
+                                        .pts_us = (dts_ms + media.composition_ms) * 1000,
                                         .independent = media.independent,
                                         .data = media.data,
                                         .len = media.len};
@@ -425,12 +428,22 @@ static void on_message(struct rtmp_session *session, const struct rtmp_message *
 
 /* --- input, by state; each returns how much it used --- */
 
+static const char *why_not_rtmp(uint8_t first) {
+    switch (first) {
+    case RTMP_HANDSHAKE_RTMPE:
+        return "encrypted RTMP (RTMPE) is not supported";
+    case RTMP_HANDSHAKE_TLS:
+        return "TLS on a port for plain RTMP: rtmp:// belongs here, rtmps:// where ingest.rtmp.tls listens";
+    }
+    return "not RTMP";
+}
+
 static size_t input_c0c1(struct rtmp_session *session, const uint8_t *data, size_t len) {
     size_t room = RTMP_HANDSHAKE_C0C1 - buf_len(&session->handshake), n = len < room ? len : room;
     buf_append(&session->handshake, data, n);
     const uint8_t *c0c1 = buf_head(&session->handshake);
     if (c0c1[0] != RTMP_HANDSHAKE_VERSION) {
-        protocol_error(session, c0c1[0] == 6 ? "encrypted RTMP (RTMPE) is not supported" : "not RTMP");
+        protocol_error(session, why_not_rtmp(c0c1[0]));
         return n;
     }
     if (buf_len(&session->handshake) < RTMP_HANDSHAKE_C0C1)
@@ -512,6 +525,10 @@ void rtmp_session_input_end(struct rtmp_session *session) {
         close_with(session, RTMP_END_BYE, "");
     else
         close_with(session, RTMP_END_GONE, "left without publishing");
+}
+
+void rtmp_session_fail(struct rtmp_session *session, const char *why) {
+    protocol_error(session, why);
 }
 
 void rtmp_session_check(struct rtmp_session *session, int64_t now_us) {

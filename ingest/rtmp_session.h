@@ -55,6 +55,8 @@ struct rtmp_session *rtmp_session_create(const struct rtmp_session_settings *set
 void rtmp_session_input(struct rtmp_session *session, const uint8_t *data, size_t len, int64_t now_us);
 /* The peer closed its side, or the connection broke. */
 void rtmp_session_input_end(struct rtmp_session *session);
+/* What lies below can't be used: the session ends as one whose peer breaks the protocol. `why` is copied. */
+void rtmp_session_fail(struct rtmp_session *session, const char *why);
 /* To be called now and then: notices timeouts. */
 void rtmp_session_check(struct rtmp_session *session, int64_t now_us);
 /* Closes the publisher if there is one. NULL is allowed. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/auth/publish_key.h"
+#include "ingest/address_counts.h"
 #include "ingest/live_names.h"
 
 static const struct {
@@ -13,6 +14,7 @@ static const struct {
     [SRT_REFUSED_BAD_ID] = {"bad_stream_id", 1400},
     [SRT_REFUSED_NO_KEY] = {"no_key", 1401},
     [SRT_REFUSED_FULL] = {"full", 1402},
+    [SRT_REFUSED_ADDRESS] = {"address", 1402},
     [SRT_REFUSED_WRONG_KEY] = {"wrong_key", 1403},
     [SRT_REFUSED_MODE] = {"mode", 1405},
     [SRT_REFUSED_BUSY] = {"busy", 1409},
@@ -44,8 +46,8 @@ static enum srt_refusal of_parse(enum srt_stream_id_result result) {
     }
 }
 
-enum srt_refusal srt_admission_judge(const struct srt_admission *rules, const char *text, size_t len, int64_t now_us,
-                                     struct srt_stream_id *ret_id) {
+enum srt_refusal srt_admission_judge(const struct srt_admission *rules, const char *from, const char *text, size_t len,
+                                     int64_t now_us, struct srt_stream_id *ret_id) {
     struct srt_stream_id id;
     enum srt_refusal parsed = of_parse(srt_stream_id_parse(text, len, &id));
     if (parsed != SRT_ADMITTED)
@@ -55,6 +57,8 @@ enum srt_refusal srt_admission_judge(const struct srt_admission *rules, const ch
         return id.key[0] ? SRT_REFUSED_WRONG_KEY : SRT_REFUSED_NO_KEY;
     if (live_names_busy(rules->live, id.stream, now_us - rules->silent_us))
         return SRT_REFUSED_BUSY;
+    if (address_counts_full(rules->addresses, from))
+        return SRT_REFUSED_ADDRESS;
     return SRT_ADMITTED;
 }
 

@@ -6,6 +6,7 @@
 
 #include "ingest/srt_stream_id.h"
 
+struct address_counts;
 struct live_names;
 
 /* Why a caller is not let in; each has the standard's code (SRT Access Control Guidelines, "Rejection Codes"). */
@@ -14,6 +15,7 @@ enum srt_refusal {
     SRT_REFUSED_BAD_ID,      /* 1400 */
     SRT_REFUSED_NO_KEY,      /* 1401: there must be a stream key */
     SRT_REFUSED_FULL,        /* 1402: connections, streams, memory */
+    SRT_REFUSED_ADDRESS,     /* 1402: connections of its address */
     SRT_REFUSED_WRONG_KEY,   /* 1403 */
     SRT_REFUSED_MODE,        /* 1405: it wants to play, or says nothing */
     SRT_REFUSED_BUSY,        /* 1409: somebody else is live under that name */
@@ -35,12 +37,13 @@ struct srt_admission {
     char *const *passphrases; /* "PASSPHRASE", "app/name:PASSPHRASE", "live/x*:PASSPHRASE" */
     uint32_t passphrase_count;
     struct live_names *live;
+    struct address_counts *addresses; /* whose links there are */
     int64_t silent_us; /* a name is free of whose holder nothing came for so long */
 };
 
-/* `ret_id` is written where it could be read, else untouched. */
-enum srt_refusal srt_admission_judge(const struct srt_admission *rules, const char *text, size_t len, int64_t now_us,
-                                     struct srt_stream_id *ret_id);
+/* `from` is the caller's address (address_key). `ret_id` is written where it could be read, else untouched. */
+enum srt_refusal srt_admission_judge(const struct srt_admission *rules, const char *from, const char *text, size_t len,
+                                     int64_t now_us, struct srt_stream_id *ret_id);
 /* That of the entry which names the stream most closely: its name, else the longest beginning of it, else the one for all. NULL:
  * there is none, the stream comes unencrypted. */
 const char *srt_admission_passphrase(const struct srt_admission *rules, const char *stream);

@@ -35,6 +35,7 @@
 #include "common/base/loop.h"
 #include "common/base/mailbox.h"
 #include "common/base/metrics.h"
+#include "ingest/address_counts.h"
 
 enum {
     TICK_MS = 50,
@@ -68,6 +69,7 @@ struct batch {
 struct srt_link {
     struct srt_port *port;
     struct srt_link_info info;
+    char address[ADDRESS_KEY_LEN]; /* under which it is counted */
     void *user;
 
     /* The thread's: */
@@ -192,6 +194,7 @@ static size_t deliver_all(struct srt_link *link, struct batch *batch) {
 
 static void link_free(struct srt_link *link) {
     atomic_fetch_sub(&link->port->count, 1);
+    address_counts_remove(link->port->settings.rules.addresses, link->address);
     pthread_mutex_destroy(&link->lock);
     free(link);
 }
@@ -397,10 +400,14 @@ static void watch(struct srt_port *port, SRTSOCKET socket, const char *peer, con
     pthread_mutex_unlock(&port->watch_lock);
 }
 
-static enum srt_refusal judge(struct srt_port *port, SRTSOCKET socket, const char *text, struct srt_stream_id *ret_id) {
+static enum srt_refusal judge(struct srt_port *port, SRTSOCKET socket, const struct sockaddr *address, const char *text,
+                              struct srt_stream_id *ret_id) {
+    char from[ADDRESS_KEY_LEN];
+    address_key(address, from);
     if (atomic_load(&port->stopping))
         return SRT_REFUSED_STOPPING;
-    enum srt_refusal refusal = srt_admission_judge(&port->settings.rules, text, strlen(text), clock_mono_us(), ret_id);
+    enum srt_refusal refusal =
+        srt_admission_judge(&port->settings.rules, from, text, strlen(text), clock_mono_us(), ret_id);
     if (refusal == SRT_ADMITTED && atomic_load(&port->count) >= port->settings.connections_max)
         refusal = SRT_REFUSED_FULL;
     const char *passphrase =
@@ -419,7 +426,7 @@ static int on_caller(void *ctx, SRTSOCKET socket, int version, const struct sock
     (void)version;
     memcpy(&peer, address, address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in));
     address_text(&peer, peer_text);
-    enum srt_refusal refusal = judge(port, socket, text, &id);
+    enum srt_refusal refusal = judge(port, socket, address, text, &id);
     if (refusal == SRT_ADMITTED) {
         watch(port, socket, peer_text, &id);
         return 0;
@@ -450,14 +457,16 @@ static struct list *bucket_of(struct srt_port *port, SRTSOCKET socket) {
     return &port->buckets[(uint32_t)socket % BUCKETS];
 }
 
+/* It is counted under `address`. */
 static void link_create(struct srt_port *port, SRTSOCKET socket, const struct srt_stream_id *id,
-                        const struct sockaddr_storage *peer, int64_t now_us) {
+                        const struct sockaddr_storage *peer, const char address[ADDRESS_KEY_LEN], int64_t now_us) {
     struct srt_link *link = calloc(1, sizeof *link);
     if (!link)
         abort();
     link->port = port;
     link->socket = socket;
     link->info.id = *id;
+    memcpy(link->address, address, sizeof link->address);
     link->next_sequence = -1;
     link->arrived_us = now_us;
     link->last = &link->first;
@@ -479,21 +488,30 @@ static void unwatch(struct srt_port *port, SRTSOCKET socket) {
     pthread_mutex_unlock(&port->watch_lock);
 }
 
+/* Counts one more of the address, or says why not: several may have been let in since there was room for one. */
+static enum srt_refusal claim_place(struct srt_port *port, const char *address) {
+    if (atomic_load(&port->count) >= port->settings.connections_max)
+        return SRT_REFUSED_FULL;
+    return address_counts_add(port->settings.rules.addresses, address) ? SRT_ADMITTED : SRT_REFUSED_ADDRESS;
+}
+
 static void accept_one(struct srt_port *port, SRTSOCKET socket, const struct sockaddr_storage *peer, int64_t now_us) {
-    char text[SRT_STREAM_ID_MAX + 1] = "";
+    char text[SRT_STREAM_ID_MAX + 1] = "", address[ADDRESS_KEY_LEN];
     int len = sizeof text;
     struct srt_stream_id id;
     unwatch(port, socket);
+    address_key((const struct sockaddr *)peer, address);
     bool known = !srt_getsockflag(socket, SRTO_STREAMID, text, &len) &&
                  srt_stream_id_parse(text, strlen(text), &id) == SRT_STREAM_ID_OK;
-    if (known && atomic_load(&port->count) < port->settings.connections_max) {
-        link_create(port, socket, &id, peer, now_us);
+    enum srt_refusal refusal = known ? claim_place(port, address) : SRT_REFUSED_HANDSHAKE;
+    if (refusal == SRT_ADMITTED) {
+        link_create(port, socket, &id, peer, address, now_us);
         return;
     }
     char peer_text[ADDRESS_TEXT_LEN];
     address_text(peer, peer_text);
     srt_close(socket);
-    refuse(port, peer_text, known ? &id : NULL, known ? SRT_REFUSED_FULL : SRT_REFUSED_HANDSHAKE);
+    refuse(port, peer_text, known ? &id : NULL, refusal);
 }
 
 /* One an event: there is another as long as more wait, and asking once too often is an error to libsrt. */

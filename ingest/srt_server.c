@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/metrics.h"
+#include "ingest/address_counts.h"
 #include "ingest/ingest.h"
 #include "ingest/ts_session.h"
 
@@ -19,6 +20,7 @@ enum {
 const struct srt_server_settings srt_server_settings_default = {
     .latency_ms = 120,
     .connections_max = 256,
+    .connections_per_address = 16,
     .silent_ms = 3000,
     .silence_timeout_ms = 10000,
     .queue_bytes_max = 4 << 20,
@@ -29,6 +31,7 @@ struct srt_server {
     struct loop *loop;
     struct ingest *ingest;
     struct srt_port *port;
+    struct address_counts *addresses;
     struct list connections;
     struct log_limit refusal_lines; /* any thread */
 };
@@ -57,6 +60,7 @@ static struct metric metrics[] = {
     {"weir_srt_refused_total", "reason=\"bad_stream_id\"", "SRT publishers refused.", METRIC_COUNTER, 0},
     {"weir_srt_refused_total", "reason=\"no_key\"", "SRT publishers refused.", METRIC_COUNTER, 0},
     {"weir_srt_refused_total", "reason=\"full\"", "SRT publishers refused.", METRIC_COUNTER, 0},
+    {"weir_srt_refused_total", "reason=\"address\"", "SRT publishers refused.", METRIC_COUNTER, 0},
     {"weir_srt_refused_total", "reason=\"wrong_key\"", "SRT publishers refused.", METRIC_COUNTER, 0},
     {"weir_srt_refused_total", "reason=\"mode\"", "SRT publishers refused.", METRIC_COUNTER, 0},
     {"weir_srt_refused_total", "reason=\"busy\"", "SRT publishers refused.", METRIC_COUNTER, 0},
@@ -228,12 +232,14 @@ struct srt_server *srt_server_create(struct loop *loop, struct ingest *ingest,
         abort();
     server->loop = loop;
     server->ingest = ingest;
+    server->addresses = address_counts_create(settings->connections_per_address);
     list_init(&server->connections);
     const struct srt_port_settings port = {.rules = {.publish_keys = ingest->settings.publish_keys,
                                                      .publish_key_count = ingest->settings.publish_key_count,
                                                      .passphrases = settings->passphrases,
                                                      .passphrase_count = settings->passphrase_count,
                                                      .live = ingest->live,
+                                                     .addresses = server->addresses,
                                                      .silent_us = settings->silent_ms * INT64_C(1000)},
                                            .latency_ms = settings->latency_ms,
                                            .connections_max = settings->connections_max,
@@ -257,6 +263,7 @@ void srt_server_destroy(struct srt_server *server) {
     if (!server)
         return;
     srt_port_destroy(server->port);
+    address_counts_destroy(server->addresses);
     free(server);
 }
 

@@ -10,6 +10,7 @@ struct srt_server;
 
 struct srt_server_settings {
     uint32_t latency_ms, connections_max;
+    uint32_t connections_per_address; /* see address_key */
     uint32_t key_bytes;         /* of AES: 16, 24, 32; 0: the caller's choice */
     char *const *passphrases;   /* see ingest/srt_admission.h; must outlive the server */
     uint32_t passphrase_count;

@@ -24,6 +24,7 @@ struct worker {
     struct follows *follows;
     struct steer *steer;
     struct viewers *viewers;
+    struct worker_route route;
     struct feeds *feeds;
     struct http_server *http, *feed_http; /* of viewers; of other nodes */
     struct mailbox *commands;
@@ -87,11 +88,21 @@ static void on_answer(void *ctx, const char *stream, bool known) {
     follows_answer(worker->follows, stream, known);
 }
 
+static void on_request(void *ctx, struct http_request *req) {
+    const struct worker *worker = ctx;
+    const struct worker_route *route = &worker->route;
+    if (route->path && strcmp(http_request_path(req), route->path) == 0)
+        route->handle(route->ctx, req);
+    else
+        viewers_handle(worker->viewers, req);
+}
+
 struct worker *worker_create(struct hub *hub, const struct worker_settings *settings) {
     struct worker *worker = calloc(1, sizeof *worker);
     if (!worker)
         abort();
     struct store_settings store = {.window_us = settings->window_us, .cache_free = render_cache_free};
+    worker->route = settings->route;
     worker->loop = loop_create();
     worker->replica = store_create(&store);
     worker->commands = mailbox_create(worker->loop, COMMANDS_MAX, on_command, on_command_dropped, worker);
@@ -109,7 +120,7 @@ struct worker *worker_create(struct hub *hub, const struct worker_settings *sett
                                              .load = settings->load};
     worker->follows = follows_create(worker->loop, worker->replica, worker->client, settings->idle_us);
     worker->viewers = viewers_create(worker->loop, worker->follows, &viewers);
-    worker->http = http_server_create(worker->loop, &settings->http, viewers_handle, worker->viewers);
+    worker->http = http_server_create(worker->loop, &settings->http, on_request, worker);
     http_server_on_tls_failure(worker->http, on_tls_failure, worker);
     worker->feeds = feeds_create(worker->loop, worker->follows, &settings->feeds);
     worker->feed_http = http_server_create(worker->loop, &settings->http, feeds_handle, worker->feeds);

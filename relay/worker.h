@@ -13,6 +13,13 @@ struct hub;
 struct tls_context;
 struct worker;
 
+/* Requests of viewers' listeners for a path are another's: given to its handler (http_handler_fn), on each worker's thread. */
+struct worker_route {
+    const char *path; /* NULL: none are */
+    http_handler_fn *handle;
+    void *ctx; /* outlives the workers */
+};
+
 struct worker_settings {
     struct http_limits http;
     const char *congestion; /* of TCP; NULL: the kernel's default */
@@ -27,6 +34,7 @@ struct worker_settings {
     struct feeds_settings feeds;
     struct steer_settings steer;
     const struct load *load; /* outlives the workers */
+    struct worker_route route;
 };
 
 /* On the hub's thread; the worker runs from worker_start on. NULL when it can't be made. */

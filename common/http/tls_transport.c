@@ -236,10 +236,10 @@ static void use_own_bio(struct tls *tls) {
 
 /* --- handshake --- */
 
-/* People type "http://host:8443" and deserve an answer. */
+/* People type "http://host:8443" and deserve an answer. Whether HTTP is spoken within TLS here isn't known. */
 static void answer_plain_http(const struct transport *transport) {
-    static const char text[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 24\r\n"
-                               "Connection: close\r\n\r\nThis port speaks HTTPS.\n";
+    static const char text[] = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 38\r\n"
+                               "Connection: close\r\n\r\nThis port speaks TLS (as HTTPS does).\n";
     send_bytes(transport->fd, text, sizeof text - 1);
 }
 

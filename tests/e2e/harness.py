@@ -197,7 +197,7 @@ ALL_ROLES = {
 class Node:
     """A running weir with a configuration of its own and ports that the system chose.
 
-    `http`, `https`, `admin`, `rtmp` and `srt` are "address:port". `config` is laid over ALL_ROLES; JSON is YAML too, so that is
+    `http`, `https`, `admin`, `rtmp`, `rtmps` and `srt` are "address:port". `config` is laid over ALL_ROLES; JSON is YAML too, so that is
     how it is written down.
     """
 
@@ -208,6 +208,7 @@ class Node:
     https: str = ""
     admin: str = ""
     rtmp: str = ""
+    rtmps: str = ""
     srt: str = ""
 
     def start(self):

@@ -12,12 +12,22 @@ SECONDS = 22
 STREAM = "live/long-gop"
 
 
+def advised(node):
+    """What the broadcaster is told, once it is about both of what he does wrong."""
+    answer = node.admin_get(f"/api/v1/streams/{STREAM}")
+    advice = {finding["code"]: finding for finding in (answer.json()["advice"] or [])} if answer.status == 200 else {}
+    warned = advice.get("keyframe_interval", {}).get("level") == "warn"
+    return advice if warned and "b_frames" in advice else None
+
+
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
     node = harness.Node(tmp_path_factory.mktemp("weir"), {"origin": {"grace_s": 1}}).start()
     publisher = Publisher(node.push_url(STREAM), tmp_path_factory.mktemp("publisher") / "log", gop_s=250 / 30, bframes=3,
                           seconds=SECONDS)
     session = Session(node, STREAM)
+    session.advice = harness.wait_for(lambda: advised(node), SECONDS - 5, "advice about key frames and B-frames")
+    session.advice_lines = node.log.find("advice")
     publisher.wait(SECONDS + 15)
     session.finish()
     yield session
@@ -36,6 +46,14 @@ def verdict(watched):
                                     120, 122, 123, 126, 127, 141))
 def test_the_same_rules_hold(verdict, number):
     verdict.require(number)
+
+
+def test_the_broadcaster_is_told(watched):
+    interval, b_frames = watched.advice["keyframe_interval"], watched.advice["b_frames"]
+    assert 4 < interval["value"] < 9 and interval["unit"] == "s" and "Keyframe Interval" in interval["text"]
+    assert 30 < b_frames["value"] < 300 and b_frames["unit"] == "ms" and b_frames["level"] == "hint"
+    logged = [(line["code"], line["level"]) for line in watched.advice_lines if line["stream"] == STREAM]
+    assert logged.count(("keyframe_interval", "hint")) == 1 and logged.count(("keyframe_interval", "warn")) == 1, logged
 
 
 def test_there_are_b_frames(watched):

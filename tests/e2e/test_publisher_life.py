@@ -1,5 +1,6 @@
 """The life of a broadcast as its publisher makes it: dropping and coming back, being taken over, ending, and who may publish."""
 
+import json
 import re
 import time
 
@@ -150,6 +151,30 @@ def test_keys_are_written_nowhere(start_weir, publish, stream):
     shown = weir.log.text + weir.admin_get("/api/v1/streams").text + weir.admin_get("/metrics").text
     shown += weir.admin_get("/").text + weir.get(f"/{stream}/index.m3u8").text + media_playlist(weir, stream)
     assert "secret-key-7391" not in shown
+
+
+def test_obs_asks_what_to_encode_and_pushes_where_it_is_told(start_weir, publish):
+    """Enhanced Broadcasting, with a request as OBS 31 posts it; ffmpeg pushes the one track that it can."""
+    weir = start_weir({"ingest": {"golive": {"ladder": ["720 2500", "360 700"]}}, "auth": {"publish": {"keys": ["live/show:secret"]}}})
+    request = json.loads((harness.ROOT / "tests/fuzz/corpus/golive/obs-31.json").read_text())
+
+    def ask(stream_key, method="POST"):
+        body = json.dumps({**request, "authentication": stream_key})
+        return harness.http_request(weir.http, "/api/golive", method=method, body=body, headers={"Content-Type": "application/json"})
+
+    assert ask("show?key=secret", method="GET").status == 405
+    refused = ask("show?key=wrong")
+    assert refused.status == 200 and refused.json()["status"]["result"] == "error" and "wrong" in refused.json()["status"]["html_en_us"]
+    answer = ask("show?key=secret").json()
+    assert answer["status"]["result"] == "success"
+    assert [(e["width"], e["height"], e["settings"]["bitrate"]) for e in answer["encoder_configurations"]] == [(1280, 720, 2500),
+                                                                                                               (640, 360, 700)]
+    url = answer["ingest_endpoints"][0]["url_template"]
+    assert url == f"rtmp://{weir.rtmp}/live/{{stream_key}}"
+    publish(url.replace("{stream_key}", "show?key=secret&clientConfigId="))
+    weir.wait_live("live/show")
+    assert weir.metric('weir_golive_requests_total{result="refused"}') == 1
+    assert weir.log.find("golive", stream="live/show") and "secret" not in weir.log.text
 
 
 def test_without_keys_the_log_says_that_anybody_may_publish(weir):

@@ -1,4 +1,5 @@
-"""Viewers over TLS: HTTP/1.1 and HTTP/2 by ALPN, certificates by name, renewed under viewers' feet, and the page in a browser."""
+"""Viewers over TLS: HTTP/1.1 and HTTP/2 by ALPN, certificates by name, renewed under viewers' feet, and the page in a browser.
+Broadcasters over TLS (RTMPS)."""
 
 import re
 import shutil
@@ -165,6 +166,28 @@ def test_certificate_by_name(folder, certificate, start_weir):
         client = Client(weir, expected, name)
         assert client.serial() == serial_of(expected)
         client.close()
+
+
+# --- broadcasters
+
+
+def test_rtmps_goes_on_across_a_renewal(folder, certificate, start_weir, publish, stream):
+    weir = start_weir({"ingest": {"rtmp": {"tls": {"listen": ["127.0.0.1:0"], "cert": "server.crt", "key": "server.key"}}}})
+    old = shutil.copy(certificate, folder / "old.crt")
+    publisher = publish(f"rtmps://{weir.rtmps}/{stream}", extra=["-tls_verify", "1", "-ca_file", old])
+    weir.wait_segment(stream)
+    make_certificate(folder, "server", ["localhost", "127.0.0.1"])
+    after = len(weir.log.lines)
+    weir.process.send_signal(signal.SIGHUP)
+    weir.log.wait("tls_certificate", after=after)
+    host, port = weir.rtmps.split(":")
+    renewed = ssl.PEM_cert_to_DER_cert(certificate.read_text())
+    harness.wait_for(lambda: ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((host, int(port)), timeout=10)) == renewed, 10,
+                     "the new certificate")
+    newest_part = newest(weir.get(f"/{stream}/v0a0.m3u8").text, "part")
+    harness.wait_for(lambda: newest(weir.get(f"/{stream}/v0a0.m3u8").text, "part") != newest_part, 10, "media of who was there before")
+    publisher.stop()
+    assert weir.log.wait("rtmp_close", name=stream.partition("/")[2])["end"] == "bye"
 
 
 # --- renewal

@@ -489,6 +489,61 @@ static void roles_that_lack_something_are_refused(void **state) {
     conf_destroy(parse_good("origin: {}\nrelay: {}\nhttp: {tls: {listen: ['[::]:443'], cert: c, key: k}}\n"));
 }
 
+static void rtmps_needs_a_listener_and_certificates(void **state) {
+    (void)state;
+    assert_refused_with("origin: {}\ningest:\n  rtmp:\n    tls: {listen: ['[::]:1936']}\n",
+                        "f:4: ingest.rtmp.tls.listen has no certificate");
+    assert_refused_with("origin: {}\ningest:\n  rtmp: {listen: ['[::]:1'], tls: {cert: c, key: k}}\n",
+                        "f:3: ingest.rtmp.tls.cert is given but nobody listens");
+    assert_refused_with("origin: {}\ningest:\n  rtmp: {tls: {listen: ['[::]:1'], cert: [c, d], key: k}}\n",
+                        "f:3: ingest.rtmp.tls.cert names 2 and ingest.rtmp.tls.key 1");
+    struct conf *conf = parse_good("origin: {}\ningest: {rtmp: {tls: {listen: ['[::]:1'], cert: c, key: k}}}\n");
+    assert_int_equal(conf->ingest.rtmp_tls.cert.count, 1);
+    assert_int_equal(conf->ingest.rtmp_tls.ktls, CONF_KTLS_OFF);
+    conf_destroy(conf);
+}
+
+#define GOLIVE_HEAD  "origin: {}\nrelay: {}\nhttp: {listen: ['[::]:80']}\ningest:\n  rtmp: {listen: ['[::]:1']}\n"
+#define GOLIVE(what) GOLIVE_HEAD "  golive: {" what "}\n"
+
+static void golive_has_a_ladder_that_can_be_asked_for_and_pushed(void **state) {
+    (void)state;
+    struct conf *conf = parse_good(GOLIVE("ladder: auto"));
+    assert_int_equal(conf->ingest.golive_ladder.count, 1);
+    conf_destroy(conf);
+    conf = parse_good(GOLIVE("ladder: ['1080 6000', '720 3000'], url: 'rtmps://push.example/live/{stream_key}'"));
+    assert_string_equal(conf->ingest.golive_ladder.items[1], "720 3000");
+    assert_string_equal(conf->ingest.golive_url, "rtmps://push.example/live/{stream_key}");
+    conf_destroy(conf);
+    static const char *const bad[] = {"1080",   "1080 ",   "1080  6000", "1080 6000 1", "x 6000", " 1080 6000",
+                                      "20 600", "1080 10", "5000 6000",  "1080 999999", "Auto",   "-1 600"};
+    char text[512];
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, GOLIVE("ladder: ['%s']"), bad[i]);
+        assert_refused_with(text, "f:6: ingest.golive.ladder is \"");
+    }
+    static const char *const nowhere[] = {"rtmp://h/live",
+                                          "rtmp://h/{stream_key}",
+                                          "http://h/live/{stream_key}",
+                                          "rtmp:///live/{stream_key}",
+                                          "rtmp://h/a/b/{stream_key}",
+                                          "rtmp://h/live/{stream_key}?x=1",
+                                          "rtmp://h/./{stream_key}"};
+    for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++) {
+        snprintf(text, sizeof text, GOLIVE("ladder: auto, url: '%s'"), nowhere[i]);
+        assert_refused_with(text, "f:6: ingest.golive.url is \"");
+    }
+    assert_refused_with(GOLIVE("url: 'rtmp://h/live/{stream_key}'"), "f:6: ingest.golive.url is given but no ladder");
+    assert_refused_with(GOLIVE("ladder: [auto, '720 3000']"), "f:6: ingest.golive.ladder has \"auto\" among others");
+    assert_refused_with(GOLIVE("ladder: ['90 50', '91 50', '92 50', '93 50', '94 50', '95 50', '96 50']"),
+                        "f:6: ingest.golive.ladder has 7 renditions, at most 6");
+    assert_refused_with("origin: {}\ningest: {rtmp: {listen: ['[::]:1']}, golive: {ladder: auto}}\n",
+                        "f:2: ingest.golive.ladder is given but nobody can ask for it");
+    assert_refused_with("origin: {}\nrelay: {}\nhttp: {listen: ['[::]:80']}\n"
+                        "ingest: {srt: {listen: ['[::]:1']}, golive: {ladder: auto}}\n",
+                        "f:4: ingest.golive.ladder is pushed by RTMP");
+}
+
 #define KEY "auth: {feed: {key: 0123456789abcdef}}\n"
 
 static void feeds_open_to_strangers_are_refused(void **state) {
@@ -669,6 +724,8 @@ int main(void) {
         cmocka_unit_test(odd_bytes_and_long_text_are_shown_tame),
         cmocka_unit_test(file_without_a_role_is_refused),
         cmocka_unit_test(roles_that_lack_something_are_refused),
+        cmocka_unit_test(rtmps_needs_a_listener_and_certificates),
+        cmocka_unit_test(golive_has_a_ladder_that_can_be_asked_for_and_pushed),
         cmocka_unit_test(feeds_open_to_strangers_are_refused),
         cmocka_unit_test(key_of_the_fleet_is_long_and_not_shown),
         cmocka_unit_test(nodes_are_urls_with_a_port),

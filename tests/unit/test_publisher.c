@@ -1,104 +1,11 @@
 #include "ingest/publisher.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "common/auth/publish_key.h"
-#include "common/base/loop.h"
-#include "common/media/store.h"
-#include "ingest/ingest.h"
+#include "ingest/advice.h"
 #include "ingest/timeline.h"
-
-/* A publisher writing into a store of its own, through a port that grants whatever is wished. */
+#include "publisher_fixture.h"
 
 static const int64_t start_us = 1790000000ll * 1000000;
-
-/* 1280×720 Main profile at level 3.1, no VUI; and an IDR and a P slice of a few bytes. */
-static const uint8_t avcc[] = {1,    0x4d, 0x40, 0x1f, 0xff, 0xe1, 0, 9, 0x67, 0x4d, 0x40, 0x1f,
-                               0xec, 0xa0, 0x28, 0x02, 0xd8, 1,    0, 4, 0x68, 0xee, 0x3c, 0x80};
-static const uint8_t asc[] = {0x11, 0x90}; /* AAC LC, 48 kHz, stereo */
-static const uint8_t idr[] = {0, 0, 0, 4, 0x65, 0x88, 0x84, 0x00};
-static const uint8_t inter[] = {0, 0, 0, 4, 0x41, 0x9a, 0x00, 0x01};
-static const uint8_t aac[300] = {0x21};
-
-struct world {
-    struct loop *loop;
-    struct ingest *ingest;
-    struct publisher *pub;
-    struct store *store;
-    struct claim_grant grant;
-    /* the port */
-    void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
-    void *owner;
-    struct loop_timer *grant_timer;
-    int write_error;
-    uint32_t opens, records, touches;
-    enum stream_state state;
-    /* what the publisher told */
-    int results, losses;
-    enum publish_result result;
-};
-
-static void on_grant(void *ctx) {
-    struct world *world = ctx;
-    world->on_result(world->owner, CLAIM_GRANTED, &world->grant);
-}
-
-static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
-                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
-    (void)epoch;
-    struct world *world = ctx;
-    (void)stream, (void)peer, (void)on_lost;
-    world->on_result = on_result;
-    world->owner = owner;
-    loop_timer_set(world->grant_timer, 0);
-    return world;
-}
-
-static int port_write(void *ctx, void *claim, struct record *record) {
-    struct world *world = ctx;
-    (void)claim;
-    world->opens += record->type == RECORD_OPEN;
-    world->records++;
-    if (record->type == RECORD_STATE)
-        world->state = record->state.state;
-    int rc = world->write_error ? world->write_error : store_apply(world->store, record, 1);
-    record_unref(record);
-    if (!world->write_error)
-        assert_int_equal(rc, 0); /* whatever comes in, what goes out follows from what was before */
-    return rc;
-}
-
-static void port_touch(void *ctx, void *claim) {
-    struct world *world = ctx;
-    (void)claim;
-    world->touches++;
-}
-
-static void port_release(void *ctx, void *claim, bool clean) {
-    (void)ctx, (void)claim, (void)clean;
-}
-
-static void on_result(void *ctx, enum publish_result result) {
-    struct world *world = ctx;
-    world->results++;
-    world->result = result;
-    loop_stop(world->loop);
-}
-
-static void on_lost(void *ctx, const char *why) {
-    struct world *world = ctx;
-    assert_true(why[0]);
-    world->losses++;
-    loop_stop(world->loop);
-}
 
 /* As long as a key may be, of all that it may have in it. */
 #define LONGEST                                                                                                        \
@@ -107,58 +14,33 @@ static void on_lost(void *ctx, const char *why) {
 static char *const keys[] = {"live/locked:secret", "live/long:" LONGEST};
 
 static struct world *begin_named(const char *name, uint32_t key_count) {
-    static const struct store_settings store = {.window_us = 30000000, .bytes_max = 64 << 20, .streams_max = 4};
-    struct world *world = calloc(1, sizeof *world);
-    world->loop = loop_create();
-    world->store = store_create(&store);
-    world->grant_timer = loop_timer_create(world->loop, on_grant, world);
-    world->grant = (struct claim_grant){.epoch = 9, .next_msn = 100, .next_part = 500, .not_before_us = 0};
-    struct ingest_settings settings = {
-        .segment_ms = 2000, .part_ms = 200, .stall_ms = 2000, .publish_keys = keys, .publish_key_count = key_count};
-    struct writer_port port = {world, port_claim, port_write, port_touch, port_release};
-    world->ingest = ingest_create(world->loop, &settings, &port);
-    static const struct publisher_events events = {on_result, on_lost};
-    world->pub = publisher_open(world->ingest, "live", name, "192.0.2.1:5", &events, world);
-    assert_int_equal(world->results, 0); /* never from inside the call */
-    loop_run(world->loop);
-    return world;
-}
-
-static struct world *begin(void) {
-    struct world *world = begin_named("show", 0);
-    assert_int_equal(world->result, PUBLISH_OK);
-    return world;
-}
-
-static void end(struct world *world) {
-    publisher_close(world->pub, true);
-    ingest_destroy(world->ingest);
-    loop_timer_destroy(world->grant_timer);
-    store_destroy(world->store);
-    loop_destroy(world->loop);
-    free(world);
+    return begin_with(name,
+                      (struct ingest_settings){.stall_ms = 2000, .publish_keys = keys, .publish_key_count = key_count});
 }
 
 static void configure(struct world *world, bool audio) {
     struct publisher_metadata metadata = {.frame_rate = 30, .has_video = true, .has_audio = audio};
     publisher_metadata(world->pub, &metadata);
-    publisher_config(world->pub, TRACK_VIDEO, avcc, sizeof avcc);
+    set_config(world, CODEC_H264, avcc, sizeof avcc);
     if (audio)
-        publisher_config(world->pub, TRACK_AUDIO, asc, sizeof asc);
+        set_config(world, CODEC_AAC, asc, sizeof asc);
 }
 
 static void video(struct world *world, int64_t n, int64_t offset_ms, int gop) {
     int64_t dts_ms = (n * 1000 + 15) / 30;
     bool key = n % gop == 0;
-    struct publisher_frame frame = {TRACK_VIDEO,        dts_ms,
-                                    dts_ms + offset_ms, key,
-                                    key ? idr : inter,  key ? sizeof idr : sizeof inter};
+    struct publisher_frame frame = {.kind = TRACK_VIDEO,
+                                    .dts_us = dts_ms * 1000,
+                                    .pts_us = (dts_ms + offset_ms) * 1000,
+                                    .independent = key,
+                                    .data = key ? idr : inter,
+                                    .len = sizeof idr};
     publisher_frame(world->pub, &frame);
 }
 
 static void audio(struct world *world, int64_t n) {
     int64_t dts_ms = n * 1024 / 48;
-    struct publisher_frame frame = {TRACK_AUDIO, dts_ms, dts_ms, true, aac, sizeof aac};
+    struct publisher_frame frame = {TRACK_AUDIO, 0, dts_ms * 1000, dts_ms * 1000, true, aac, sizeof aac};
     publisher_frame(world->pub, &frame);
 }
 
@@ -170,10 +52,6 @@ static void publish(struct world *world, int64_t from, int64_t to, int gop) {
             audio(world, a);
         video(world, n, 0, gop);
     }
-}
-
-static struct stream *stream_of(struct world *world) {
-    return store_find(world->store, "live/show");
 }
 
 static void stream_appears_after_three_frames(void **state) {
@@ -283,13 +161,15 @@ static void frames_within_one_millisecond_harm_nobody(void **state) {
     struct world *world = begin();
     struct publisher_metadata metadata = {.has_video = true};
     publisher_metadata(world->pub, &metadata);
-    publisher_config(world->pub, TRACK_VIDEO, avcc, sizeof avcc);
+    set_config(world, CODEC_H264, avcc, sizeof avcc);
     for (int64_t n = 0; n < 200; n++) {
-        struct publisher_frame frame = {TRACK_VIDEO, n / 120, n / 120, !n, n ? inter : idr, sizeof idr};
+        struct publisher_frame frame = {TRACK_VIDEO,     0,         n / 120 * 1000, n / 120 * 1000, !n,
+                                        n ? inter : idr, sizeof idr};
         publisher_frame(world->pub, &frame);
     }
     for (int64_t n = 0; n < 200; n++) {
-        struct publisher_frame frame = {TRACK_VIDEO, 2000 + n / 120, 2000 + n / 120, !n, n ? inter : idr, sizeof idr};
+        int64_t dts_us = (2000 + n / 120) * 1000;
+        struct publisher_frame frame = {TRACK_VIDEO, 0, dts_us, dts_us, !n, n ? inter : idr, sizeof idr};
         publisher_frame(world->pub, &frame);
     }
     assert_non_null(stream_of(world));
@@ -343,7 +223,7 @@ static void new_configuration_goes_on_with_a_discontinuity(void **state) {
     uint8_t other[sizeof avcc];
     memcpy(other, avcc, sizeof avcc);
     other[sizeof avcc - 2] ^= 1; /* another PPS */
-    publisher_config(world->pub, TRACK_VIDEO, other, sizeof other);
+    set_config(world, CODEC_H264, other, sizeof other);
     publish(world, 90, 150, 30);
     struct stream *stream = stream_of(world);
     assert_int_equal(world->opens, 2);
@@ -412,7 +292,7 @@ static void audio_alone_is_served_in_parts(void **state) {
     struct world *world = begin();
     struct publisher_metadata metadata = {.has_audio = true};
     publisher_metadata(world->pub, &metadata);
-    publisher_config(world->pub, TRACK_AUDIO, asc, sizeof asc);
+    set_config(world, CODEC_AAC, asc, sizeof asc);
     for (int n = 0; n < 10; n++)
         audio(world, n);
     assert_null(stream_of(world)); /* video may come yet */
@@ -437,7 +317,7 @@ static void malformed_media_loses_its_publisher_only(void **state) {
     publish(world, 0, 10, 30);
     static const uint8_t bad[] = {0, 0, 9, 9, 1};
     for (int i = 0; i < 200; i++) {
-        struct publisher_frame frame = {TRACK_VIDEO, 400 + i, 400 + i, false, bad, sizeof bad};
+        struct publisher_frame frame = {TRACK_VIDEO, 0, (400 + i) * 1000, (400 + i) * 1000, false, bad, sizeof bad};
         publisher_frame(world->pub, &frame);
     }
     loop_run(world->loop);
@@ -453,12 +333,27 @@ static void media_that_cannot_be_muxed_loses_its_publisher(void **state) {
     publish(world, 0, 10, 30);
     static const uint8_t adts[300] = {0xff, 0xf1};
     for (int64_t n = 10; n < 1200; n++) {
-        struct publisher_frame frame = {TRACK_AUDIO, n * 1000 / 30, n * 1000 / 30, true, adts, sizeof adts};
+        struct publisher_frame frame = {TRACK_AUDIO, 0, n * 1000000 / 30, n * 1000000 / 30, true, adts, sizeof adts};
         publisher_frame(world->pub, &frame);
         video(world, n, 0, 30);
     }
     loop_run(world->loop);
     assert_int_equal(world->losses, 1);
+    end(world);
+}
+
+static void advice_is_of_who_publishes(void **state) {
+    (void)state;
+    struct world *world = begin();
+    configure(world, true);
+    publish(world, 0, 10, 10);
+    const struct advice *advice = publisher_advice(world->ingest, "live/show");
+    assert_non_null(advice);
+    assert_int_equal(advice->video.dts_us, 300000); /* it sees the frames */
+    assert_null(publisher_advice(world->ingest, "live/other"));
+    world->write_error = -28; /* ENOSPC */
+    publish(world, 10, 12, 10);
+    assert_null(publisher_advice(world->ingest, "live/show"));
     end(world);
 }
 
@@ -519,6 +414,7 @@ int main(void) {
         cmocka_unit_test(audio_alone_is_served_in_parts),
         cmocka_unit_test(malformed_media_loses_its_publisher_only),
         cmocka_unit_test(media_that_cannot_be_muxed_loses_its_publisher),
+        cmocka_unit_test(advice_is_of_who_publishes),
         cmocka_unit_test(full_memory_is_told),
         cmocka_unit_test(names_and_keys_are_checked),
         cmocka_unit_test(longest_key_arrives_whole),

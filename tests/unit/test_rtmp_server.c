@@ -24,12 +24,15 @@
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/metrics.h"
+#include "common/http/tls.h"
+#include "common/http/tls_transport.h"
 #include "ingest/amf.h"
 #include "ingest/publisher.h"
 #include "ingest/rtmp_chunk.h"
 #include "ingest/rtmp_handshake.h"
 #include "ingest/rtmp_reply.h"
 #include "rtmp_fixture.h"
+#include "tls_fixture.h"
 
 enum { DEADLINE_US = 10000000, TICK_US = 1000, CLIENTS_MAX = 64, CHUNK = 128, REPLIES_MAX = 1 << 20 };
 
@@ -68,13 +71,17 @@ void publisher_metadata(struct publisher *pub, const struct publisher_metadata *
     (void)pub, (void)metadata;
 }
 
-void publisher_config(struct publisher *pub, enum track_kind kind, const uint8_t *data, size_t len) {
-    (void)pub, (void)kind, (void)data, (void)len;
+void publisher_config(struct publisher *pub, const struct publisher_config *config) {
+    (void)pub, (void)config;
 }
 
 void publisher_frame(struct publisher *pub, const struct publisher_frame *frame) {
     (void)pub, (void)frame;
     frames++;
+}
+
+void publisher_track_end(struct publisher *pub, enum track_kind kind, uint8_t track) {
+    (void)pub, (void)kind, (void)track;
 }
 
 void publisher_close(struct publisher *pub, bool clean) {
@@ -529,7 +536,244 @@ static void lines_of_refused_connections_are_limited_and_counted(void **state) {
     assert_int_equal(lines + suppressed, 60);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+/* --- TLS --- */
+
+static char dir[] = "/tmp/weir-test-XXXXXX";
+static struct fixture_pair pair;
+static struct tls_tickets *tickets;
+static SSL_CTX *client_ctx;
+static SSL *ssl;
+
+static struct tls_context *make_context(const char *common_name) {
+    struct tls_error error;
+    fixture_make_pair(dir, common_name, "DNS:push.test", 1, 0, common_name, &pair);
+    struct tls_context *context =
+        tls_context_create(&(struct tls_pair){pair.cert, pair.key}, 1, tickets, false, &error);
+    fixture_remove_pair(&pair);
+    assert_non_null(context);
+    return context;
+}
+
+static int setup_tls(void **state) {
+    client_ctx = SSL_CTX_new(TLS_client_method());
+    tickets = tls_tickets_create();
+    ssl = NULL;
+    return setup(state);
+}
+
+static int teardown_tls(void **state) {
+    SSL_free(ssl);
+    SSL_CTX_free(client_ctx);
+    tls_tickets_unref(tickets);
+    return teardown(state);
+}
+
+static void start_tls(const struct rtmp_limits *limits) {
+    server = rtmp_server_create(loop, NULL, limits);
+    assert_int_equal(rtmp_server_listen_tls(server, "127.0.0.1:0", &port), -EINVAL); /* without certificates */
+    struct tls_context *context = make_context("first");
+    rtmp_server_set_tls(server, context);
+    tls_context_unref(context);
+    assert_int_equal(rtmp_server_listen_tls(server, "127.0.0.1:0", &port), 0);
+}
+
+static int tls_open(const char *source) {
+    int fd = client_open(source);
+    SSL_free(ssl);
+    ssl = SSL_new(client_ctx);
+    SSL_set_fd(ssl, fd);
+    SSL_set_connect_state(ssl);
+    return fd;
+}
+
+static bool is_shaken(int fd) {
+    (void)fd;
+    return SSL_do_handshake(ssl) == 1;
+}
+
+static bool is_sent_tls(int fd) {
+    int n = buf_len(&wire) ? SSL_write(ssl, buf_head(&wire), (int)buf_len(&wire)) : 0;
+    (void)fd;
+    if (n > 0)
+        buf_consume(&wire, (size_t)n);
+    return !buf_len(&wire);
+}
+
+static bool has_reply_tls(int fd, const char *text) {
+    static uint8_t data[65536];
+    int n;
+    (void)fd;
+    while ((n = SSL_read(ssl, data, sizeof data)) > 0)
+        buf_append(&replies, data, (size_t)n);
+    return buf_len(&replies) && memmem(buf_head(&replies), buf_len(&replies), text, strlen(text));
+}
+
+static bool is_granted_tls(int fd) {
+    return has_reply_tls(fd, "NetStream.Publish.Start");
+}
+
+static bool is_denied_tls(int fd) {
+    return has_reply_tls(fd, "NetStream.Publish.Denied");
+}
+
+static int publish_tls_from(const char *source) {
+    int fd = tls_open(source);
+    buf_clear(&replies);
+    put_connect();
+    put_publish("show");
+    run_until(is_sent_tls, fd);
+    run_until(is_granted_tls, fd);
+    return fd;
+}
+
+static void assert_certificate(const char *common_name) {
+    char name[64] = "";
+    X509 *x509 = SSL_get1_peer_certificate(ssl);
+    X509_NAME_get_text_by_NID(X509_get_subject_name(x509), NID_commonName, name, sizeof name);
+    X509_free(x509);
+    assert_string_equal(name, common_name);
+}
+
+static void publishes_over_tls(void **state) {
+    (void)state;
+    start_tls(&rtmp_limits_default);
+    int fd = publish_tls_from("127.0.0.1");
+    for (int i = 0; i < 20; i++)
+        put_video(60000);
+    run_until(is_sent_tls, fd);
+    run_until(all_frames_came, 0);
+    shutdown(fd, SHUT_RDWR);
+    run_until(none_is_left, 0);
+}
+
+static void refused_over_tls_reads_why(void **state) {
+    (void)state;
+    start_tls(&rtmp_limits_default);
+    int fd = tls_open("127.0.0.1");
+    put_connect();
+    put_publish("denied");
+    run_until(is_sent_tls, fd);
+    run_until(is_denied_tls, fd);
+    shutdown(fd, SHUT_WR);
+    run_until(none_is_left, 0);
+}
+
+static void renewed_certificates_are_for_those_who_come(void **state) {
+    (void)state;
+    start_tls(&rtmp_limits_default);
+    int fd = publish_tls_from("127.0.0.1");
+    assert_certificate("first");
+    struct tls_context *context = make_context("second");
+    rtmp_server_set_tls(server, context);
+    tls_context_unref(context);
+    put_video(1000); /* who is there goes on */
+    run_until(is_sent_tls, fd);
+    publish_tls_from("127.0.0.2");
+    assert_certificate("second");
+    assert_int_equal(publishing, 2);
+}
+
+static void handshake_of_tls_counts_as_handshake(void **state) {
+    (void)state;
+    struct rtmp_limits limits = rtmp_limits_default;
+    limits.handshake_timeout_ms = 300;
+    start_tls(&limits);
+    int before = counted("\nweir_rtmp_timeouts_total{reason=\"handshake\"} ");
+    int mute = client_open("127.0.0.1"), fd = tls_open("127.0.0.1");
+    run_until(is_shaken, fd);
+    run_until(is_closed, mute);
+    run_until(is_closed, fd);
+    assert_int_equal(counted("\nweir_rtmp_timeouts_total{reason=\"handshake\"} "), before + 2);
+}
+
+static void strangers_are_limited_over_tls(void **state) {
+    (void)state;
+    struct rtmp_limits limits = rtmp_limits_default;
+    limits.unpublished_per_address = 1;
+    start_tls(&limits);
+    int fd = client_open("127.0.0.1");
+    run_until(one_is_left, 0);
+    run_until(is_closed, client_open("127.0.0.1"));
+    shutdown(fd, SHUT_RDWR);
+    run_until(none_is_left, 0);
+    publish_tls_from("127.0.0.1");
+    client_open("127.0.0.1");
+    run_until(two_are_there, 0); /* who publishes is no stranger */
+}
+
+static SSL *crowd[40];
+
+static bool all_are_shaken(int count) {
+    int done = 0;
+    for (int i = 0; i < count; i++)
+        done += SSL_do_handshake(crowd[i]) == 1;
+    return done == count;
+}
+
+/* More than a turn takes. */
+static void all_come_at_once(void **state) {
+    (void)state;
+    enum { COUNT = sizeof crowd / sizeof *crowd };
+    struct rtmp_limits limits = rtmp_limits_default;
+    limits.unpublished_per_address = COUNT;
+    start_tls(&limits);
+    for (int i = 0; i < COUNT; i++) {
+        crowd[i] = SSL_new(client_ctx);
+        SSL_set_fd(crowd[i], client_open("127.0.0.1"));
+        SSL_set_connect_state(crowd[i]);
+        SSL_do_handshake(crowd[i]);
+    }
+    run_until(all_are_shaken, COUNT);
+    for (int i = 0; i < COUNT; i++)
+        SSL_free(crowd[i]);
+}
+
+/* What is logged until the server closes the connection. */
+static const char *log_until_closed(int fd) {
+    static char text[1 << 14];
+    int file = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
+    dup2(file, STDERR_FILENO);
+    log_configure(LOG_LEVEL_INFO, LOG_LOGFMT);
+    run_until(is_sent, fd);
+    run_until(is_closed, fd);
+    run_until(none_is_left, 0);
+    log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    ssize_t n = pread(file, text, sizeof text - 1, 0);
+    close(file);
+    text[n < 0 ? 0 : n] = 0;
+    return text;
+}
+
+static void plain_rtmp_on_the_port_for_tls_is_named(void **state) {
+    (void)state;
+    start_tls(&rtmp_limits_default);
+    int before = counted("\nweir_rtmp_protocol_errors_total "), fd = client_open("127.0.0.1");
+    put_connect();
+    const char *log = log_until_closed(fd);
+    assert_non_null(strstr(log, "plain RTMP on a port for TLS"));
+    assert_int_equal(counted("\nweir_rtmp_protocol_errors_total "), before + 1);
+}
+
+static void other_bytes_on_the_port_for_tls_are_named(void **state) {
+    (void)state;
+    start_tls(&rtmp_limits_default);
+    int fd = client_open("127.0.0.1");
+    buf_append_str(&wire, "SSH-2.0-OpenSSH_9.2p1 Debian\r\n");
+    assert_non_null(strstr(log_until_closed(fd), "TLS handshake: wrong version number"));
+}
+
+static void tls_on_the_plain_port_is_named(void **state) {
+    (void)state;
+    start(&rtmp_limits_default);
+    int fd = tls_open("127.0.0.1");
+    assert_false(is_shaken(fd));
+    assert_non_null(strstr(log_until_closed(fd), "TLS on a port for plain RTMP"));
+}
+
+#define TEST_TLS(name) cmocka_unit_test_setup_teardown(name, setup_tls, teardown_tls)
+#define TEST(name)     cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
     rtmp_server_metrics_register();
@@ -548,6 +792,17 @@ int main(void) {
         TEST(peer_that_does_not_leave_is_closed),
         TEST(lines_of_key_guessers_are_limited_and_counted),
         TEST(lines_of_refused_connections_are_limited_and_counted),
+        TEST_TLS(publishes_over_tls),
+        TEST_TLS(refused_over_tls_reads_why),
+        TEST_TLS(renewed_certificates_are_for_those_who_come),
+        TEST_TLS(handshake_of_tls_counts_as_handshake),
+        TEST_TLS(strangers_are_limited_over_tls),
+        TEST_TLS(all_come_at_once),
+        TEST_TLS(plain_rtmp_on_the_port_for_tls_is_named),
+        TEST_TLS(other_bytes_on_the_port_for_tls_are_named),
+        TEST_TLS(tls_on_the_plain_port_is_named),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = mkdtemp(dir) ? cmocka_run_group_tests(tests, NULL, NULL) : 1;
+    rmdir(dir);
+    return failed;
 }

@@ -9,30 +9,35 @@
 
 #include <string.h>
 
+#include "common/base/address.h"
+#include "ingest/address_counts.h"
 #include "ingest/live_names.h"
 
 static struct live_names *live;
+static struct address_counts *addresses; /* two each */
 
 static int set_up(void **state) {
     (void)state;
     live = live_names_create();
+    addresses = address_counts_create(2);
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
     live_names_destroy(live);
+    address_counts_destroy(addresses);
     return 0;
 }
 
 static int judge(const struct srt_admission *rules, const char *text, int64_t now_us) {
     struct srt_stream_id id;
-    return srt_refusal_code(srt_admission_judge(rules, text, strlen(text), now_us, &id));
+    return srt_refusal_code(srt_admission_judge(rules, "192.0.2.1", text, strlen(text), now_us, &id));
 }
 
 static void codes_are_the_standards(void **state) {
     (void)state;
-    struct srt_admission rules = {.live = live, .silent_us = 100};
+    struct srt_admission rules = {.live = live, .addresses = addresses, .silent_us = 100};
     assert_int_equal(judge(&rules, "live/show", 0), 0);
     assert_int_equal(judge(&rules, "live", 0), 1400);
     assert_int_equal(judge(&rules, "#!::r=live/show", 0), 1405);
@@ -42,7 +47,7 @@ static void codes_are_the_standards(void **state) {
 static void a_key_must_be_there_and_right(void **state) {
     (void)state;
     char *keys[] = {"live/*:secret", "other/one:else"};
-    struct srt_admission rules = {.live = live, .publish_keys = keys, .publish_key_count = 2};
+    struct srt_admission rules = {.live = live, .addresses = addresses, .publish_keys = keys, .publish_key_count = 2};
     assert_int_equal(judge(&rules, "live/show", 0), 1401);
     assert_int_equal(judge(&rules, "live/show?key=wrong", 0), 1403);
     assert_int_equal(judge(&rules, "other/one?key=secret", 0), 1403);
@@ -52,7 +57,7 @@ static void a_key_must_be_there_and_right(void **state) {
 
 static void a_name_is_busy_until_its_holder_is_silent(void **state) {
     (void)state;
-    struct srt_admission rules = {.live = live, .silent_us = 100};
+    struct srt_admission rules = {.live = live, .addresses = addresses, .silent_us = 100};
     static const char one, other;
     live_names_hold(live, "live/show", &one, 1000);
     assert_int_equal(judge(&rules, "live/show", 1050), 1409);
@@ -65,11 +70,38 @@ static void a_name_is_busy_until_its_holder_is_silent(void **state) {
     assert_int_equal(judge(&rules, "live/show", 1150), 0);
 }
 
+/* By the key that RTMP's limit has, too: a /64 is one address. */
+static void an_address_may_have_so_many(void **state) {
+    (void)state;
+    struct srt_admission rules = {.live = live, .addresses = addresses, .silent_us = 100};
+    static const char *const texts[] = {"[2001:db8::1]:5000", "[2001:db8::2]:5000", "[2001:db8:0:1::1]:5000"};
+    char keys[3][ADDRESS_KEY_LEN];
+    for (int i = 0; i < 3; i++) {
+        struct sockaddr_storage address;
+        socklen_t len;
+        assert_int_equal(address_parse(texts[i], &address, &len), 0);
+        address_key((const struct sockaddr *)&address, keys[i]);
+    }
+    struct srt_stream_id id;
+    assert_true(address_counts_add(addresses, keys[0]));
+    assert_int_equal(srt_admission_judge(&rules, keys[1], "live/show", 9, 0, &id), SRT_ADMITTED);
+    assert_true(address_counts_add(addresses, keys[1]));
+    assert_false(address_counts_add(addresses, keys[1]));
+    assert_int_equal(srt_admission_judge(&rules, keys[1], "live/show", 9, 0, &id), SRT_REFUSED_ADDRESS);
+    assert_int_equal(srt_refusal_code(SRT_REFUSED_ADDRESS), 1402);
+    assert_int_equal(srt_admission_judge(&rules, keys[2], "live/show", 9, 0, &id), SRT_ADMITTED);
+    address_counts_remove(addresses, keys[0]);
+    assert_int_equal(srt_admission_judge(&rules, keys[1], "live/show", 9, 0, &id), SRT_ADMITTED);
+    address_counts_remove(addresses, keys[0]);
+    assert_false(address_counts_full(addresses, keys[0]));
+}
+
 /* Who has no right to a name isn't told whether it is in use. */
 static void a_wrong_key_comes_before_busy(void **state) {
     (void)state;
     char *keys[] = {"secret"};
-    struct srt_admission rules = {.live = live, .publish_keys = keys, .publish_key_count = 1, .silent_us = 100};
+    struct srt_admission rules = {
+        .live = live, .addresses = addresses, .publish_keys = keys, .publish_key_count = 1, .silent_us = 100};
     live_names_hold(live, "live/show", &keys, 1000);
     assert_int_equal(judge(&rules, "live/show?key=wrong", 1050), 1403);
 }
@@ -102,6 +134,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(codes_are_the_standards, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_key_must_be_there_and_right, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_name_is_busy_until_its_holder_is_silent, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_address_may_have_so_many, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_wrong_key_comes_before_busy, set_up, tear_down),
         cmocka_unit_test(the_closest_passphrase_counts),
         cmocka_unit_test(every_refusal_has_a_name),

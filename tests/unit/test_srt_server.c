@@ -317,6 +317,21 @@ static void more_connections_than_may_be_are_refused(void **state) {
     srt_close(connect_as("live/two"));
 }
 
+static void more_connections_of_an_address_than_may_be_are_refused(void **state) {
+    (void)state;
+    struct srt_server_settings settings = settings_with();
+    settings.connections_per_address = 2;
+    start(&settings);
+    double before = metric("weir_srt_refused_total{reason=\"address\"} ");
+    SRTSOCKET first = connect_as("live/one"), second = connect_as("live/two");
+    assert_int_equal(refusal_of("live/three"), SRT_REJX_OVERLOAD);
+    assert_true(metric("weir_srt_refused_total{reason=\"address\"} ") == before + 1);
+    srt_close(first);
+    run_until(is_closed, &sessions[0]);
+    srt_close(connect_as("live/three"));
+    srt_close(second);
+}
+
 static struct srt_link_info first_info;
 
 static void note_info(void *ctx, const struct srt_view *view) {
@@ -593,6 +608,7 @@ int main(void) {
         TEST(what_is_sent_arrives_in_order),
         TEST(callers_are_refused_with_the_standards_codes),
         TEST(more_connections_than_may_be_are_refused),
+        TEST(more_connections_of_an_address_than_may_be_are_refused),
         TEST(streams_have_passphrases_of_their_own),
         TEST(callers_take_the_length_of_keys_that_is_wished_for),
         TEST(the_larger_latency_is_agreed_on),

@@ -1,0 +1,17 @@
+#include "ingest/stream_key.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void stream_key_split(const char *full, char *name, size_t name_size, char *key, size_t key_size) {
+    size_t n = strcspn(full, "?");
+    snprintf(name, name_size, "%.*s", (int)(n < name_size ? n : name_size), full);
+    key[0] = 0;
+    for (const char *p = full + n; *p;) {
+        p++;
+        size_t len = strcspn(p, "&");
+        if (len > 4 && !strncmp(p, "key=", 4) && len - 4 < key_size)
+            snprintf(key, key_size, "%.*s", (int)(len - 4), p + 4);
+        p += len;
+    }
+}
