@@ -57,6 +57,9 @@ void rtmp_session_input(struct rtmp_session *session, const uint8_t *data, size_
 void rtmp_session_input_end(struct rtmp_session *session);
 /* To be called now and then: notices timeouts. */
 void rtmp_session_check(struct rtmp_session *session, int64_t now_us);
+/* Asks the publisher, once, to connect anew: to the app at `url` ("rtmp://host:port"), or where it did when that is NULL. Media
+ * are taken as before, until it leaves. Nothing happens when nothing is published, or the peer didn't say that it can do that. */
+void rtmp_session_ask_reconnect(struct rtmp_session *session, const char *url);
 /* Closes the publisher if there is one. NULL is allowed. */
 void rtmp_session_destroy(struct rtmp_session *session);
 
@@ -65,6 +68,7 @@ bool rtmp_session_wants_input(const struct rtmp_session *session);
 bool rtmp_session_closing(const struct rtmp_session *session);
 bool rtmp_session_connected(const struct rtmp_session *session); /* has said `connect` */
 bool rtmp_session_publishing(const struct rtmp_session *session);
+bool rtmp_session_reconnecting(const struct rtmp_session *session); /* asked to, and still publishing */
 bool rtmp_session_published(const struct rtmp_session *session); /* a publish was granted, now or before */
 
 enum rtmp_end rtmp_session_end(const struct rtmp_session *session); /* once it is closing */
