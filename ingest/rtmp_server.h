@@ -20,6 +20,11 @@ extern const struct rtmp_limits rtmp_limits_default;
 struct rtmp_server *rtmp_server_create(struct loop *loop, struct ingest *ingest, const struct rtmp_limits *limits);
 /* "[::]:1935". `ret_port` may be NULL. 0 or negative errno. */
 int rtmp_server_listen(struct rtmp_server *server, const char *address, uint16_t *ret_port);
+/* The node is about to stop: closes the listeners and asks publishers that can to connect anew, those that are granted later, too. `url`:
+ * see rtmp_session_ask_reconnect; it must outlive the server. */
+void rtmp_server_drain(struct rtmp_server *server, const char *url);
+/* Publishers that were asked and are still here. */
+uint32_t rtmp_server_leaving(const struct rtmp_server *server);
 uint32_t rtmp_server_connections(const struct rtmp_server *server);
 /* Closes listeners and connections; their publishers are closed as not clean. NULL is allowed. */
 void rtmp_server_destroy(struct rtmp_server *server);

@@ -611,13 +611,14 @@ void rtmp_session_check(struct rtmp_session *session, int64_t now_us) {
         close_with(session, session->said_bye ? RTMP_END_BYE : RTMP_END_LATE, "nothing was published in time");
 }
 
-void rtmp_session_ask_reconnect(struct rtmp_session *session, const char *url) {
+bool rtmp_session_ask_reconnect(struct rtmp_session *session, const char *url) {
     char tc_url[sizeof session->app + 512];
     if (session->state != PUBLISHING || session->asked_to_reconnect || !(session->caps_ex & RTMP_CAPS_RECONNECT))
-        return;
+        return false;
     session->asked_to_reconnect = true;
     snprintf(tc_url, sizeof tc_url, "%s/%s", url ? url : "", session->app);
     rtmp_reply_reconnect(&session->out, url ? tc_url : NULL, "This server is about to stop: connect again.");
+    return true;
 }
 
 /* --- life --- */

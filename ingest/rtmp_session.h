@@ -58,8 +58,8 @@ void rtmp_session_input_end(struct rtmp_session *session);
 /* To be called now and then: notices timeouts. */
 void rtmp_session_check(struct rtmp_session *session, int64_t now_us);
 /* Asks the publisher, once, to connect anew: to the app at `url` ("rtmp://host:port"), or where it did when that is NULL. Media
- * are taken as before, until it leaves. Nothing happens when nothing is published, or the peer didn't say that it can do that. */
-void rtmp_session_ask_reconnect(struct rtmp_session *session, const char *url);
+ * are taken as before, until it leaves. False: nothing is published, the peer didn't say that it can do that, or it was asked before. */
+bool rtmp_session_ask_reconnect(struct rtmp_session *session, const char *url);
 /* Closes the publisher if there is one. NULL is allowed. */
 void rtmp_session_destroy(struct rtmp_session *session);
 

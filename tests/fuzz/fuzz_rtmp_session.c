@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/log.h"
 #include "ingest/publisher.h"
 #include "ingest/rtmp_handshake.h"
 #include "ingest/rtmp_session.h"
@@ -108,6 +109,7 @@ static void shake_hands(struct rtmp_session *session) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2)
         return 0;
+    log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
     struct rtmp_session_settings settings = {.peer = "192.0.2.7:5121",
                                              .handshake_timeout_us = 1000000,
                                              .silence_timeout_us = 1000000,
