@@ -689,7 +689,7 @@ static void put_multitrack_metadata(void) {
     amf_write_name(&body, "language");
     amf_write_string(&body, "en");
     put_track_map("audioTrackIdInfoMap", "language", "pt-BR");
-    put_track_map("videoTrackIdInfoMap", "lang", "no, this is none");
+    put_track_map("videoTrackIdInfoMap", "lang", "no, none");
     amf_write_object_end(&body);
     put_body(0, 4, 0, RTMP_DATA, 1);
 }
