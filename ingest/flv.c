@@ -187,6 +187,7 @@ static int read_fourcc(struct flv_reader *reader) {
     const uint8_t *fourcc = take(reader, 4);
     if (!fourcc)
         return -EBADMSG;
+    memcpy(reader->fourcc, fourcc, 4);
     reader->codec = &unknown_codecs[reader->kind];
     for (size_t i = 0; i < sizeof codecs / sizeof *codecs; i++)
         if (codecs[i].kind == reader->kind && !memcmp(fourcc, codecs[i].fourcc, 4))
@@ -284,10 +285,22 @@ static int give_frame(struct flv_reader *reader, struct flv_media *ret_media, co
     return 1;
 }
 
+static bool is_printable(const char *text) {
+    size_t len = strlen(text);
+    for (size_t i = 0; i < len; i++)
+        if (text[i] <= ' ' || text[i] > '~')
+            return false;
+    return len > 0;
+}
+
 /* One track's body. 0: nothing. */
 static int give_track(struct flv_reader *reader, struct flv_media *ret_media, const uint8_t *data, size_t len) {
-    if (!reader->codec->carried)
-        return give(reader, ret_media, FLV_UNSUPPORTED, reader->codec);
+    if (!reader->codec->carried) {
+        give(reader, ret_media, FLV_UNSUPPORTED, reader->codec);
+        if (reader->codec == &unknown_codecs[reader->kind] && is_printable(reader->fourcc))
+            ret_media->codec_name = reader->fourcc;
+        return 1;
+    }
     switch (reader->packet) {
     case PACKET_START:
         return give_config(reader, ret_media, data, len);

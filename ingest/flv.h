@@ -22,7 +22,7 @@ enum flv_what {
 struct flv_media {
     enum flv_what what;
     enum codec codec;
-    const char *codec_name; /* static text, for the publisher */
+    const char *codec_name; /* for the publisher; lives as long as the reader, until the next call */
     uint8_t track;          /* 0: the default one */
     bool independent;       /* what the publisher calls a key frame; audio: always */
     int32_t composition_ms; /* pts - dts; audio: 0 */
@@ -39,6 +39,7 @@ struct flv_reader {
     uint8_t packet, frame_type, multitrack;
     uint32_t offset_ns;
     const struct flv_codec *codec;
+    char fourcc[5]; /* of one that nobody knows */
 };
 
 void flv_reader_init(struct flv_reader *reader, enum track_kind kind, const uint8_t *data, size_t len);

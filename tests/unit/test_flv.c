@@ -242,7 +242,9 @@ static void enhanced_codecs_that_are_not_carried_are_named(void **state) {
     assert_unsupported(video(BYTES("\x90vp08\1")), "VP8");
     assert_unsupported(video(BYTES("\x91"
                                    "Opus\1")),
-                       "unknown video");
+                       "Opus");
+    assert_unsupported(video(BYTES("\x90hev1\1")), "hev1");
+    assert_unsupported(video(BYTES("\x90\xff\0\1\2\1")), "unknown video");
     assert_unsupported(audio(BYTES("\x90.mp3")), "MP3");
     assert_unsupported(audio(BYTES("\x91"
                                    "ac-3\x0b\x77")),
@@ -250,7 +252,7 @@ static void enhanced_codecs_that_are_not_carried_are_named(void **state) {
     assert_unsupported(audio(BYTES("\x91"
                                    "ec-3\x0b\x77")),
                        "E-AC-3");
-    assert_unsupported(audio(BYTES("\x90hvc1\1")), "unknown audio");
+    assert_unsupported(audio(BYTES("\x90hvc1\1")), "hvc1");
 }
 
 static void modifiers(void **state) {
