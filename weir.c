@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,11 +39,12 @@
 
 enum {
     WORKERS_MAX = 64,
-    SILENT_MS = 3000,   /* a publisher may be taken over */
-    DRAIN_US = 300000,  /* between closing listeners and stopping */
-    LEAVE_US = 3000000, /* other nodes have so long to go on elsewhere */
-    LEFT_US = 20000,    /* between looks whether they have */
-    FEEDS_MAX = 20000,  /* responses to other nodes, a worker */
+    SILENT_MS = 3000,     /* a publisher may be taken over */
+    DRAIN_US = 300000,    /* between closing listeners and stopping */
+    LEAVE_US = 3000000,   /* other nodes have so long to go on elsewhere */
+    LEFT_US = 20000,      /* between looks whether they have */
+    MARGIN_US = 10000000, /* for what comes after that */
+    FEEDS_MAX = 20000,    /* responses to other nodes, a worker */
     /* HTTP/2 to other nodes: libcurl looks at all fetches of a connection whenever one has something (docs/http.md). */
     STREAMS_A_CONNECTION = 8,
     BACK_MS = 6000, /* of media that a stream from upstream begins with */
@@ -73,8 +75,8 @@ struct node {
     struct admin *admin;
     struct loop_timer *stop_timer, *watchdog_timer;
     uint64_t watchdog_us;
-    bool stopping;
-    int64_t stop_us; /* since when */
+    bool stopping, draining; /* draining: broadcasters have left, the rest goes */
+    int64_t stop_us;         /* since when either */
 };
 
 /* --- listeners --- */
@@ -427,16 +429,40 @@ static void stop_roles(struct node *node) {
 
 /* --- running --- */
 
+/* No new viewers, and other nodes are to go elsewhere. */
+static void drain(struct node *node) {
+    node->draining = true;
+    node->stop_us = loop_now_us(node->loop);
+    for (uint32_t i = 0; i < node->worker_count; i++)
+        worker_drain(node->workers[i]);
+    if (node->intake)
+        intake_drain(node->intake);
+    fleet_leave(node->fleet);
+    loop_timer_set(node->stop_timer, DRAIN_US);
+}
+
 static void on_stop_timer(void *ctx) {
     struct node *node = ctx;
-    if (feeds_given() && loop_now_us(node->loop) - node->stop_us < LEAVE_US)
+    int64_t since_us = loop_now_us(node->loop) - node->stop_us;
+    bool broadcasters = node->rtmp && rtmp_server_leaving(node->rtmp) > 0;
+    if (!node->draining && broadcasters && since_us < (int64_t)node->conf->ingest.rtmp_drain_s * 1000000)
+        loop_timer_set(node->stop_timer, LEFT_US);
+    else if (!node->draining)
+        drain(node);
+    else if (feeds_given() && since_us < LEAVE_US)
         loop_timer_set(node->stop_timer, LEFT_US);
     else
         loop_stop(node->loop);
 }
 
-/* First no new viewers and not ready any more; then, a moment later and when the nodes that take streams from here have
- * gone elsewhere, the end. */
+/* systemd's patience must last for what may take longest. */
+static void tell_stopping(const struct node *node) {
+    uint64_t most_us = node->conf->ingest.rtmp_drain_s * UINT64_C(1000000) + LEAVE_US + MARGIN_US;
+    sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%" PRIu64, most_us);
+}
+
+/* First not ready any more, and broadcasters that can connect to another node do so while all goes on; then no new
+ * viewers; then, a moment later and when the nodes that take streams from here have gone elsewhere, the end. */
 static void on_stop_signal(void *ctx) {
     struct node *node = ctx;
     if (node->stopping) {
@@ -445,16 +471,13 @@ static void on_stop_signal(void *ctx) {
     }
     node->stopping = true;
     node->stop_us = loop_now_us(node->loop);
-    log_info("stopping");
-    sd_notify(0, "STOPPING=1");
+    tell_stopping(node);
     if (node->admin)
         admin_set_ready(node->admin, false);
-    for (uint32_t i = 0; i < node->worker_count; i++)
-        worker_drain(node->workers[i]);
-    if (node->intake)
-        intake_drain(node->intake);
-    fleet_leave(node->fleet);
-    loop_timer_set(node->stop_timer, DRAIN_US);
+    if (node->rtmp)
+        rtmp_server_drain(node->rtmp, node->conf->ingest.rtmp_reconnect_url);
+    log_info("stopping", "broadcasters_asked", LOG_INT(node->rtmp ? rtmp_server_leaving(node->rtmp) : 0));
+    on_stop_timer(node);
 }
 
 static void on_reload_signal(void *ctx) {

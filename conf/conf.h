@@ -48,6 +48,8 @@ struct conf {
         struct conf_list rtmp_listen;
         struct conf_tls rtmp_tls; /* always CONF_KTLS_OFF */
         uint32_t rtmp_connections_max, rtmp_unpublished_per_address;
+        uint32_t rtmp_drain_s;
+        char *rtmp_reconnect_url; /* NULL: none */
         struct conf_list srt_listen, srt_passphrases;
         uint32_t srt_latency_ms, srt_connections_max, srt_connections_per_address;
         enum { CONF_PBKEYLEN_AUTO, CONF_PBKEYLEN_16, CONF_PBKEYLEN_24, CONF_PBKEYLEN_32 } srt_pbkeylen;

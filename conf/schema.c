@@ -94,6 +94,11 @@ const struct setting schema_settings[] = {
     {"ingest.rtmp.unpublished_per_address", SETTING_INT, AT(ingest.rtmp_unpublished_per_address), .min = 1, .max = 65536,
      .fallback = "16", .unit = "connections",
      .text = "Those of one address (IPv6: of one /64) that have not been let publish yet; one more is closed at once."},
+    {"ingest.rtmp.drain_s", SETTING_INT, AT(ingest.rtmp_drain_s), .min = 0, .max = 600, .fallback = "10", .unit = "s",
+     .text = "How long a node that is told to stop goes on for broadcasters that it has asked to connect anew (Enhanced RTMP's "
+             "ReconnectRequest; the others aren't waited for). It stops when they have left."},
+    {"ingest.rtmp.reconnect_url", SETTING_RTMP_URL, AT(ingest.rtmp_reconnect_url),
+     .text = "Where they are to connect to, such as `rtmp://ingest-b.example:1935`; none: to where they did before."},
 
     {"ingest.srt.listen", SETTING_ADDRESSES, AT(ingest.srt_listen), .fileless = "[::]:8890",
      .text = "Where broadcasters push SRT (UDP): MPEG-TS with H.264 and AAC, the stream named by the stream id."},
@@ -272,6 +277,9 @@ void schema_describe(const struct setting *setting, struct buf *out) {
         break;
     case SETTING_URL:
         buf_append_str(out, "a node such as \"http://192.0.2.7:8082\" or \"https://origin-a.example:8443\"");
+        break;
+    case SETTING_RTMP_URL:
+        buf_append_str(out, "a node such as \"rtmp://ingest-b.example:1935\" or \"rtmps://192.0.2.7:1936\"");
         break;
     case SETTING_URLS:
         buf_append_str(out, "a list of nodes such as [\"http://192.0.2.7:8082\", \"https://origin-a.example:8443\"]");

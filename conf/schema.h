@@ -19,6 +19,7 @@ enum setting_type {
     SETTING_PASSPHRASES, /* struct conf_list of SRT passphrases (ingest/srt_admission.h) */
     SETTING_SECRET,    /* char *: printable, without spaces */
     SETTING_URL,       /* char *: a node: scheme, host, port */
+    SETTING_RTMP_URL,  /* char *: the same of RTMP */
     SETTING_URLS,      /* struct conf_list of them */
     SETTING_COSTED,    /* the same, each perhaps with a space and a cost in ms behind it */
     SETTING_STREAMS,   /* struct conf_list of patterns of streams' names */

@@ -124,9 +124,18 @@ static bool secret_acceptable(const char *text) {
     return len >= SETTING_SECRET_MIN && len <= SETTING_KEY_MAX && printable(text);
 }
 
+/* What is behind a scheme that `schemes` names; NULL when it begins with none of them. */
+static const char *behind_scheme(const char *text, const char *const *schemes) {
+    for (; *schemes; schemes++)
+        if (strncmp(text, *schemes, strlen(*schemes)) == 0)
+            return text + strlen(*schemes);
+    return NULL;
+}
+
 /* "scheme://host:port", of at most `len` bytes and nothing behind: paths are ours. */
-static bool url_acceptable(const char *text, size_t len) {
-    size_t scheme = strncmp(text, "http://", 7) == 0 ? 7 : strncmp(text, "https://", 8) == 0 ? 8 : 0;
+static bool node_acceptable(const char *text, size_t len, const char *const *schemes) {
+    const char *host = behind_scheme(text, schemes);
+    size_t scheme = host ? (size_t)(host - text) : 0;
     char rest[SETTING_URL_MAX + 1];
     uint64_t port;
     if (!scheme || len <= scheme || len > SETTING_URL_MAX)
@@ -140,6 +149,16 @@ static bool url_acceptable(const char *text, size_t len) {
         return address_acceptable(rest);
     *colon = 0;
     return *rest && strspn(rest, NAME_CHARS) == strlen(rest);
+}
+
+static bool url_acceptable(const char *text, size_t len) {
+    static const char *const schemes[] = {"http://", "https://", NULL};
+    return node_acceptable(text, len, schemes);
+}
+
+static bool rtmp_url_acceptable(const char *text) {
+    static const char *const schemes[] = {"rtmp://", "rtmps://", NULL};
+    return node_acceptable(text, strlen(text), schemes);
 }
 
 static bool costed_acceptable(const char *text) {
@@ -217,6 +236,8 @@ bool value_set(struct conf *conf, const struct setting *setting, const char *tex
         return address_acceptable(text) && set_text(conf, setting, text);
     case SETTING_URL:
         return url_acceptable(text, strlen(text)) && set_text(conf, setting, text);
+    case SETTING_RTMP_URL:
+        return rtmp_url_acceptable(text) && set_text(conf, setting, text);
     case SETTING_SECRET:
         return secret_acceptable(text) && set_text(conf, setting, text);
     case SETTING_PUSH:
@@ -300,7 +321,7 @@ void value_set_default(struct conf *conf, const struct setting *setting, bool fi
 
 void value_clear(struct conf *conf, const struct setting *setting) {
     if (setting->type == SETTING_NAME || setting->type == SETTING_ADDRESS || setting->type == SETTING_SECRET ||
-        setting->type == SETTING_URL || setting->type == SETTING_PUSH) {
+        setting->type == SETTING_URL || setting->type == SETTING_RTMP_URL || setting->type == SETTING_PUSH) {
         free(*(char **)member(conf, setting));
         *(char **)member(conf, setting) = NULL;
     } else if (value_is_list(setting)) {

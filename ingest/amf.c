@@ -269,3 +269,8 @@ void amf_write_name(struct buf *out, const char *name) {
 void amf_write_object_end(struct buf *out) {
     put(out, MARK_OBJECT_END, 3); /* an empty name, then the marker */
 }
+
+void amf_write_array_begin(struct buf *out, uint32_t count) {
+    put(out, MARK_STRICT_ARRAY, 1);
+    put(out, count, 4);
+}

@@ -56,3 +56,5 @@ void amf_write_null(struct buf *out);
 void amf_write_object_begin(struct buf *out);
 void amf_write_name(struct buf *out, const char *name);
 void amf_write_object_end(struct buf *out);
+/* A strict array; so many values follow. */
+void amf_write_array_begin(struct buf *out, uint32_t count);

@@ -29,7 +29,7 @@
 enum state { CLAIMING, PROBING, LIVE, LOST };
 
 enum {
-    CONFIG_MAX = 2048,
+    CONFIG_MAX = 3072,    /* as mux.c takes it; x265 puts its settings into hvcC, 2.3 KB */
     BAD_FRAMES_MAX = 100, /* in a row, of which none can be used: this isn't what was announced */
     MISSED_MAX = 3,       /* so often a track is looked for in vain, then it is left out */
     VIDEO_TRACKS_MAX = 6,

@@ -69,7 +69,39 @@ static void write_info(struct buf *body, const char *level, const char *code, co
     write_text(body, "description", description);
 }
 
-void rtmp_reply_connect(struct buf *out, double transaction) {
+/* --- Enhanced RTMP, "Enhancing NetConnection connect Command" --- */
+
+static const char *const video_fourccs[] = {"avc1", "hvc1", "av01", "vp09"};
+static const char *const audio_fourccs[] = {"mp4a", "Opus", "fLaC"};
+enum { VIDEO_FOURCCS = 4, AUDIO_FOURCCS = 3 };
+
+static void write_info_map(struct buf *body, const char *name, const char *const *fourccs, uint32_t count) {
+    enum { CAN_FORWARD = 4 };
+    amf_write_name(body, name);
+    amf_write_object_begin(body);
+    for (uint32_t i = 0; i < count; i++)
+        write_number(body, fourccs[i], CAN_FORWARD);
+    amf_write_object_end(body);
+}
+
+static void write_offer(struct buf *body, const struct rtmp_offer *offer) {
+    if (offer->list) {
+        amf_write_name(body, "fourCcList");
+        amf_write_array_begin(body, VIDEO_FOURCCS + AUDIO_FOURCCS);
+        for (uint32_t i = 0; i < VIDEO_FOURCCS; i++)
+            amf_write_string(body, video_fourccs[i]);
+        for (uint32_t i = 0; i < AUDIO_FOURCCS; i++)
+            amf_write_string(body, audio_fourccs[i]);
+    }
+    if (offer->info_maps) {
+        write_info_map(body, "videoFourCcInfoMap", video_fourccs, VIDEO_FOURCCS);
+        write_info_map(body, "audioFourCcInfoMap", audio_fourccs, AUDIO_FOURCCS);
+        write_number(body, "capsEx",
+                     RTMP_CAPS_RECONNECT | RTMP_CAPS_MULTITRACK | RTMP_CAPS_MODEX | RTMP_CAPS_NANO_OFFSET);
+    }
+}
+
+void rtmp_reply_connect(struct buf *out, double transaction, const struct rtmp_offer *offer) {
     struct buf body;
     rtmp_reply_control(out, RTMP_WINDOW_ACK_SIZE, RTMP_WINDOW_BYTES);
     reply_peer_bandwidth(out);
@@ -78,6 +110,7 @@ void rtmp_reply_connect(struct buf *out, double transaction) {
     amf_write_object_begin(&body);
     write_text(&body, "fmsVer", "FMS/3,0,1,123"); /* clients look for nothing newer */
     write_number(&body, "capabilities", 31);
+    write_offer(&body, offer);
     amf_write_object_end(&body);
     amf_write_object_begin(&body);
     write_info(&body, "status", "NetConnection.Connect.Success", "Connection succeeded.");
@@ -114,4 +147,16 @@ void rtmp_reply_status(struct buf *out, uint32_t stream_id, const char *level, c
     write_info(&body, level, code, description);
     amf_write_object_end(&body);
     command_end(&body, out, CSID_STATUS, stream_id);
+}
+
+void rtmp_reply_reconnect(struct buf *out, const char *tc_url, const char *description) {
+    struct buf body;
+    command_begin(&body, "onStatus", 0);
+    amf_write_null(&body);
+    amf_write_object_begin(&body);
+    write_info(&body, "status", "NetConnection.Connect.ReconnectRequest", description);
+    if (tc_url)
+        write_text(&body, "tcUrl", tc_url);
+    amf_write_object_end(&body);
+    command_end(&body, out, CSID_COMMAND, 0);
 }

@@ -2,6 +2,7 @@
  * (§7.2). Pure; overflow shows in `out`. All but rtmp_reply_connect fit into one chunk of the default size when they
  * come before `connect`, so one outgoing chunk size does for everything. */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ingest/rtmp_chunk.h"
@@ -14,8 +15,19 @@ enum { RTMP_WINDOW_BYTES = 2500000, RTMP_REPLY_CHUNK_SIZE = 65536 };
 /* A control message whose body is one number: acknowledgement, window size, chunk size. */
 void rtmp_reply_control(struct buf *out, enum rtmp_message_type type, uint32_t value);
 void rtmp_reply_user_control(struct buf *out, uint16_t event, uint32_t value);
+/* What Enhanced RTMP adds to the answer to `connect`: which codecs can be taken, and what else. */
+struct rtmp_offer {
+    bool info_maps; /* as version 2 says it: with capabilities, codec by codec */
+    bool list;      /* as version 1 does: a list of codecs */
+};
+enum rtmp_caps_ex { /* CapsExMask */
+    RTMP_CAPS_RECONNECT = 1,
+    RTMP_CAPS_MULTITRACK = 2,
+    RTMP_CAPS_MODEX = 4,
+    RTMP_CAPS_NANO_OFFSET = 8,
+};
 /* All that answers `connect`: windows, the large chunk size (ffmpeg sends in ours), the result. */
-void rtmp_reply_connect(struct buf *out, double transaction);
+void rtmp_reply_connect(struct buf *out, double transaction, const struct rtmp_offer *offer);
 /* `_result` with null and, when `number` is not 0, that number. */
 void rtmp_reply_result(struct buf *out, double transaction, uint32_t number);
 /* `_error`: the call failed. */
@@ -23,3 +35,5 @@ void rtmp_reply_error(struct buf *out, double transaction, const char *descripti
 /* `onStatus` on a message stream; level is "status" or "error". */
 void rtmp_reply_status(struct buf *out, uint32_t stream_id, const char *level, const char *code,
                        const char *description);
+/* `onStatus` of the connection: the peer is to connect anew, to `tc_url` or, where that is NULL, to where it did. */
+void rtmp_reply_reconnect(struct buf *out, const char *tc_url, const char *description);

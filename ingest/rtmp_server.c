@@ -62,6 +62,8 @@ struct rtmp_server {
     struct list listeners, connections;
     struct map *newcomers; /* struct newcomers by address */
     uint32_t count;
+    bool draining;
+    const char *reconnect_url; /* NULL: where they are */
     uint64_t seed;
     uint8_t *scratch;
     struct tls_context *tls; /* for new connections; NULL: none */
@@ -120,6 +122,8 @@ static struct metric metrics[] = {
     {"weir_rtmp_protocol_errors_total", NULL, "RTMP connections closed for what the peer sent, or didn't read.",
      METRIC_COUNTER, 0},
     {"weir_rtmp_received_bytes_total", NULL, "Bytes received by RTMP.", METRIC_COUNTER, 0},
+    {"weir_rtmp_reconnect_requests_total", NULL, "RTMP publishers asked to connect anew, since the node stops.",
+     METRIC_COUNTER, 0},
 };
 enum {
     M_CONNECTIONS,
@@ -137,6 +141,7 @@ enum {
     M_TIMEOUT_SILENCE,
     M_PROTOCOL_ERRORS,
     M_BYTES,
+    M_RECONNECTS,
 };
 
 void rtmp_server_metrics_register(void) {
@@ -270,6 +275,8 @@ static void connection_update(struct connection *connection) {
     if (rtmp_session_published(session))
         newcomers_leave(connection);
     announce(connection);
+    if (connection->server->draining && rtmp_session_ask_reconnect(session, connection->server->reconnect_url))
+        metric_add(&metrics[M_RECONNECTS], 1);
     send_output(connection);
     if (connection->broken)
         rtmp_session_input_end(session);
@@ -573,6 +580,28 @@ int rtmp_server_listen(struct rtmp_server *server, const char *address, uint16_t
 
 int rtmp_server_listen_tls(struct rtmp_server *server, const char *address, uint16_t *ret_port) {
     return server->tls ? listen_on(server, address, true, ret_port) : -EINVAL;
+}
+
+/* --- stopping --- */
+
+void rtmp_server_drain(struct rtmp_server *server, const char *url) {
+    server->draining = true;
+    server->reconnect_url = url;
+    list_each(it, &server->listeners) listener_destroy(list_entry(it, struct listener, link));
+    list_each(it, &server->connections) {
+        struct connection *connection = list_entry(it, struct connection, link);
+        if (connection->session)
+            connection_update(connection);
+    }
+}
+
+uint32_t rtmp_server_leaving(const struct rtmp_server *server) {
+    uint32_t count = 0;
+    list_each(it, &server->connections) {
+        const struct connection *connection = list_entry(it, struct connection, link);
+        count += connection->session && rtmp_session_reconnecting(connection->session);
+    }
+    return count;
 }
 
 /* --- life --- */

@@ -26,6 +26,11 @@ int rtmp_server_listen(struct rtmp_server *server, const char *address, uint16_t
 void rtmp_server_set_tls(struct rtmp_server *server, struct tls_context *context);
 /* As rtmp_server_listen, over TLS. -EINVAL also without rtmp_server_set_tls before. */
 int rtmp_server_listen_tls(struct rtmp_server *server, const char *address, uint16_t *ret_port);
+/* The node is about to stop: closes the listeners and asks publishers that can to connect anew, those that are granted later, too. `url`:
+ * see rtmp_session_ask_reconnect; it must outlive the server. */
+void rtmp_server_drain(struct rtmp_server *server, const char *url);
+/* Publishers that were asked and are still here. */
+uint32_t rtmp_server_leaving(const struct rtmp_server *server);
 uint32_t rtmp_server_connections(const struct rtmp_server *server);
 /* Closes listeners and connections; their publishers are closed as not clean. NULL is allowed. */
 void rtmp_server_destroy(struct rtmp_server *server);

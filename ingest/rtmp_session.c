@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/log.h"
 #include "ingest/amf.h"
 #include "ingest/flv.h"
 #include "ingest/publisher.h"
@@ -27,6 +28,8 @@ enum {
     OUT_BYTES_MAX = 64 << 10, /* a peer that leaves so much unread is closed */
     MESSAGE_STREAM = 1,       /* the only one that createStream gives */
     FRAME_RATE_MAX = 1000,
+    LANGUAGE_TRACKS = 16,   /* of higher numbers the language isn't known */
+    LEFT_OUT_LINES_MAX = 8, /* a publish */
 };
 
 struct rtmp_session {
@@ -46,7 +49,12 @@ struct rtmp_session {
     struct publisher *publisher;
     uint32_t publish_stream_id;
     bool has_time;
-    int64_t time_ms; /* last media time, unwrapped */
+    int64_t time_ms;  /* last media time, unwrapped */
+    uint32_t caps_ex; /* what the peer says that it can do: enum rtmp_caps_ex */
+    bool asked_to_reconnect;
+    char languages[2][LANGUAGE_TRACKS][LANGUAGE_LEN]; /* by kind and number of a track; "" unknown */
+    uint32_t left_out[2][256 / 32];                   /* tracks that were spoken of */
+    uint32_t left_out_lines;
 };
 
 static void set_state(struct rtmp_session *session, enum state state) {
@@ -104,6 +112,9 @@ static void granted(struct rtmp_session *session) {
     set_state(session, PUBLISHING);
     session->published = true;
     session->has_time = false;
+    session->left_out_lines = 0;
+    memset(session->left_out, 0, sizeof session->left_out);
+    memset(session->languages, 0, sizeof session->languages);
     session->reader.memory_max = session->held.max = session->settings.memory_max;
     rtmp_reply_user_control(&session->out, RTMP_STREAM_BEGIN, session->publish_stream_id);
     rtmp_reply_status(&session->out, session->publish_stream_id, "status", "NetStream.Publish.Start", "Publishing.");
@@ -144,6 +155,18 @@ static void trim_app(char *app) {
         app[len - 1] = 0;
 }
 
+/* What the peer says of itself by Enhanced RTMP, and so what it is to be told in turn. */
+static struct rtmp_offer read_capabilities(struct rtmp_session *session, const struct amf_value *info) {
+    struct amf_value value;
+    struct rtmp_offer offer = {.list = amf_object_find(info, "fourCcList", &value)};
+    bool caps_ex = amf_object_find(info, "capsEx", &value);
+    if (caps_ex && value.type == AMF_NUMBER && value.number >= 0 && value.number <= UINT32_MAX)
+        session->caps_ex = (uint32_t)value.number;
+    offer.info_maps = offer.list || caps_ex || amf_object_find(info, "videoFourCcInfoMap", &value) ||
+                      amf_object_find(info, "audioFourCcInfoMap", &value);
+    return offer;
+}
+
 static void on_connect(struct rtmp_session *session, double transaction, struct amf_reader *args,
                        const struct rtmp_message *message) {
     struct amf_value info, value;
@@ -162,7 +185,8 @@ static void on_connect(struct rtmp_session *session, double transaction, struct 
         amf_copy_string(&value, session->encoder, sizeof session->encoder);
     session->connected = true;
     set_state(session, CONNECTED);
-    rtmp_reply_connect(&session->out, transaction);
+    const struct rtmp_offer offer = read_capabilities(session, &info);
+    rtmp_reply_connect(&session->out, transaction, &offer);
 }
 
 /* Nothing to be done; but some wait for an answer, and OBS's next call leaves sooner with one (its Nagle's algorithm).
@@ -275,6 +299,31 @@ static bool metadata_has(const struct amf_value *object, const char *key) {
     return value.type == AMF_NUMBER ? value.number > 0 : value.type == AMF_STRING && value.len > 0;
 }
 
+/* BCP 47, as far as its characters go. */
+static void copy_language(const struct amf_value *value, char out[LANGUAGE_LEN]) {
+    static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-";
+    char text[LANGUAGE_LEN];
+    if (!amf_copy_string(value, text, sizeof text) || text[strspn(text, allowed)])
+        return;
+    memcpy(out, text, sizeof text);
+}
+
+/* {"1": {"language": "de", …}, …}: no specification has the property, but some encoders do. The default track's
+ * properties stand beside the map. */
+static void read_languages(struct rtmp_session *session, const struct amf_value *object, const char *map_name,
+                           enum track_kind kind) {
+    struct amf_value map, info, value;
+    if (!amf_object_find(object, map_name, &map))
+        return;
+    for (int track = 0; track < LANGUAGE_TRACKS; track++) {
+        char key[4];
+        snprintf(key, sizeof key, "%d", track);
+        if (amf_object_find(&map, key, &info) &&
+            (amf_object_find(&info, "language", &value) || amf_object_find(&info, "lang", &value)))
+            copy_language(&value, session->languages[kind][track]);
+    }
+}
+
 /* ["@setDataFrame",] "onMetaData", object. It is a hint: what cannot be read is passed over. */
 static void on_data(struct rtmp_session *session, struct amf_reader *args) {
     struct amf_value name, object, value;
@@ -291,13 +340,18 @@ static void on_data(struct rtmp_session *session, struct amf_reader *args) {
     if (amf_object_find(&object, "encoder", &value) &&
         amf_copy_string(&value, metadata.encoder, sizeof metadata.encoder))
         memcpy(session->encoder, metadata.encoder, sizeof session->encoder);
+    if (amf_object_find(&object, "language", &value))
+        copy_language(&value, session->languages[TRACK_AUDIO][0]);
+    read_languages(session, &object, "audioTrackIdInfoMap", TRACK_AUDIO);
+    read_languages(session, &object, "videoTrackIdInfoMap", TRACK_VIDEO);
     publisher_metadata(session->publisher, &metadata);
 }
 
 /* 32 bits of milliseconds wrap after 49.7 days; but OBS and ffmpeg keep to FLV's 31 and wrap after half of that.
  * Counted modulo 2^31 both come out right. Audio and video share one clock. */
 static int64_t unwrap(struct rtmp_session *session, uint32_t timestamp_ms) {
-    if (session->has_time)
+    static const int64_t max_ms = INT64_C(1) << 43; /* begins anew there: no arithmetic comes near its end */
+    if (session->has_time && llabs(session->time_ms) <= max_ms)
         session->time_ms += (int32_t)((timestamp_ms - (uint32_t)session->time_ms) << 1) / 2;
     else
         session->time_ms = timestamp_ms;
@@ -305,39 +359,71 @@ static int64_t unwrap(struct rtmp_session *session, uint32_t timestamp_ms) {
     return session->time_ms;
 }
 
-static void unsupported(struct rtmp_session *session, const char *codec) {
+/* The default track's codec ends the publish; without another one the rest goes on. */
+static void unsupported(struct rtmp_session *session, enum track_kind kind, const struct flv_media *media) {
     char why[128];
-    snprintf(why, sizeof why, "%s is not supported: send H.264 video and AAC audio.", codec);
-    refuse(session, RTMP_END_UNSUPPORTED, "NetStream.Failed", why);
+    if (!media->track) {
+        snprintf(why, sizeof why, "%s is not supported: send %s.", media->codec_name,
+                 kind == TRACK_VIDEO ? "H.264, HEVC, AV1 or VP9 video" : "AAC, Opus or FLAC audio");
+        refuse(session, RTMP_END_UNSUPPORTED, "NetStream.Failed", why);
+        return;
+    }
+    uint32_t *word = &session->left_out[kind][media->track / 32], bit = UINT32_C(1) << media->track % 32;
+    if (*word & bit || session->left_out_lines == LEFT_OUT_LINES_MAX)
+        return;
+    *word |= bit;
+    session->left_out_lines++;
+    log_warn("rtmp_track_left_out", "peer", LOG_STR(session->peer), "app", LOG_STR(session->app), "name",
+             LOG_STR(session->name), "kind", LOG_STR(kind == TRACK_VIDEO ? "video" : "audio"), "track",
+             LOG_INT(media->track), "codec", LOG_STR(media->codec_name));
+}
+
+static void on_config(struct rtmp_session *session, enum track_kind kind, const struct flv_media *media) {
+    struct publisher_config config = {.codec = media->codec,
+                                      .track = media->track,
+                                      .data = media->data,
+                                      .len = media->len};
+    if (media->track < LANGUAGE_TRACKS)
+        memcpy(config.language, session->languages[kind][media->track], LANGUAGE_LEN);
+    publisher_config(session->publisher, &config);
+}
+
+/* By the offset a picture is shown later. One that is shown when it is decoded is decoded later, too: it isn't one of a
+ * stream that is reordered. */
+static void on_frame(struct rtmp_session *session, enum track_kind kind, uint32_t timestamp_ms,
+                     const struct flv_media *media) {
+    int64_t dts_us = unwrap(session, timestamp_ms) * 1000, offset_us = media->offset_ns / 1000;
+    int64_t pts_us = dts_us + media->composition_ms * INT64_C(1000) + offset_us;
+    struct publisher_frame frame = {.kind = kind,
+                                    .track = media->track,
+                                    .dts_us = media->composition_ms ? dts_us : pts_us,
+                                    .pts_us = pts_us,
+                                    .independent = media->independent,
+                                    .data = media->data,
+                                    .len = media->len};
+    publisher_frame(session->publisher, &frame);
 }
 
 /* An audio or video message. Its message stream id is not looked at: a connection publishes one stream, and some
  * encoders are careless with it. */
 static void on_media(struct rtmp_session *session, enum track_kind kind, uint32_t timestamp_ms, const uint8_t *data,
                      size_t len) {
+    struct flv_reader reader;
     struct flv_media media;
-    const char *codec;
-    int rc =
-        kind == TRACK_VIDEO ? flv_video_parse(data, len, &media, &codec) : flv_audio_parse(data, len, &media, &codec);
-    if (rc == -ENOTSUP) {
-        unsupported(session, codec);
-    } else if (rc) {
-        protocol_error(session, kind == TRACK_VIDEO ? "malformed video message" : "malformed audio message");
-    } else if (media.what == FLV_CONFIG) {
-        struct publisher_config config = {.codec = kind == TRACK_VIDEO ? CODEC_H264 : CODEC_AAC,
-                                          .data = media.data,
-                                          .len = media.len};
-        publisher_config(session->publisher, &config);
-    } else if (media.what == FLV_FRAME) {
-        int64_t dts_ms = unwrap(session, timestamp_ms);
-        struct publisher_frame frame = {.kind = kind,
-                                        .dts_us = dts_ms * 1000,
-                                        .pts_us = (dts_ms + media.composition_ms) * 1000,
-                                        .independent = media.independent,
-                                        .data = media.data,
-                                        .len = media.len};
-        publisher_frame(session->publisher, &frame);
+    int rc = 0;
+    flv_reader_init(&reader, kind, data, len);
+    while (session->state == PUBLISHING && (rc = flv_media_next(&reader, &media)) > 0) {
+        if (media.what == FLV_UNSUPPORTED)
+            unsupported(session, kind, &media);
+        else if (media.what == FLV_CONFIG)
+            on_config(session, kind, &media);
+        else if (media.what == FLV_FRAME)
+            on_frame(session, kind, timestamp_ms, &media);
+        else
+            publisher_track_end(session->publisher, kind, media.track);
     }
+    if (rc < 0)
+        protocol_error(session, kind == TRACK_VIDEO ? "malformed video message" : "malformed audio message");
 }
 
 /* A media or data message, or a tag of an aggregate. Comes too late or too early from many: then it is passed over. */
@@ -539,6 +625,16 @@ void rtmp_session_check(struct rtmp_session *session, int64_t now_us) {
         close_with(session, session->said_bye ? RTMP_END_BYE : RTMP_END_LATE, "nothing was published in time");
 }
 
+bool rtmp_session_ask_reconnect(struct rtmp_session *session, const char *url) {
+    char tc_url[sizeof session->app + 512];
+    if (session->state != PUBLISHING || session->asked_to_reconnect || !(session->caps_ex & RTMP_CAPS_RECONNECT))
+        return false;
+    session->asked_to_reconnect = true;
+    snprintf(tc_url, sizeof tc_url, "%s/%s", url ? url : "", session->app);
+    rtmp_reply_reconnect(&session->out, url ? tc_url : NULL, "This server is about to stop: connect again.");
+    return true;
+}
+
 /* --- life --- */
 
 struct rtmp_session *rtmp_session_create(const struct rtmp_session_settings *settings, int64_t now_us) {
@@ -589,6 +685,10 @@ bool rtmp_session_connected(const struct rtmp_session *session) {
 
 bool rtmp_session_publishing(const struct rtmp_session *session) {
     return session->state == PUBLISHING;
+}
+
+bool rtmp_session_reconnecting(const struct rtmp_session *session) {
+    return session->asked_to_reconnect && session->state == PUBLISHING;
 }
 
 bool rtmp_session_published(const struct rtmp_session *session) {

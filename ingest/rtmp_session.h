@@ -59,6 +59,9 @@ void rtmp_session_input_end(struct rtmp_session *session);
 void rtmp_session_fail(struct rtmp_session *session, const char *why);
 /* To be called now and then: notices timeouts. */
 void rtmp_session_check(struct rtmp_session *session, int64_t now_us);
+/* Asks the publisher, once, to connect anew: to the app at `url` ("rtmp://host:port"), or where it did when that is NULL. Media
+ * are taken as before, until it leaves. False: nothing is published, the peer didn't say that it can do that, or it was asked before. */
+bool rtmp_session_ask_reconnect(struct rtmp_session *session, const char *url);
 /* Closes the publisher if there is one. NULL is allowed. */
 void rtmp_session_destroy(struct rtmp_session *session);
 
@@ -67,6 +70,7 @@ bool rtmp_session_wants_input(const struct rtmp_session *session);
 bool rtmp_session_closing(const struct rtmp_session *session);
 bool rtmp_session_connected(const struct rtmp_session *session); /* has said `connect` */
 bool rtmp_session_publishing(const struct rtmp_session *session);
+bool rtmp_session_reconnecting(const struct rtmp_session *session); /* asked to, and still publishing */
 bool rtmp_session_published(const struct rtmp_session *session); /* a publish was granted, now or before */
 
 enum rtmp_end rtmp_session_end(const struct rtmp_session *session); /* once it is closing */

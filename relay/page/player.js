@@ -43,6 +43,7 @@ const WORDS = {
   refused: ['This link does not open the stream', 'It may have expired. Ask for a new one.'],
   unsupported: ['This browser cannot play the stream', 'A current Chrome, Edge, Firefox or Safari can.'],
 };
+const CODEC_NAMES = { avc1: 'H.264', hvc1: 'HEVC (H.265)', av01: 'AV1', vp09: 'VP9' };
 const SPINNING = ['loading', 'buffering', 'away', 'lost', 'busy', 'broken'];
 
 // Seconds between two looks at the server, first and at most; each is varied by ±30 %, so that an audience doesn't come at once.
@@ -58,6 +59,7 @@ let hasPlayed = false;    // since the page was opened
 let firstFrame = null;    // seconds since the navigation began
 let choice = 'auto';      // of quality: 'auto', 'audio', or a level's number
 let audioOnly = null;     // URL of the playlist without video
+let lacking = null;       // the picture's codec, which this browser doesn't decode
 
 // -------------------------------------------------------------------------------------------------------------- engines
 // An engine has: resume() after a network fault, stop(), details() of the playlist, entry(position), choose(quality), levels(),
@@ -143,6 +145,8 @@ function partStreamController() {
   };
 }
 
+const decodes = (codec) => (window.ManagedMediaSource ?? MediaSource).isTypeSupported(`video/mp4; codecs="${codec}"`);
+
 function hlsEngine(source) {
   const { Events, ErrorTypes, ErrorDetails } = Hls;
   const hls = new Hls({ ...HLS_CONFIG, streamController: partStreamController(),
@@ -155,6 +159,12 @@ function hlsEngine(source) {
     // hls.js drops renditions without video when there are others; here they are a choice of their own.
     const sound = data.levels.find((level) => !level.videoCodec && !level.width);
     audioOnly = sound && data.levels.length > 1 ? sound.url : null;
+    // hls.js leaves out what the browser can't decode, and plays the sound without a word when that is all of the pictures.
+    const codecs = data.levels.map((level) => level.videoCodec).filter(Boolean);
+    if (codecs.length && !codecs.some(decodes)) {
+      lacking = CODEC_NAMES[codecs[0].slice(0, 4)] ?? codecs[0];
+      trouble('unsupported');
+    }
   });
   hls.on(Events.MANIFEST_PARSED, () => {
     if (typeof choice === 'number' && source === SOURCE) hls.currentLevel = choice;
@@ -588,6 +598,7 @@ function showState(next) {
   document.documentElement.dataset.state = state;
   let [headline, detail] = WORDS[state] ?? ['', ''];
   if (state === 'offline' && hasPlayed) headline = 'Not live now';
+  if (state === 'unsupported' && lacking) detail = `Its picture is ${lacking}, which this browser or device does not decode.`;
   setText($('headline'), headline);
   setText($('detail'), detail);
   $('notice').classList.toggle('words', headline !== '');

@@ -7,12 +7,21 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* What is given lies within the message, and in its order. */
 static void parse(int kind, const uint8_t *data, size_t len) {
+    struct flv_reader reader;
     struct flv_media media;
-    const char *codec = NULL;
-    int rc = kind ? flv_audio_parse(data, len, &media, &codec) : flv_video_parse(data, len, &media, &codec);
-    if (!rc && media.what != FLV_NOTHING && (!media.len || media.data + media.len != data + len))
-        abort();
+    const uint8_t *from = data;
+    flv_reader_init(&reader, kind ? TRACK_AUDIO : TRACK_VIDEO, data, len);
+    while (flv_media_next(&reader, &media) > 0) {
+        if (!media.codec_name || media.offset_ns > 999999)
+            abort();
+        if (media.what != FLV_CONFIG && media.what != FLV_FRAME)
+            continue;
+        if (!media.len || media.data < from || media.data + media.len > data + len)
+            abort();
+        from = media.data + media.len;
+    }
 }
 
 static void split(const uint8_t *data, size_t len) {

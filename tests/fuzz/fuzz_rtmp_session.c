@@ -1,18 +1,27 @@
-/* A whole connection, with a publisher that reads all that it is given. First byte: how the claim ends and whether
- * there is a handshake in the input (else one is put before it, so that the fuzzer needn't write 3 KiB first); second
- * byte: the size of the pieces that come in. */
+/* A whole connection, with a publisher that reads all that it is given. First byte: how the claim ends, whether there
+ * is a handshake in the input (else one is put before it, so that the fuzzer needn't write 3 KiB first), and whether
+ * the last 32 bytes come over and over again (a message may push the time on without end); second byte: the size of the
+ * pieces that come in. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/log.h"
 #include "ingest/publisher.h"
 #include "ingest/rtmp_handshake.h"
 #include "ingest/rtmp_session.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { WITH_HANDSHAKE = 0x80, MEMORY_MAX = 1 << 20, OUT_MAX = 64 << 10 };
+enum {
+    WITH_HANDSHAKE = 0x80,
+    OVER_AND_OVER = 0x20,
+    TAIL = 32,
+    TIMES = 10000,
+    MEMORY_MAX = 1 << 20,
+    OUT_MAX = 64 << 10
+};
 
 struct publisher {
     bool open, told;
@@ -47,18 +56,26 @@ void publisher_metadata(struct publisher *publisher, const struct publisher_meta
 void publisher_config(struct publisher *publisher, const struct publisher_config *config) {
     if (!publisher->told)
         abort();
+    if (config->codec > CODEC_FLAC || strlen(config->language) >= LANGUAGE_LEN)
+        abort();
     touch(config->data, config->len);
 }
 
 void publisher_frame(struct publisher *publisher, const struct publisher_frame *frame) {
     if (!publisher->told)
         abort();
+    static const int64_t max_us = ((INT64_C(1) << 43) + (INT64_C(1) << 32)) * 1000;
+    if (llabs(frame->dts_us) > max_us || llabs(frame->pts_us) > max_us ||
+        llabs(frame->pts_us - frame->dts_us) > INT64_C(1) << 34)
+        abort();
     touch(frame->data, frame->len);
     publisher->frames++;
 }
 
 void publisher_track_end(struct publisher *publisher, enum track_kind kind, uint8_t track) {
-    (void)publisher, (void)kind, (void)track;
+    (void)kind, (void)track;
+    if (!publisher->told)
+        abort();
 }
 
 void publisher_close(struct publisher *publisher, bool clean) {
@@ -92,6 +109,7 @@ static void shake_hands(struct rtmp_session *session) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2)
         return 0;
+    log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
     struct rtmp_session_settings settings = {.peer = "192.0.2.7:5121",
                                              .handshake_timeout_us = 1000000,
                                              .silence_timeout_us = 1000000,
@@ -114,6 +132,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             abort();
         buf_consume(out, buf_len(out) / 2);
     }
+    for (int i = 0; result & OVER_AND_OVER && size >= 2 + TAIL && i < TIMES && !rtmp_session_closing(session); i++) {
+        rtmp_session_input(session, data + size - TAIL, TAIL, now_us);
+        buf_consume(rtmp_session_output(session), buf_len(rtmp_session_output(session)));
+    }
+    rtmp_session_ask_reconnect(session, "rtmp://192.0.2.1:1935");
     rtmp_session_check(session, now_us + 2000000);
     if (!rtmp_session_closing(session))
         abort();

@@ -592,6 +592,26 @@ static void nodes_are_urls_with_a_port(void **state) {
                         "f:1: ingest.origins is ");
 }
 
+static void rtmp_nodes_have_their_own_schemes(void **state) {
+    static const char *const bad[] = {"http://a:1935", "rtmp://a", "rtmp://a:1935/live", "rtmp://:1935", "a:1935"};
+    char text[256];
+    (void)state;
+    struct conf *conf =
+        parse_good("ingest: {rtmp: {listen: ['[::]:1935'], reconnect_url: 'rtmps://b:1936', drain_s: 0}}\n"
+                   "origin: {}\n");
+    assert_string_equal(conf->ingest.rtmp_reconnect_url, "rtmps://b:1936");
+    assert_int_equal(conf->ingest.rtmp_drain_s, 0);
+    conf_destroy(conf);
+    conf = parse_good("ingest: {rtmp: {listen: ['[::]:1935'], reconnect_url: 'rtmp://[::1]:1935'}}\norigin: {}\n");
+    assert_int_equal(conf->ingest.rtmp_drain_s, 10);
+    conf_destroy(conf);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, "ingest: {rtmp: {listen: ['[::]:1935'], reconnect_url: '%s'}}\norigin: {}\n",
+                 bad[i]);
+        assert_refused_with(text, "f:1: ingest.rtmp.reconnect_url is ");
+    }
+}
+
 static void a_registry_is_enough_for_a_relay(void **state) {
     (void)state;
     struct conf *conf = parse_good("relay: {}\nhttp: {listen: ['[::]:80']}\nfeed: {listen: ['127.0.0.1:82']}\n"
@@ -729,6 +749,7 @@ int main(void) {
         cmocka_unit_test(feeds_open_to_strangers_are_refused),
         cmocka_unit_test(key_of_the_fleet_is_long_and_not_shown),
         cmocka_unit_test(nodes_are_urls_with_a_port),
+        cmocka_unit_test(rtmp_nodes_have_their_own_schemes),
         cmocka_unit_test(a_registry_is_enough_for_a_relay),
         cmocka_unit_test(files_alone_or_in_a_list),
         cmocka_unit_test(files_are_beside_the_configuration),

@@ -101,6 +101,7 @@ static uint16_t port;
 static int clients[CLIENTS_MAX];
 static uint32_t client_count;
 static struct buf wire, body, replies;
+static double caps_ex; /* what clients say that they can do; 0: nothing is said */
 
 static bool (*awaited)(int fd);
 static int awaited_of;
@@ -138,6 +139,7 @@ static int setup(void **state) {
     buf_init(&body, 1 << 20);
     buf_init(&replies, REPLIES_MAX);
     publishing = frames = client_count = 0;
+    caps_ex = 0;
     return 0;
 }
 
@@ -190,6 +192,10 @@ static bool has_reply(int fd, const char *text) {
     return buf_len(&replies) && memmem(buf_head(&replies), buf_len(&replies), text, strlen(text));
 }
 
+static bool is_connected(int fd) {
+    return has_reply(fd, "NetConnection.Connect.Success");
+}
+
 static bool is_granted(int fd) {
     return has_reply(fd, "NetStream.Publish.Start");
 }
@@ -230,6 +236,10 @@ static void put_connect(void) {
     amf_write_object_begin(&body);
     amf_write_name(&body, "app");
     amf_write_string(&body, "live");
+    if (caps_ex) {
+        amf_write_name(&body, "capsEx");
+        amf_write_number(&body, caps_ex);
+    }
     amf_write_object_end(&body);
     put_command(0);
 }
@@ -469,6 +479,70 @@ static void peer_that_does_not_leave_is_closed(void **state) {
 
 static bool next_second(int second) {
     return clock_mono_us() / 1000000 > second;
+}
+
+/* --- stopping --- */
+
+static bool is_asked(int fd) {
+    return has_reply(fd, "NetConnection.Connect.ReconnectRequest");
+}
+
+static bool got_frame(int fd) {
+    (void)fd;
+    return frames > 0;
+}
+
+static bool nobody_is_leaving(int fd) {
+    (void)fd;
+    return rtmp_server_leaving(server) == 0;
+}
+
+static bool is_refused(void) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
+    bool refused = connect(fd, (const struct sockaddr *)&to, sizeof to) < 0 && errno == ECONNREFUSED;
+    close(fd);
+    return refused;
+}
+
+static void publishers_that_can_are_asked_to_reconnect(void **state) {
+    (void)state;
+    int before = counted("\nweir_rtmp_reconnect_requests_total ");
+    start(&rtmp_limits_default);
+    publish_from("127.0.0.1");
+    caps_ex = RTMP_CAPS_RECONNECT;
+    int able = publish_from("127.0.0.1");
+    assert_int_equal(rtmp_server_leaving(server), 0);
+    rtmp_server_drain(server, "rtmp://192.0.2.1:1935");
+    assert_int_equal(rtmp_server_leaving(server), 1); /* the other isn't waited for */
+    assert_int_equal(counted("\nweir_rtmp_reconnect_requests_total "), before + 1);
+    run_until(is_asked, able);
+    assert_true(has_reply(able, "rtmp://192.0.2.1:1935/live"));
+    assert_true(is_refused()); /* it is to go elsewhere */
+    put_video(100);
+    assert_true(is_sent(able));
+    run_until(got_frame, 0); /* media are taken meanwhile */
+    shutdown(able, SHUT_WR);
+    run_until(nobody_is_leaving, 0);
+    assert_int_equal(publishing, 1);
+}
+
+/* Who was about to publish when the server began to stop hears of it, too. */
+static void publisher_that_comes_late_is_asked_to_reconnect(void **state) {
+    (void)state;
+    start(&rtmp_limits_default);
+    caps_ex = RTMP_CAPS_RECONNECT;
+    int fd = client_open("127.0.0.1");
+    put_connect();
+    run_until(is_sent, fd);
+    run_until(is_connected, fd);
+    rtmp_server_drain(server, NULL);
+    assert_int_equal(rtmp_server_leaving(server), 0);
+    put_publish("show");
+    run_until(is_sent, fd);
+    run_until(is_asked, fd);
+    assert_int_equal(rtmp_server_leaving(server), 1);
 }
 
 /* Lines of the event in what was logged, and what they say was suppressed. */
@@ -790,6 +864,8 @@ int main(void) {
         TEST(peer_that_does_not_read_is_given_up),
         TEST(refused_peer_gets_the_reply_whatever_it_sends),
         TEST(peer_that_does_not_leave_is_closed),
+        TEST(publishers_that_can_are_asked_to_reconnect),
+        TEST(publisher_that_comes_late_is_asked_to_reconnect),
         TEST(lines_of_key_guessers_are_limited_and_counted),
         TEST(lines_of_refused_connections_are_limited_and_counted),
         TEST_TLS(publishes_over_tls),

@@ -16,6 +16,7 @@
 #include "ingest/publisher.h"
 #include "ingest/rtmp_chunk.h"
 #include "ingest/rtmp_handshake.h"
+#include "ingest/rtmp_reply.h"
 #include "rtmp_fixture.h"
 
 enum { FRAMES_MAX = 64, S = 1000000, UNPUBLISHED_BYTES = 64 << 10 };
@@ -30,6 +31,11 @@ struct publisher {
     enum track_kind config_kinds[8];
     uint8_t config_first[8];
     size_t config_lens[8];
+    struct publisher_config configs[8];
+    uint32_t end_count;
+    enum track_kind ended_kind;
+    uint8_t ended_track;
+    int64_t latest_us;
     struct publisher_frame frames[FRAMES_MAX];
     uint8_t first_bytes[FRAMES_MAX];
 };
@@ -57,20 +63,24 @@ void publisher_metadata(struct publisher *pub, const struct publisher_metadata *
 void publisher_config(struct publisher *pub, const struct publisher_config *config) {
     uint32_t i = pub->config_count++;
     assert_true(i < 8 && config->len > 0);
-    pub->config_kinds[i] = config->codec == CODEC_H264 ? TRACK_VIDEO : TRACK_AUDIO;
+    pub->config_kinds[i] = config->codec < CODEC_AAC ? TRACK_VIDEO : TRACK_AUDIO;
     pub->config_first[i] = config->data[0];
     pub->config_lens[i] = config->len;
+    pub->configs[i] = *config;
 }
 
 void publisher_frame(struct publisher *pub, const struct publisher_frame *frame) {
-    uint32_t i = pub->frame_count++;
-    assert_true(i < FRAMES_MAX && frame->len > 0);
+    uint32_t i = pub->frame_count++ % FRAMES_MAX;
+    assert_true(frame->len > 0);
+    pub->latest_us = frame->dts_us;
     pub->frames[i] = *frame;
     pub->first_bytes[i] = frame->data[0];
 }
 
 void publisher_track_end(struct publisher *pub, enum track_kind kind, uint8_t track) {
-    (void)pub, (void)kind, (void)track;
+    pub->end_count++;
+    pub->ended_kind = kind;
+    pub->ended_track = track;
 }
 
 void publisher_close(struct publisher *pub, bool clean) {
@@ -513,12 +523,325 @@ static void play_is_refused(void **state) {
 static void unsupported_codec_is_named(void **state) {
     (void)state;
     publish_as("live", "show");
+    put_video(0, 0, "\x90vvc1\1", 6);
     put_video(0, 0, "\x90hvc1\1", 6);
     send_all();
     assert_status("error", "NetStream.Failed");
     assert_closed(RTMP_END_UNSUPPORTED);
-    assert_string_equal(rtmp_session_why(session),
-                        "HEVC (enhanced RTMP) is not supported: send H.264 video and AAC audio.");
+    assert_int_equal(fake.config_count, 0);
+    assert_string_equal(rtmp_session_why(session), "VVC is not supported: send H.264, HEVC, AV1 or VP9 video.");
+}
+
+static void unsupported_audio_is_named(void **state) {
+    (void)state;
+    publish_as("live", "show");
+    put_audio(0, 0, "\x91.mp3\xff", 6);
+    send_all();
+    assert_status("error", "NetStream.Failed");
+    assert_closed(RTMP_END_UNSUPPORTED);
+    assert_string_equal(rtmp_session_why(session), "MP3 is not supported: send AAC, Opus or FLAC audio.");
+}
+
+/* --- Enhanced RTMP --- */
+
+static void put_number(const char *name, double number) {
+    amf_write_name(&body, name);
+    amf_write_number(&body, number);
+}
+
+static void begin_connect(void) {
+    put_handshake();
+    send_all();
+    drop_replies();
+    begin_command("connect", 1);
+    amf_write_object_begin(&body);
+    amf_write_name(&body, "app");
+    amf_write_string(&body, "live");
+}
+
+/* The first object of the answer, which holds the properties; valid until the next reply. */
+static void finish_connect(struct amf_value *ret_properties) {
+    struct rtmp_message message;
+    struct amf_reader reader;
+    struct amf_value name;
+    double number;
+    amf_write_object_end(&body);
+    put_body(0, 3, 0, RTMP_COMMAND, 0);
+    send_all();
+    do
+        assert_true(reply_next(&message));
+    while (message.type != RTMP_COMMAND);
+    amf_reader_init(&reader, message.data, message.len);
+    assert_int_equal(amf_read_string(&reader, &name), 0);
+    assert_true(amf_is_string(&name, "_result"));
+    assert_int_equal(amf_read_number(&reader, &number), 0);
+    assert_int_equal(amf_read(&reader, ret_properties), 0);
+}
+
+static void connect_with_caps(double caps_ex) {
+    struct amf_value properties;
+    begin_connect();
+    put_number("capsEx", caps_ex);
+    finish_connect(&properties);
+}
+
+static void assert_can_forward(const struct amf_value *properties, const char *map_name, const char *const *fourccs) {
+    struct amf_value map, mask;
+    assert_true(amf_object_find(properties, map_name, &map));
+    for (; *fourccs; fourccs++) {
+        assert_true(amf_object_find(&map, *fourccs, &mask));
+        assert_true(mask.type == AMF_NUMBER && mask.number == 4);
+    }
+}
+
+static void capabilities_are_answered(void **state) {
+    (void)state;
+    static const char *const video[] = {"avc1", "hvc1", "av01", "vp09", NULL}, *const audio[] = {"mp4a", "Opus", "fLaC",
+                                                                                                 NULL};
+    struct amf_value properties, value;
+    begin_connect();
+    amf_write_name(&body, "videoFourCcInfoMap");
+    amf_write_object_begin(&body);
+    put_number("*", 2);
+    amf_write_object_end(&body);
+    put_number("capsEx", 15);
+    finish_connect(&properties);
+    assert_can_forward(&properties, "videoFourCcInfoMap", video);
+    assert_can_forward(&properties, "audioFourCcInfoMap", audio);
+    assert_true(amf_object_find(&properties, "capsEx", &value) && value.number == 15);
+    assert_true(amf_object_find(&properties, "fmsVer", &value));
+    assert_false(amf_object_find(&properties, "fourCcList", &value)); /* wasn't asked for */
+}
+
+static void a_list_is_answered_by_a_list(void **state) {
+    (void)state;
+    struct amf_value properties, value;
+    begin_connect();
+    amf_write_name(&body, "fourCcList");
+    amf_write_array_begin(&body, 2);
+    amf_write_string(&body, "av01");
+    amf_write_string(&body, "hvc1");
+    finish_connect(&properties);
+    assert_true(amf_object_find(&properties, "fourCcList", &value));
+    assert_int_equal(value.type, AMF_ARRAY);
+    assert_true(amf_object_find(&properties, "videoFourCcInfoMap", &value));
+}
+
+static void who_asks_for_nothing_is_told_nothing(void **state) {
+    (void)state;
+    static const char *const none[] = {"fourCcList", "videoFourCcInfoMap", "audioFourCcInfoMap", "capsEx"};
+    struct amf_value properties, value;
+    begin_connect();
+    finish_connect(&properties);
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+        assert_false(amf_object_find(&properties, none[i], &value));
+}
+
+static void nonsense_for_capabilities_does_no_harm(void **state) {
+    (void)state;
+    static const double nonsense[] = {-1, 1e300, 4294967296., __builtin_nan("")};
+    for (size_t i = 0; i < sizeof nonsense / sizeof *nonsense; i++) {
+        connect_with_caps(nonsense[i]);
+        rtmp_session_ask_reconnect(session, NULL);
+        assert_no_reply();
+        teardown(NULL);
+        setup(NULL);
+    }
+}
+
+/* OBS sends these without having asked. */
+static void enhanced_codecs_need_no_negotiation(void **state) {
+    (void)state;
+    publish_as("live", "show");
+    put_video(0, 0, "\x90hvc1\1\x21", 7);
+    put_audio(0, 0, "\x90OpusO", 6);
+    put_video(0, 40, "\x91hvc1\0\0\x21key", 11);
+    put_audio(0, 41, "\x91Opusp", 6);
+    send_all();
+    assert_int_equal(fake.config_count, 2);
+    assert_int_equal(fake.configs[0].codec, CODEC_HEVC);
+    assert_int_equal(fake.configs[1].codec, CODEC_OPUS);
+    assert_int_equal(fake.frame_count, 2);
+    assert_int_equal(fake.frames[0].dts_us, 40000);
+    assert_int_equal(fake.frames[0].pts_us, 73000);
+    assert_true(fake.frames[0].independent);
+    assert_int_equal(fake.frames[1].kind, TRACK_AUDIO);
+    assert_int_equal(fake.frames[1].pts_us, 41000);
+}
+
+/* {"1": {"language": text}} */
+static void put_track_map(const char *name, const char *property, const char *text) {
+    amf_write_name(&body, name);
+    amf_write_object_begin(&body);
+    amf_write_name(&body, "1");
+    amf_write_object_begin(&body);
+    amf_write_name(&body, property);
+    amf_write_string(&body, text);
+    amf_write_object_end(&body);
+    amf_write_object_end(&body);
+}
+
+static void put_multitrack_metadata(void) {
+    amf_write_string(&body, "onMetaData");
+    amf_write_object_begin(&body);
+    put_number("videocodecid", 0x68766331); /* hvc1 */
+    put_number("audiocodecid", 0x4F707573); /* Opus */
+    amf_write_name(&body, "language");
+    amf_write_string(&body, "en");
+    put_track_map("audioTrackIdInfoMap", "language", "pt-BR");
+    put_track_map("videoTrackIdInfoMap", "lang", "no, none");
+    amf_write_object_end(&body);
+    put_body(0, 4, 0, RTMP_DATA, 1);
+}
+
+static void tracks_have_numbers_and_languages(void **state) {
+    (void)state;
+    publish_as("live", "show");
+    put_multitrack_metadata();
+    put_video(0, 0, "\x90hvc1\1\x21", 7);
+    put_video(0, 0, "\x96\0hvc1\1\1\x21", 9);
+    put_audio(0, 0, "\x90OpusO", 6);
+    put_audio(0, 0, "\x95\0Opus\1O", 8);
+    put_video(0, 40, "\x96\x13hvc1\0\0\0\1a\1\0\0\1b", 16); /* one message for both */
+    put_audio(0, 40, "\x95\1Opus\1p", 8);
+    put_audio(0, 60, "\x95\2Opus\1", 7);
+    send_all();
+    assert_true(fake.metadata.has_video && fake.metadata.has_audio);
+    assert_int_equal(fake.config_count, 4);
+    static const struct {
+        uint8_t track;
+        const char *language;
+    } configs[] = {{0, ""}, {1, ""}, {0, "en"}, {1, "pt-BR"}};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(fake.configs[i].track, configs[i].track);
+        assert_string_equal(fake.configs[i].language, configs[i].language);
+    }
+    assert_int_equal(fake.frame_count, 3);
+    assert_int_equal(fake.frames[0].track, 0);
+    assert_int_equal(fake.frames[1].track, 1);
+    assert_int_equal(fake.first_bytes[1], 'b');
+    assert_int_equal(fake.frames[1].dts_us, 40000);
+    assert_int_equal(fake.frames[2].kind, TRACK_AUDIO);
+    assert_int_equal(fake.frames[2].track, 1);
+    assert_int_equal(fake.end_count, 1);
+    assert_int_equal(fake.ended_kind, TRACK_AUDIO);
+    assert_int_equal(fake.ended_track, 1);
+}
+
+static void unsupported_track_beside_the_default_one_is_left_out(void **state) {
+    (void)state;
+    publish_as("live", "show");
+    put_audio(0, 0, "\x95\0ac-3\1O", 8);
+    put_audio(0, 0, "\x95\0ac-3\1O", 8);
+    put_audio(0, 0, "\xaf\0\x11\x90", 4);
+    put_audio(0, 20,
+              "\x95\x21mp4a\0\0\0\1a"
+              "ec-3\2\0\0\1e"
+              "mp4a\3\0\0\1b",
+              29);
+    send_all();
+    assert_false(rtmp_session_closing(session));
+    assert_int_equal(fake.config_count, 1);
+    assert_int_equal(fake.frame_count, 2);
+    assert_int_equal(fake.frames[1].track, 3);
+    assert_no_reply();
+}
+
+/* What follows in the message is not looked at. */
+static void unsupported_default_track_ends_a_multitrack_publish(void **state) {
+    (void)state;
+    publish_as("live", "show");
+    put_video(0, 20,
+              "\x96\x23vp08\0\0\0\1a"
+              "hvc1\1\0\0\1b",
+              20);
+    send_all();
+    assert_closed(RTMP_END_UNSUPPORTED);
+    assert_int_equal(fake.frame_count, 0);
+}
+
+static void offsets_are_of_presentation(void **state) {
+    (void)state;
+    publish_as("live", "show");
+    put_video(0, 16, "\x97\2\x0a\x2c\x2a\3hvc1f", 11); /* 666666 ns */
+    put_video(0, 33,
+              "\x97\2\x05\x16\x15\1hvc1\0\0\x21"
+              "f",
+              14); /* 333333 ns, reordered */
+    put_audio(0, 21, "\x97\2\x05\x16\x15\1Opusf", 11);
+    send_all();
+    assert_int_equal(fake.frame_count, 3);
+    assert_int_equal(fake.frames[0].dts_us, 16666); /* not reordered, so it must not look so */
+    assert_int_equal(fake.frames[0].pts_us, 16666);
+    assert_int_equal(fake.frames[1].dts_us, 33000);
+    assert_int_equal(fake.frames[1].pts_us, 66333);
+    assert_int_equal(fake.frames[2].dts_us, 21333);
+    assert_int_equal(fake.frames[2].pts_us, 21333);
+}
+
+/* --- reconnecting --- */
+
+static void assert_reconnect_request(const char *tc_url) {
+    struct amf_value info, value;
+    char text[128];
+    assert_command("onStatus", 0, &info);
+    assert_true(amf_object_find(&info, "level", &value) && amf_is_string(&value, "status"));
+    assert_true(amf_object_find(&info, "code", &value) &&
+                amf_is_string(&value, "NetConnection.Connect.ReconnectRequest"));
+    assert_true(amf_object_find(&info, "description", &value) && value.len > 0);
+    if (!amf_object_find(&info, "tcUrl", &value)) {
+        assert_null(tc_url);
+        return;
+    }
+    assert_true(amf_copy_string(&value, text, sizeof text));
+    assert_string_equal(text, tc_url);
+}
+
+static void publish_with_caps(double caps_ex) {
+    connect_with_caps(caps_ex);
+    put_publish("show");
+    send_all();
+    grant(PUBLISH_OK);
+    assert_started();
+}
+
+static void publisher_is_asked_once_to_reconnect(void **state) {
+    (void)state;
+    publish_with_caps(RTMP_CAPS_RECONNECT | RTMP_CAPS_MULTITRACK);
+    assert_false(rtmp_session_reconnecting(session));
+    rtmp_session_ask_reconnect(session, "rtmp://192.0.2.1:1935");
+    rtmp_session_ask_reconnect(session, NULL);
+    assert_reconnect_request("rtmp://192.0.2.1:1935/live");
+    assert_no_reply();
+    assert_true(rtmp_session_reconnecting(session));
+    put_audio(0, 0, "\xaf\1a", 3); /* media are taken meanwhile */
+    send_all();
+    assert_int_equal(fake.frame_count, 1);
+    put_command(1, 3, "deleteStream", 7, NULL);
+    send_all();
+    assert_false(rtmp_session_reconnecting(session));
+}
+
+static void publisher_is_asked_to_reconnect_where_it_is(void **state) {
+    (void)state;
+    publish_with_caps(RTMP_CAPS_RECONNECT);
+    rtmp_session_ask_reconnect(session, NULL);
+    assert_reconnect_request(NULL);
+}
+
+static void who_cannot_reconnect_is_not_asked(void **state) {
+    (void)state;
+    publish_with_caps(RTMP_CAPS_MULTITRACK | RTMP_CAPS_MODEX | RTMP_CAPS_NANO_OFFSET);
+    rtmp_session_ask_reconnect(session, NULL);
+    assert_no_reply();
+    assert_false(rtmp_session_reconnecting(session));
+}
+
+static void who_publishes_nothing_is_not_asked_to_reconnect(void **state) {
+    (void)state;
+    connect_with_caps(RTMP_CAPS_RECONNECT);
+    rtmp_session_ask_reconnect(session, NULL);
+    assert_no_reply();
 }
 
 /* --- order of things --- */
@@ -687,6 +1010,32 @@ static void timestamps_wrap_at_31_bits(void **state) {
     assert_int_equal(fake.frames[1].dts_us, 0x80000010 * 1000ll);
     assert_int_equal(fake.frames[2].dts_us, 0x7FFFFFFE * 1000ll);
     assert_int_equal(fake.frames[3].dts_us, 0x80000030 * 1000ll);
+}
+
+/* As far as they can be pushed, in one direction: by almost 2^30 a frame. */
+static void hostile_timestamps_stay_bounded(void **state) {
+    (void)state;
+    static const int64_t max_us = (INT64_C(1) << 43) * 1000 + (INT64_C(1) << 30) * 1000;
+    publish_as("live", "show");
+    for (int backward = 0; backward < 2; backward++) {
+        int64_t furthest_us = 0;
+        uint32_t time = 0;
+        for (int i = 0; i < 20000; i++) {
+            put_video(0, time, "\x27\1\0\0\0nal", 8);
+            send_all();
+            assert_in_range(fake.latest_us + max_us, 0, 2 * max_us);
+            furthest_us = backward ? (fake.latest_us < furthest_us ? fake.latest_us : furthest_us)
+                                   : (fake.latest_us > furthest_us ? fake.latest_us : furthest_us);
+            time += backward ? -0x3FFFFFFFu : 0x3FFFFFFFu;
+        }
+        assert_true(llabs(furthest_us) > max_us / 2);
+        assert_true(llabs(fake.latest_us) < llabs(furthest_us)); /* it began anew */
+    }
+    put_video(0, 77, "\x27\1\0\0\0nal", 8); /* and goes on in order from wherever it is */
+    put_video(0, 117, "\x27\1\0\0\0nal", 8);
+    send_all();
+    uint32_t last = (fake.frame_count - 1) % FRAMES_MAX, before = (fake.frame_count - 2) % FRAMES_MAX;
+    assert_int_equal(fake.frames[last].dts_us - fake.frames[before].dts_us, 40000);
 }
 
 static void extended_deltas_add_up(void **state) {
@@ -875,6 +1224,20 @@ int main(void) {
         TEST(lost_publisher_is_told_why),
         TEST(play_is_refused),
         TEST(unsupported_codec_is_named),
+        TEST(unsupported_audio_is_named),
+        TEST(capabilities_are_answered),
+        TEST(a_list_is_answered_by_a_list),
+        TEST(who_asks_for_nothing_is_told_nothing),
+        TEST(nonsense_for_capabilities_does_no_harm),
+        TEST(enhanced_codecs_need_no_negotiation),
+        TEST(tracks_have_numbers_and_languages),
+        TEST(unsupported_track_beside_the_default_one_is_left_out),
+        TEST(unsupported_default_track_ends_a_multitrack_publish),
+        TEST(offsets_are_of_presentation),
+        TEST(publisher_is_asked_once_to_reconnect),
+        TEST(publisher_is_asked_to_reconnect_where_it_is),
+        TEST(who_cannot_reconnect_is_not_asked),
+        TEST(who_publishes_nothing_is_not_asked_to_reconnect),
         TEST(media_before_the_grant_is_held),
         TEST(what_is_held_is_limited),
         TEST(unfinished_messages_are_small_before_the_grant),
@@ -887,6 +1250,7 @@ int main(void) {
         TEST(plain_metadata_with_codec_names),
         TEST(timestamps_wrap_at_32_bits),
         TEST(timestamps_wrap_at_31_bits),
+        TEST(hostile_timestamps_stay_bounded),
         TEST(extended_deltas_add_up),
         TEST(aggregate_times_count_from_the_message),
         TEST(ping_is_answered),
