@@ -305,12 +305,13 @@ static void sound_alone_is_not_kept_waiting(void **state) {
 static void nothing_that_is_carried_is_told(void **state) {
     (void)state;
     struct world *world = begin();
-    tables_of(world, 0x24, MUX_VIDEO_PID);
+    tables_of(world, 0x11, MUX_VIDEO_PID);
     publish(world, 0, 1, 50);
     assert_int_equal(world->losses, 0);
     loop_run(world->loop);
     assert_int_equal(world->losses, 1);
-    assert_string_equal(world->why, "HEVC (stream type 0x24) is not carried yet: send H.264 video and AAC audio");
+    assert_string_equal(world->why,
+                        "AAC in LATM (stream type 0x11) is not carried yet: send H.264 or HEVC, and AAC or Opus");
     publish(world, 0, 10, 50); /* ignored */
     assert_int_equal(world->opens, 0);
     end(world);
@@ -464,7 +465,7 @@ static void session_may_go_in_its_own_event(void **state) {
     end(world);
     world = begin();
     world->destroys = true;
-    tables_of(world, 0x24, MUX_VIDEO_PID);
+    tables_of(world, 0x11, MUX_VIDEO_PID);
     publish(world, 0, 1, 50);
     loop_run(world->loop);
     assert_null(world->session);
