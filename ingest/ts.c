@@ -8,8 +8,9 @@
 /* A track's PES packet is `open` from its first packet to its last. Between the two it may be found damaged, which
  * closes it; packets that come for a closed one are passed over. */
 struct track {
-    uint16_t pid; /* 0: there is no such track */
+    struct ts_stream stream; /* pid 0: there is no such track */
     enum track_kind kind;
+    uint8_t number;
     struct ts_counter counter;
     struct buf pes;
     bool open;
@@ -22,6 +23,7 @@ struct track {
 };
 
 enum {
+    TRACKS = 1 + TS_AUDIO_MAX,
     AGREED_MIN = 2, /* a probe waits for three frames anyway */
     PES_HEAD = 6,   /* to the end of PES_packet_length */
     PES_LONG = 9,   /* to the end of PES_header_data_length */
@@ -37,8 +39,8 @@ struct ts {
     uint8_t packet[TS_PACKET + 1]; /* and the first byte of the next, to get in step */
     bool resumed;                  /* the packet was looked at, but what was before it had to be given first */
     struct ts_tables tables;
-    struct track video, audio;
-    struct track *given; /* its data is the user's until the next call */
+    struct track tracks[TRACKS]; /* the first is the picture */
+    struct track *given;         /* its data is the user's until the next call */
     bool has_time;
     int64_t time_ts; /* latest, unwrapped */
     bool told[256];  /* stream types */
@@ -49,18 +51,19 @@ struct ts *ts_create(void) {
     struct ts *ts = calloc(1, sizeof *ts);
     if (!ts)
         abort();
-    ts->video.kind = TRACK_VIDEO;
-    ts->audio.kind = TRACK_AUDIO;
-    buf_init(&ts->video.pes, TS_VIDEO_PES_MAX);
-    buf_init(&ts->audio.pes, TS_AUDIO_PES_MAX);
+    for (uint8_t i = 0; i < TRACKS; i++) {
+        ts->tracks[i].kind = i ? TRACK_AUDIO : TRACK_VIDEO;
+        ts->tracks[i].number = i ? i - 1 : 0;
+        buf_init(&ts->tracks[i].pes, i ? TS_AUDIO_PES_MAX : TS_VIDEO_PES_MAX);
+    }
     return ts;
 }
 
 void ts_destroy(struct ts *ts) {
     if (!ts)
         return;
-    buf_finish(&ts->video.pes);
-    buf_finish(&ts->audio.pes);
+    for (int i = 0; i < TRACKS; i++)
+        buf_finish(&ts->tracks[i].pes);
     free(ts);
 }
 
@@ -119,8 +122,13 @@ static bool give(struct ts *ts, struct track *track, struct ts_event *event) {
     track->open = false;
     if (len == begin)
         return false;
-    *event = (struct ts_event){
-        .what = TS_PES, .kind = track->kind, .after_loss = track->lost, .data = pes + begin, .len = len - begin};
+    *event = (struct ts_event){.what = TS_PES,
+                               .kind = track->kind,
+                               .track = track->number,
+                               .codec = track->stream.codec,
+                               .after_loss = track->lost,
+                               .data = pes + begin,
+                               .len = len - begin};
     read_times(ts, pes, header_len, event);
     track->lost = false;
     ts->given = track;
@@ -208,25 +216,21 @@ static bool media_packet(struct ts *ts, struct track *track, const struct ts_pac
 
 /* --- programme --- */
 
-static void set_track(struct ts *ts, struct track *track, uint16_t pid) {
-    if (track->pid == pid)
-        return;
-    if (track->pid)
+/* `stream` NULL: there is none. */
+static void set_track(struct ts *ts, struct track *track, const struct ts_stream *stream) {
+    uint16_t pid = stream ? stream->pid : 0;
+    bool same = track->stream.pid == pid && (!pid || track->stream.codec == stream->codec);
+    if (track->stream.pid && !same)
         drop(ts, track);
-    track->pid = pid;
+    track->stream = stream ? *stream : (struct ts_stream){0};
+    if (same)
+        return;
     track->stuffs_midst = track->counter.known = false;
     track->agreed = 0;
 }
 
-static void tell_programme(struct ts *ts, struct ts_event *event) {
-    const struct ts_programme *programme = ts->tables.chosen;
-    set_track(ts, &ts->video, programme ? programme->video_pid : 0);
-    set_track(ts, &ts->audio, programme ? programme->audio_pid : 0);
-    *event = (struct ts_event){.what = TS_PROGRAMME,
-                               .gone = !programme,
-                               .has_video = ts->video.pid,
-                               .has_audio = ts->audio.pid};
-    for (uint32_t i = 0; programme && i < programme->ignored_count; i++) {
+static void tell_ignored(struct ts *ts, const struct ts_programme *programme, struct ts_event *event) {
+    for (uint32_t i = 0; i < programme->ignored_count; i++) {
         uint8_t type = programme->ignored[i];
         if (!ts->told[type])
             event->ignored[event->ignored_count++] = type;
@@ -234,8 +238,26 @@ static void tell_programme(struct ts *ts, struct ts_event *event) {
     }
 }
 
+static void tell_programme(struct ts *ts, struct ts_event *event) {
+    const struct ts_programme *programme = ts->tables.chosen;
+    *event = (struct ts_event){.what = TS_PROGRAMME, .gone = !programme};
+    if (programme) {
+        event->video = programme->video;
+        memcpy(event->audio, programme->audio, sizeof event->audio);
+        event->audio_count = programme->audio_count;
+        event->audio_left_out = programme->audio_left_out;
+        tell_ignored(ts, programme, event);
+    }
+    set_track(ts, &ts->tracks[0], programme ? &programme->video : NULL);
+    for (uint32_t i = 0; i < TS_AUDIO_MAX; i++)
+        set_track(ts, &ts->tracks[1 + i], i < event->audio_count ? &programme->audio[i] : NULL);
+}
+
 static struct track *find_track(struct ts *ts, uint16_t pid) {
-    return !pid ? NULL : pid == ts->video.pid ? &ts->video : pid == ts->audio.pid ? &ts->audio : NULL;
+    for (int i = 0; pid && i < TRACKS; i++)
+        if (ts->tracks[i].stream.pid == pid)
+            return &ts->tracks[i];
+    return NULL;
 }
 
 static bool on_packet(struct ts *ts, struct ts_event *event) {
@@ -258,12 +280,11 @@ static bool on_packet(struct ts *ts, struct ts_event *event) {
 
 static void damage(struct ts *ts) {
     ts->counters.losses++;
-    struct track *tracks[] = {&ts->video, &ts->audio};
-    for (int i = 0; i < 2; i++) {
-        if (!tracks[i]->pid)
+    for (int i = 0; i < TRACKS; i++) {
+        if (!ts->tracks[i].stream.pid)
             continue;
-        drop(ts, tracks[i]);
-        tracks[i]->counter.known = false;
+        drop(ts, &ts->tracks[i]);
+        ts->tracks[i].counter.known = false;
     }
     ts_tables_gap(&ts->tables);
 }

@@ -1,5 +1,5 @@
 /* MPEG transport stream demuxer (ISO/IEC 13818-1): bytes in, in whatever portions; out come the programme's tracks and the
- * payloads of their PES packets, H.264 in Annex B and AAC in ADTS. Pure and bounded. What is malformed is passed over and
+ * payloads of their PES packets: H.264 and HEVC in Annex B, AAC in ADTS, Opus behind control headers. Pure and bounded. What is malformed is passed over and
  * counted, never an error.
  *
  * A PES packet is given as soon as it is known to be complete, because what waits for the next one is a frame late:
@@ -28,10 +28,14 @@ struct ts_event {
     enum ts_what what;
     /* TS_PROGRAMME */
     bool gone; /* another may be found */
-    bool has_video, has_audio;
+    struct ts_stream video; /* pid 0: there is none */
+    struct ts_stream audio[TS_AUDIO_MAX];
+    uint32_t audio_count, audio_left_out;
     uint8_t ignored[TS_IGNORED_MAX], ignored_count; /* stream types that are not taken; each is told once */
     /* TS_PES */
     enum track_kind kind;
+    uint8_t track; /* audio: its place in the programme */
+    enum codec codec;
     bool after_loss, has_time;
     int64_t dts_ts, pts_ts; /* 90 kHz, unwrapped; tracks share one clock */
     const uint8_t *data;    /* until the next call */

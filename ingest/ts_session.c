@@ -9,8 +9,10 @@
 #include "common/base/metrics.h"
 #include "ingest/adts.h"
 #include "ingest/annexb.h"
-#include "ingest/h264.h"
 #include "ingest/ingest.h"
+#include "ingest/language.h"
+#include "ingest/opus.h"
+#include "ingest/opus_ts.h"
 #include "ingest/ts.h"
 
 enum state {
@@ -23,6 +25,16 @@ enum {
     HELD_DROP = TS_SESSION_HELD_MAX / 4, /* at once, or each datagram would move all that is held */
     OFFSET_MAX_TS = 10 * TS_HZ,          /* from decoding to presentation: a stamp that is wrong */
     NOTHING_FOUND_BYTES = 4 << 20,       /* so much without a programme is no transport stream */
+    KEYS_MAX = 20,                       /* key pictures in a row without parameter sets that can be used */
+};
+
+/* One of the programme's sounds; by its place in there it is known to the publisher. */
+struct audio {
+    struct ts_stream stream; /* pid 0: there is none */
+    bool configured;         /* the publisher has its configuration */
+    struct adts adts;        /* AAC */
+    bool has_time;           /* Opus: */
+    int64_t next_us;
 };
 
 struct ts_session {
@@ -39,10 +51,14 @@ struct ts_session {
     struct ts *ts;
     struct ts_counters counted; /* in metrics */
     struct annexb annexb;
-    struct adts adts;
+    struct ts_stream video;
+    struct audio audio[TS_AUDIO_MAX];
     uint64_t bytes;
-    bool found;                  /* a programme */
-    bool awaits_idr;             /* video is left out until then */
+    bool found; /* a programme */
+    bool audio_left_out_told;
+    bool awaits_key;             /* video is left out until then */
+    bool began_here;             /* with the latest key picture: what refers to those before it is left out */
+    uint32_t keys_unusable;      /* in a row */
     bool configured, config_bad; /* video: the publisher has one; the latest can't be used */
     uint64_t dropped;
     struct publisher_metadata metadata;
@@ -103,17 +119,16 @@ static int64_t us_of(int64_t ts) {
 
 /* The first configuration is the publisher's to judge; of those that follow, a bad one is damage that passes. */
 static void video_config(struct ts_session *session) {
-    const struct annexb *annexb = &session->annexb;
-    struct h264_config config;
+    const struct parameter_sets *sets = &session->annexb.sets;
+    struct codec_info info;
     const char *why;
     session->config_bad =
-        session->configured && h264_config_parse(annexb->config, annexb->config_len, &config, &why) != 0;
+        session->configured && codec_describe(sets->codec, sets->config, sets->config_len, &info, &why) != 0;
     if (session->config_bad)
         return;
     session->configured = true;
-    publisher_config(session->publisher, &(struct publisher_config){.codec = CODEC_H264,
-                                                                    .data = annexb->config,
-                                                                    .len = annexb->config_len});
+    publisher_config(session->publisher,
+                     &(struct publisher_config){.codec = sets->codec, .data = sets->config, .len = sets->config_len});
 }
 
 /* A transport stream announces no frame rate, and an SPS need not; but two pictures tell by so fine a clock. */
@@ -143,14 +158,27 @@ static void drop(struct ts_session *session) {
 
 /* What refers to a picture that isn't there is left out, too. */
 static void drop_picture(struct ts_session *session) {
-    session->awaits_idr = true;
+    session->awaits_key = true;
     drop(session);
+}
+
+/* Whether decoding can go on with it. */
+static bool is_decodable(struct ts_session *session, const struct annexb_unit *unit, bool has_time) {
+    bool usable = session->configured && !session->config_bad && has_time;
+    if (unit->key) {
+        session->keys_unusable = session->configured ? 0 : session->keys_unusable + 1;
+        session->began_here = session->awaits_key;
+        session->awaits_key &= !usable;
+    }
+    if (session->keys_unusable > KEYS_MAX)
+        lose(session, "no parameter sets that can be used come with the pictures");
+    return !session->awaits_key;
 }
 
 static void on_video(struct ts_session *session, const struct ts_event *pes) {
     struct annexb_unit unit;
     if (pes->after_loss)
-        session->awaits_idr = true;
+        session->awaits_key = true;
     if (annexb_read(&session->annexb, pes->data, pes->len, &unit)) {
         drop_picture(session);
         return;
@@ -159,17 +187,19 @@ static void on_video(struct ts_session *session, const struct ts_event *pes) {
         video_config(session);
     if (!unit.len)
         return;
-    if (unit.idr && session->configured && !session->config_bad && pes->has_time)
-        session->awaits_idr = false;
-    if (session->awaits_idr || !pes->has_time || pes->pts_ts - pes->dts_ts > OFFSET_MAX_TS) {
+    if (!is_decodable(session, &unit, pes->has_time) || !pes->has_time || pes->pts_ts - pes->dts_ts > OFFSET_MAX_TS) {
         drop_picture(session);
+        return;
+    }
+    if (unit.skipped && session->began_here) {
+        drop(session);
         return;
     }
     measure_rate(session, pes->dts_ts);
     struct publisher_frame frame = {.kind = TRACK_VIDEO,
                                     .dts_us = us_of(pes->dts_ts),
                                     .pts_us = us_of(pes->pts_ts),
-                                    .independent = unit.idr,
+                                    .independent = unit.key,
                                     .data = unit.data,
                                     .len = unit.len};
     publisher_frame(session->publisher, &frame);
@@ -177,23 +207,65 @@ static void on_video(struct ts_session *session, const struct ts_event *pes) {
 
 /* --- audio --- */
 
-static void on_audio(struct ts_session *session, const struct ts_event *pes) {
+static void audio_config(struct ts_session *session, struct audio *audio, const uint8_t *data, size_t len) {
+    struct publisher_config config = {.codec = audio->stream.codec,
+                                      .track = (uint8_t)(audio - session->audio),
+                                      .data = data,
+                                      .len = len};
+    language_tag(audio->stream.language, config.language);
+    publisher_config(session->publisher, &config);
+    audio->configured = true;
+}
+
+static void audio_frame(struct ts_session *session, const struct audio *audio, int64_t us, const uint8_t *data,
+                        size_t len) {
+    struct publisher_frame frame = {TRACK_AUDIO, (uint8_t)(audio - session->audio), us, us, true, data, len};
+    publisher_frame(session->publisher, &frame);
+}
+
+static void on_aac(struct ts_session *session, struct audio *audio, const struct ts_event *pes) {
     struct adts_frame found;
     if (pes->after_loss)
-        adts_gap(&session->adts);
-    if (adts_push(&session->adts, pes->data, pes->len, pes->has_time, pes->pts_ts)) {
+        adts_gap(&audio->adts);
+    if (adts_push(&audio->adts, pes->data, pes->len, pes->has_time, pes->pts_ts)) {
         drop(session);
         return;
     }
-    while (adts_next(&session->adts, &found)) {
-        if (found.config_changed)
-            publisher_config(session->publisher, &(struct publisher_config){.codec = CODEC_AAC,
-                                                                            .data = session->adts.config,
-                                                                            .len = ADTS_CONFIG_LEN});
-        int64_t us = us_of(found.pts_ts);
-        struct publisher_frame frame = {TRACK_AUDIO, 0, us, us, true, found.data, found.len};
-        publisher_frame(session->publisher, &frame);
+    while (adts_next(&audio->adts, &found)) {
+        if (found.config_changed || !audio->configured)
+            audio_config(session, audio, audio->adts.config, ADTS_CONFIG_LEN);
+        audio_frame(session, audio, us_of(found.pts_ts), found.data, found.len);
     }
+}
+
+/* A packet of which the time isn't told comes right after the one before, unless something is missing between. */
+static void on_opus(struct ts_session *session, struct audio *audio, const struct ts_event *pes) {
+    const uint8_t *data = pes->data;
+    size_t len = pes->len;
+    struct opus_unit unit;
+    int rc;
+    if (pes->has_time)
+        audio->next_us = us_of(pes->pts_ts);
+    audio->has_time = pes->has_time || (audio->has_time && !pes->after_loss);
+    while ((rc = opus_ts_next(&data, &len, &unit)) > 0) {
+        uint8_t head[OPUS_HEAD_MAX];
+        if (!audio->has_time)
+            continue;
+        if (!audio->configured)
+            audio_config(session, audio, head, opus_head_make(audio->stream.opus_channels, 0, head));
+        audio_frame(session, audio, audio->next_us, unit.data, unit.len);
+        audio->next_us += (int64_t)unit.samples * 1000000 / OPUS_HZ;
+    }
+    if (rc < 0)
+        drop(session);
+}
+
+static void on_audio(struct ts_session *session, const struct ts_event *pes) {
+    struct audio *audio = &session->audio[pes->track];
+    if (audio->stream.codec == CODEC_OPUS)
+        on_opus(session, audio, pes);
+    else
+        on_aac(session, audio, pes);
 }
 
 /* --- programme --- */
@@ -205,24 +277,70 @@ static void tell_ignored(struct ts_session *session, uint8_t stream_type) {
              LOG_STR(why));
 }
 
+static void tell_left_out(struct ts_session *session, uint32_t count) {
+    if (!count || session->audio_left_out_told)
+        return;
+    session->audio_left_out_told = true;
+    log_warn("publish_track_ignored", "stream", LOG_STR(session->stream), "peer", LOG_STR(session->peer), "why",
+             LOG_STR("more sounds than are carried"), "left_out", LOG_INT(count));
+}
+
+static void set_video(struct ts_session *session, const struct ts_stream *stream) {
+    bool same = stream->pid && stream->codec == session->video.codec; /* wherever it is */
+    bool was = session->video.pid;
+    session->video = *stream;
+    if (!stream->pid && was)
+        publisher_track_end(session->publisher, TRACK_VIDEO, 0);
+    if (!stream->pid || (same && was))
+        return;
+    annexb_finish(&session->annexb);
+    annexb_init(&session->annexb, stream->codec);
+    session->awaits_key = true;
+    session->configured = session->config_bad = false;
+}
+
+/* `stream` NULL: there is none any more. */
+static void set_audio(struct ts_session *session, struct audio *audio, const struct ts_stream *stream) {
+    struct ts_stream before = audio->stream;
+    audio->stream = stream ? *stream : (struct ts_stream){0};
+    bool same = stream && before.pid && before.codec == stream->codec && before.opus_channels == stream->opus_channels;
+    if (same) {
+        audio->configured &= !memcmp(before.language, stream->language, sizeof before.language);
+        return;
+    }
+    if (before.pid && !stream)
+        publisher_track_end(session->publisher, TRACK_AUDIO, (uint8_t)(audio - session->audio));
+    adts_finish(&audio->adts);
+    adts_init(&audio->adts);
+    audio->configured = audio->has_time = false;
+}
+
+static void lose_all_ignored(struct ts_session *session, const struct ts_event *programme) {
+    char why[128] = "nothing that is carried is in the transport stream";
+    if (programme->ignored_count)
+        snprintf(why, sizeof why, "%s (stream type 0x%02x) is not carried yet: send H.264 or HEVC, and AAC or Opus",
+                 ts_type_name(programme->ignored[0]), programme->ignored[0]);
+    lose(session, why);
+}
+
 static void on_programme(struct ts_session *session, const struct ts_event *programme) {
     if (programme->gone)
         return;
     session->found = true;
     for (uint32_t i = 0; i < programme->ignored_count; i++)
         tell_ignored(session, programme->ignored[i]);
-    if (programme->has_video || programme->has_audio) {
-        session->metadata.has_video = programme->has_video;
-        session->metadata.has_audio = programme->has_audio;
-        session->metadata.complete = true;
-        publisher_metadata(session->publisher, &session->metadata);
+    tell_left_out(session, programme->audio_left_out);
+    if (!programme->video.pid && !programme->audio_count) {
+        lose_all_ignored(session, programme);
         return;
     }
-    char why[128] = "no H.264 or AAC is in the transport stream";
-    if (programme->ignored_count)
-        snprintf(why, sizeof why, "%s (stream type 0x%02x) is not carried yet: send H.264 video and AAC audio",
-                 ts_type_name(programme->ignored[0]), programme->ignored[0]);
-    lose(session, why);
+    session->metadata.has_video = programme->video.pid;
+    session->metadata.has_audio = programme->audio_count;
+    session->metadata.complete = true;
+    publisher_metadata(session->publisher, &session->metadata);
+    set_video(session, &programme->video);
+    for (uint32_t i = 0; i < TS_AUDIO_MAX; i++)
+        set_audio(session, &session->audio[i], i < programme->audio_count ? &programme->audio[i] : NULL);
 }
 
 /* --- input --- */
@@ -299,13 +417,14 @@ struct ts_session *ts_session_create(struct ingest *ingest, const char *app, con
         abort();
     session->events = *events;
     session->ctx = ctx;
-    session->awaits_idr = true;
+    session->awaits_key = true;
     snprintf(session->stream, sizeof session->stream, "%s/%.*s", app, (int)strcspn(name, "?"), name);
     snprintf(session->peer, sizeof session->peer, "%s", peer);
     buf_init(&session->held, TS_SESSION_HELD_MAX);
     session->ts = ts_create();
-    annexb_init(&session->annexb);
-    adts_init(&session->adts);
+    annexb_init(&session->annexb, CODEC_H264);
+    for (int i = 0; i < TS_AUDIO_MAX; i++)
+        adts_init(&session->audio[i].adts);
     session->tell_timer = loop_timer_create(ingest->loop, on_tell, session);
     session->publisher = publisher_open(ingest, app, name, peer, &publisher_events, session);
     return session;
@@ -322,7 +441,8 @@ void ts_session_destroy(struct ts_session *session, bool clean) {
     loop_timer_destroy(session->tell_timer);
     buf_finish(&session->held);
     annexb_finish(&session->annexb);
-    adts_finish(&session->adts);
+    for (int i = 0; i < TS_AUDIO_MAX; i++)
+        adts_finish(&session->audio[i].adts);
     ts_destroy(session->ts);
     free(session);
 }

@@ -1,6 +1,7 @@
 /* One broadcaster's MPEG transport stream into a publisher (publisher.h), whatever brings its bytes: what rtmp_session is for
  * RTMP, without a protocol to answer in. No I/O; it claims the stream, demuxes (ts.h), makes access units of what comes out
- * (annexb.h, adts.h) and hands them on. After a loss video is left out up to the next IDR picture.
+ * (annexb.h, adts.h, opus_ts.h) and hands them on: the programme's picture and up to TS_AUDIO_MAX sounds, numbered by their place in its table.
+ * After a loss video is left out up to the next key picture.
  *
  *   create -> input, gap ... -> destroy
  *

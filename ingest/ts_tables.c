@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "ingest/opus_ts.h"
+
 enum {
     TABLE_PAT = 0,
     TABLE_PMT = 2,
@@ -42,14 +44,67 @@ static void note_ignored(struct ts_programme *programme, uint8_t type) {
         programme->ignored[programme->ignored_count++] = type;
 }
 
-static void read_stream(struct ts_programme *programme, uint8_t type, uint16_t pid) {
-    bool usable = pid >= TS_PID_FIRST && pid != TS_PID_NULL;
-    if (type != TS_TYPE_H264 && type != TS_TYPE_AAC)
+static bool is_registered(const uint8_t *data, size_t len, const char format[4]) {
+    return len >= 4 && !memcmp(data, format, 4);
+}
+
+/* §2.6: what descriptors say of a stream. */
+static void read_descriptors(struct ts_stream *stream, const uint8_t *data, size_t len, bool *ret_opus) {
+    enum { REGISTRATION = 0x05, LANGUAGE = 0x0a, EXTENSION = 0x7f, EXTENSION_OPUS = 0x80 };
+    *ret_opus = false;
+    while (len >= 2 && data[1] <= len - 2) {
+        const uint8_t *body = data + 2;
+        uint8_t body_len = data[1];
+        if (data[0] == REGISTRATION)
+            *ret_opus |= is_registered(body, body_len, "Opus");
+        if (data[0] == LANGUAGE && body_len >= 4 && !stream->language[0])
+            memcpy(stream->language, body, sizeof stream->language);
+        if (data[0] == EXTENSION && body_len >= 2 && body[0] == EXTENSION_OPUS)
+            stream->opus_channels = opus_ts_channels(body[1]);
+        data = body + body_len;
+        len -= 2u + body_len;
+    }
+}
+
+/* False: it is none that we take. */
+static bool find_codec(struct ts_stream *stream, uint8_t type, bool opus) {
+    if (type == TS_TYPE_PRIVATE && opus && stream->opus_channels)
+        stream->codec = CODEC_OPUS;
+    else if (type == TS_TYPE_H264)
+        stream->codec = CODEC_H264;
+    else if (type == TS_TYPE_HEVC)
+        stream->codec = CODEC_HEVC;
+    else if (type == TS_TYPE_AAC)
+        stream->codec = CODEC_AAC;
+    else
+        return false;
+    return true;
+}
+
+static bool has_pid(const struct ts_programme *programme, uint16_t pid) {
+    bool found = programme->video.pid == pid;
+    for (uint32_t i = 0; i < programme->audio_count; i++)
+        found |= programme->audio[i].pid == pid;
+    return found;
+}
+
+static void read_stream(struct ts_programme *programme, uint8_t type, uint16_t pid, const uint8_t *descriptors,
+                        size_t len) {
+    struct ts_stream stream = {.pid = pid};
+    bool opus;
+    read_descriptors(&stream, descriptors, len, &opus);
+    if (!find_codec(&stream, type, opus)) {
         note_ignored(programme, type);
-    else if (type == TS_TYPE_H264 && usable && !programme->video_pid)
-        programme->video_pid = pid;
-    else if (type == TS_TYPE_AAC && usable && !programme->audio_pid && pid != programme->video_pid)
-        programme->audio_pid = pid;
+        return;
+    }
+    if (pid < TS_PID_FIRST || pid == TS_PID_NULL || has_pid(programme, pid))
+        return;
+    if (stream.codec == CODEC_H264 || stream.codec == CODEC_HEVC)
+        programme->video = programme->video.pid ? programme->video : stream;
+    else if (programme->audio_count < TS_AUDIO_MAX)
+        programme->audio[programme->audio_count++] = stream;
+    else
+        programme->audio_left_out++;
 }
 
 static bool read_streams(struct ts_programme *programme, const uint8_t *data, size_t len) {
@@ -57,12 +112,13 @@ static bool read_streams(struct ts_programme *programme, const uint8_t *data, si
     size_t info_len = len >= 4 ? get16(data + 2) & 0x0fff : 0, pos = 4 + info_len;
     if (pos > len)
         return false;
-    programme->video_pid = programme->audio_pid = programme->ignored_count = 0;
+    programme->video = (struct ts_stream){0};
+    programme->audio_count = programme->audio_left_out = programme->ignored_count = 0;
     while (len - pos >= ENTRY) {
-        read_stream(programme, data[pos], get_pid(data + pos + 1));
         info_len = get16(data + pos + 3) & 0x0fff;
         if (info_len > len - pos - ENTRY)
             return true; /* what was before that is good */
+        read_stream(programme, data[pos], get_pid(data + pos + 1), data + pos + ENTRY, info_len);
         pos += ENTRY + info_len;
     }
     return true;
@@ -92,7 +148,7 @@ static bool choose(struct ts_tables *tables, struct ts_programme *heard, bool ch
     struct ts_programme *before = tables->chosen;
     if (before == heard)
         return changed;
-    if (heard->video_pid && (!before || !before->video_pid))
+    if (heard->video.pid && (!before || !before->video.pid))
         tables->chosen = heard;
     else if (!before)
         tables->chosen = without_video(tables, heard);

@@ -5,14 +5,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ingest/codec.h"
 #include "ingest/ts_packet.h"
 
 enum {
     TS_SECTION_MAX = 1024,
     TS_PROGRAMMES_MAX = 16,
     TS_IGNORED_MAX = 8,
+    TS_AUDIO_MAX = 4, /* of a programme */
+    TS_TYPE_PRIVATE = 0x06, /* what it is, a registration says */
     TS_TYPE_AAC = 0x0f, /* in ADTS */
     TS_TYPE_H264 = 0x1b,
+    TS_TYPE_HEVC = 0x24,
 };
 
 struct ts_section {
@@ -22,11 +26,21 @@ struct ts_section {
     uint8_t data[TS_SECTION_MAX];
 };
 
+/* One that is taken. */
+struct ts_stream {
+    uint16_t pid; /* 0: there is none */
+    enum codec codec;
+    uint8_t opus_channels;
+    char language[3]; /* ISO 639-2; zeros: not said */
+};
+
 struct ts_programme {
     uint16_t number, pid;
     uint32_t heard, crc; /* times that its PMT came; of the last */
-    uint16_t video_pid, audio_pid; /* 0: it has none that we take */
+    struct ts_stream video, audio[TS_AUDIO_MAX]; /* in the table's order */
+    uint32_t audio_count;
     uint8_t ignored[TS_IGNORED_MAX], ignored_count; /* stream types, each once */
+    uint32_t audio_left_out;                        /* that there is no room for */
     struct ts_section section;
 };
 

@@ -15,8 +15,8 @@
 #include "common/media/store.h"
 #include "ingest/adts.h"
 #include "ingest/annexb.h"
-#include "ingest/h264.h"
 #include "ingest/ingest.h"
+#include "ingest/opus_ts.h"
 #include "ingest/ts.h"
 #include "ingest/ts_session.h"
 
@@ -71,15 +71,28 @@ static uint32_t hash_add(uint32_t hash, const void *data, size_t len) {
 
 static void check_unit(struct annexb *annexb, const struct ts_event *event) {
     struct annexb_unit unit;
-    struct h264_config config;
+    struct codec_info info = {.codec = event->codec, .nal_length_size = 4};
     const char *why;
-    bool idr;
+    bool key;
+    if (annexb->sets.codec != event->codec) {
+        annexb_finish(annexb);
+        annexb_init(annexb, event->codec);
+    }
     if (annexb_read(annexb, event->data, event->len, &unit))
         return;
-    if (unit.len && (!h264_access_unit_ok(unit.data, unit.len, 4, &idr) || idr != unit.idr))
+    if (unit.len && (!codec_frame_ok(&info, unit.data, unit.len, &key) || key != unit.key))
         abort();
     if (unit.config_changed)
-        (void)h264_config_parse(annexb->config, annexb->config_len, &config, &why);
+        (void)codec_describe(event->codec, annexb->sets.config, annexb->sets.config_len, &info, &why);
+}
+
+static void check_packets(const struct ts_event *event) {
+    const uint8_t *data = event->data;
+    size_t len = event->len;
+    struct opus_unit unit;
+    while (opus_ts_next(&data, &len, &unit) > 0)
+        if (unit.data < event->data || unit.data + unit.len > event->data + event->len)
+            abort();
 }
 
 static void check_frames(struct adts *adts, const struct ts_event *event) {
@@ -98,7 +111,7 @@ static uint32_t demux(const uint8_t *data, size_t len, size_t portion) {
     struct annexb annexb;
     struct adts adts;
     uint32_t hash = 2166136261;
-    annexb_init(&annexb);
+    annexb_init(&annexb, CODEC_H264);
     adts_init(&adts);
     while (len) {
         size_t n = portion < len ? portion : len, used, pos = 0;
@@ -106,7 +119,9 @@ static uint32_t demux(const uint8_t *data, size_t len, size_t portion) {
         for (; ts_read(ts, data + pos, n - pos, &used, &event); pos += used) {
             if (event.kind == TRACK_VIDEO && event.what == TS_PES)
                 check_unit(&annexb, &event);
-            else if (event.what == TS_PES)
+            else if (event.what == TS_PES && event.codec == CODEC_OPUS)
+                check_packets(&event);
+            else if (event.what == TS_PES && !event.track)
                 check_frames(&adts, &event);
             hash = hash_add(hash, event.data, event.len);
             hash = hash_add(hash, &event.dts_ts, sizeof event.dts_ts);

@@ -86,7 +86,7 @@ static struct world *begin(void) {
     const struct got *got = next(world);
     assert_non_null(got);
     assert_int_equal(got->event.what, TS_PROGRAMME);
-    assert_true(got->event.has_video && got->event.has_audio);
+    assert_true(got->event.video.pid && got->event.audio_count);
     return world;
 }
 
@@ -394,19 +394,84 @@ static const struct got *programme_of(struct world *world) {
 static void other_stream_types_are_told_once(void **state) {
     (void)state;
     struct world *world = begin_empty();
-    static const struct ts_mux_stream streams[] = {{0x24, 0x110}, {0x0f, MUX_AUDIO_PID}, {0x24, 0x111}, {0x86, 0x112}};
+    static const struct ts_mux_stream streams[] = {{0x11, 0x110}, {0x0f, MUX_AUDIO_PID}, {0x11, 0x111}, {0x86, 0x112}};
     ts_mux_pat(&world->mux, 0, 1);
     ts_mux_pmt(&world->mux, 1, 0, streams, 4);
     const struct got *got = programme_of(world);
-    assert_false(got->event.has_video);
-    assert_true(got->event.has_audio);
+    assert_false(got->event.video.pid);
+    assert_int_equal(got->event.audio_count, 1);
     assert_int_equal(got->event.ignored_count, 2);
-    assert_string_equal(ts_type_name(got->event.ignored[0]), "HEVC");
+    assert_string_equal(ts_type_name(got->event.ignored[0]), "AAC in LATM");
     assert_string_equal(ts_type_name(got->event.ignored[1]), "SCTE-35");
     ts_mux_pmt(&world->mux, 1, 0, streams, 4);
     assert_null(programme_of(world)); /* the same again is nothing new */
     ts_mux_pmt(&world->mux, 1, 1, streams, 3);
     assert_int_equal(programme_of(world)->event.ignored_count, 0);
+    end(world);
+}
+
+static void codecs_and_languages_are_told(void **state) {
+    (void)state;
+    struct world *world = begin_empty();
+    static const struct ts_mux_stream streams[] = {{0x24, 0x110},
+                                                   {0x0f, 0x120, MUX_LANGUAGE("deu"), 6},
+                                                   {0x06, 0x121, MUX_OPUS("\x02") MUX_LANGUAGE("eng"), 16},
+                                                   {0x06, 0x122, MUX_OPUS("\x06"), 10},
+                                                   {0x06, 0x123, "\x05\4AC-3", 6},      /* another registration */
+                                                   {0x06, 0x124, MUX_OPUS("\xff"), 10}, /* unknown channels */
+                                                   {0x06, 0x125, "\x05\xffOpus", 6}};   /* cut off */
+    ts_mux_pat(&world->mux, 0, 1);
+    ts_mux_pmt(&world->mux, 1, 0, streams, 7);
+    const struct ts_event *event = &programme_of(world)->event;
+    assert_int_equal(event->video.codec, CODEC_HEVC);
+    assert_int_equal(event->audio_count, 3);
+    assert_int_equal(event->audio[0].codec, CODEC_AAC);
+    assert_memory_equal(event->audio[0].language, "deu", 3);
+    assert_int_equal(event->audio[1].codec, CODEC_OPUS);
+    assert_int_equal(event->audio[1].opus_channels, 2);
+    assert_memory_equal(event->audio[1].language, "eng", 3);
+    assert_int_equal(event->audio[2].opus_channels, 6);
+    assert_int_equal(event->audio[2].language[0], 0);
+    assert_int_equal(event->ignored_count, 1);
+    assert_int_equal(event->ignored[0], 0x06);
+    end(world);
+}
+
+static void put_sound(struct world *world, uint16_t pid, int n) {
+    struct ts_mux_pes pes = {
+        .pid = pid, .with_length = true, .pts_ts = 900000 + (uint64_t)n, .data = media + n, .len = 300};
+    ts_mux_pes(&world->mux, &pes);
+}
+
+static void each_sound_has_its_place(void **state) {
+    (void)state;
+    struct world *world = begin_empty();
+    static const struct ts_mux_stream streams[] = {{0x0f, 0x120}, {0x1b, 0x110}, {0x0f, 0x121}, {0x0f, 0x121},
+                                                   {0x0f, 0x122}, {0x0f, 0x123}, {0x0f, 0x124}, {0x1b, 0x111}};
+    ts_mux_pat(&world->mux, 0, 1);
+    ts_mux_pmt(&world->mux, 1, 0, streams, 8);
+    const struct got *got = programme_of(world);
+    assert_int_equal(got->event.audio_count, TS_AUDIO_MAX);
+    assert_int_equal(got->event.audio_left_out, 1);
+    assert_int_equal(got->event.video.pid, 0x110);
+    for (int n = 0; n < 8; n++)
+        put_sound(world, (uint16_t)(0x120 + n % 4), n);
+    put_sound(world, 0x124, 9); /* the one too many */
+    for (int n = 0; n < 8; n++) {
+        got = next(world);
+        assert_int_equal(got->event.kind, TRACK_AUDIO);
+        assert_int_equal(got->event.track, n % 4);
+        assert_int_equal(got->hash, hash_of(media + n, 300));
+    }
+    expect_nothing(world);
+    ts_mux_pmt(&world->mux, 1, 1, streams + 2, 1); /* what was the second is the first */
+    assert_int_equal(programme_of(world)->event.audio_count, 1);
+    put_sound(world, 0x120, 10);
+    put_sound(world, 0x121, 11);
+    put_sound(world, 0x121, 12);
+    got = next(world);
+    assert_int_equal(got->hash, hash_of(media + 11, 300));
+    assert_int_equal(got->event.track, 0);
     end(world);
 }
 
@@ -420,7 +485,7 @@ static void first_programme_with_video_is_taken(void **state) {
     assert_null(programme_of(world));
     ts_mux_pmt(&world->mux, 2, 0, tv, 1);
     const struct got *got = programme_of(world);
-    assert_true(got->event.has_video && !got->event.has_audio);
+    assert_true(got->event.video.pid && !got->event.audio_count);
     ts_mux_pmt(&world->mux, 3, 0, tv, 1);
     assert_null(programme_of(world));
     put(world, 0, 300);
@@ -438,7 +503,7 @@ static void without_video_the_first_is_taken(void **state) {
         ts_mux_pmt(&world->mux, 1, 0, radio, 1);
         assert_null(programme_of(world));
         ts_mux_pmt(&world->mux, all ? 2 : 1, 0, radio, 1); /* the second may never come */
-        assert_true(programme_of(world)->event.has_audio);
+        assert_true(programme_of(world)->event.audio_count);
         end(world);
     }
 }
@@ -461,7 +526,7 @@ static void table_over_several_packets_is_read(void **state) {
         streams[i] = (struct ts_mux_stream){0x06, (uint16_t)(0x200 + i)};
     ts_mux_pat(&world->mux, 0, 1);
     ts_mux_pmt(&world->mux, 1, 0, streams, 50);
-    assert_true(programme_of(world)->event.has_video);
+    assert_true(programme_of(world)->event.video.pid);
     end(world);
 }
 
@@ -471,7 +536,7 @@ static void new_version_moves_the_tracks(void **state) {
     struct world *world = begin_trusting();
     static const struct ts_mux_stream moved[] = {{0x1b, 0x150}, {0x0f, MUX_AUDIO_PID}};
     ts_mux_pmt(&world->mux, 1, 1, moved, 2);
-    assert_true(programme_of(world)->event.has_video);
+    assert_true(programme_of(world)->event.video.pid);
     put(world, 3, 300);
     expect_nothing(world);
     struct ts_mux_pes pes = picture(4, 300);
@@ -489,7 +554,7 @@ static void new_pat_without_the_programme_ends_it(void **state) {
     ts_mux_section(&world->mux, 0, 0, 1, 1, body, sizeof body);
     const struct got *got = programme_of(world);
     assert_true(got->event.gone);
-    assert_false(got->event.has_video || got->event.has_audio);
+    assert_false(got->event.video.pid || got->event.audio_count);
     put(world, 3, 300);
     expect_nothing(world);
     end(world);
@@ -573,6 +638,8 @@ int main(void) {
         cmocka_unit_test(times_are_unwrapped),
         cmocka_unit_test(time_that_is_missing_is_told),
         cmocka_unit_test(other_stream_types_are_told_once),
+        cmocka_unit_test(codecs_and_languages_are_told),
+        cmocka_unit_test(each_sound_has_its_place),
         cmocka_unit_test(first_programme_with_video_is_taken),
         cmocka_unit_test(without_video_the_first_is_taken),
         cmocka_unit_test(table_with_a_wrong_crc_is_not_believed),

@@ -9,11 +9,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/media/store.h"
 #include "ingest/ingest.h"
+#include "tests/unit/codec_samples.h"
 #include "ts_fixture.h"
 
 /* A session writing into a store of its own, through a port that grants when the test wants it; what is written is
@@ -43,6 +45,7 @@ struct world {
     void *owner;
     struct record_open open;
     uint32_t opens, chunk_count, released_clean;
+    uint32_t chunks_of[TRACKS_MAX]; /* since the tracks were opened */
     struct chunk chunks[CHUNKS_MAX];
     int results, losses;
     bool destroys;
@@ -66,9 +69,11 @@ static int port_write(void *ctx, void *claim, struct record *record) {
     if (record->type == RECORD_OPEN) {
         world->open = record->open;
         world->opens++;
+        memset(world->chunks_of, 0, sizeof world->chunks_of);
     }
     if (record->type == RECORD_CHUNK) {
         assert_true(world->chunk_count < CHUNKS_MAX);
+        world->chunks_of[record->chunk.track]++;
         world->chunks[world->chunk_count++] =
             (struct chunk){world->open.tracks[record->chunk.track].kind == TRACK_VIDEO,
                            record->chunk.flags & CHUNK_INDEPENDENT, record->chunk.dts_ts, record->chunk.duration_ts};
@@ -171,11 +176,15 @@ static void picture(struct world *world, bool idr, uint64_t dts_ts) {
 }
 
 /* One AAC frame of 48 kHz stereo. */
-static void sound(struct world *world, uint64_t pts_ts) {
+static void sound_of(struct world *world, uint16_t pid, uint64_t pts_ts) {
     uint8_t frame[207] = {0xff, 0xf1, 0x4c, 0x80, 207 >> 3, (uint8_t)(207 << 5 | 0x1f), 0xfc, 0x21};
     struct ts_mux_pes pes = {
-        .pid = MUX_AUDIO_PID, .with_length = true, .pts_ts = 900000 + pts_ts, .data = frame, .len = sizeof frame};
+        .pid = pid, .with_length = true, .pts_ts = 900000 + pts_ts, .data = frame, .len = sizeof frame};
     ts_mux_pes(&world->mux, &pes);
+}
+
+static void sound(struct world *world, uint64_t pts_ts) {
+    sound_of(world, MUX_AUDIO_PID, pts_ts);
 }
 
 static void tables_of(struct world *world, uint8_t type, uint16_t pid) {
@@ -305,12 +314,13 @@ static void sound_alone_is_not_kept_waiting(void **state) {
 static void nothing_that_is_carried_is_told(void **state) {
     (void)state;
     struct world *world = begin();
-    tables_of(world, 0x24, MUX_VIDEO_PID);
+    tables_of(world, 0x11, MUX_VIDEO_PID);
     publish(world, 0, 1, 50);
     assert_int_equal(world->losses, 0);
     loop_run(world->loop);
     assert_int_equal(world->losses, 1);
-    assert_string_equal(world->why, "HEVC (stream type 0x24) is not carried yet: send H.264 video and AAC audio");
+    assert_string_equal(world->why,
+                        "AAC in LATM (stream type 0x11) is not carried yet: send H.264 or HEVC, and AAC or Opus");
     publish(world, 0, 10, 50); /* ignored */
     assert_int_equal(world->opens, 0);
     end(world);
@@ -341,6 +351,187 @@ static void what_is_no_transport_stream_is_told(void **state) {
         ts_session_input(world->session, zeros, sizeof zeros);
     loop_run(world->loop);
     assert_int_equal(world->losses, 1);
+    end(world);
+}
+
+/* --- other codecs, several sounds --- */
+
+static void tables(struct world *world, uint8_t version, const struct ts_mux_stream *streams, size_t count) {
+    ts_mux_pat(&world->mux, 0, 1);
+    ts_mux_pmt(&world->mux, 1, version, streams, count);
+}
+
+static size_t append_nal(uint8_t *out, const uint8_t *nal, size_t len) {
+    static const uint8_t start[] = {0, 0, 0, 1};
+    memcpy(out, start, sizeof start);
+    memcpy(out + sizeof start, nal, len);
+    return sizeof start + len;
+}
+
+static size_t append_sets(uint8_t *out, const struct codec_sample *sample) {
+    const uint8_t *config = sample->config.data;
+    size_t n = 0;
+    for (size_t pos = 23 + 3, len; pos < sample->config.len; pos += 2 + len + 3) {
+        len = (size_t)(config[pos] << 8 | config[pos + 1]);
+        n += append_nal(out + n, config + pos + 2, len);
+    }
+    return n;
+}
+
+static void hevc_picture(struct world *world, const struct codec_sample *sample, bool with_sets, int frame, int n) {
+    uint8_t unit[512];
+    size_t len = with_sets ? append_sets(unit, sample) : 0;
+    len += append_nal(unit + len, sample->frames[frame].data + 4, sample->frames[frame].len - 4);
+    put_picture(world, (const char *)unit, len, (uint64_t)n * 3600, 0);
+    feed(world);
+}
+
+static void hevc_nal(struct world *world, uint8_t type, int n) {
+    const uint8_t nal[] = {(uint8_t)(type << 1), 1, 0x80};
+    uint8_t unit[16];
+    put_picture(world, (const char *)unit, append_nal(unit, nal, sizeof nal), (uint64_t)n * 3600, 0);
+    feed(world);
+}
+
+static void hevc(void **state) {
+    (void)state;
+    struct world *world = begin();
+    tables_of(world, 0x24, MUX_VIDEO_PID);
+    for (int n = 0; n < 4; n++)
+        hevc_picture(world, &sample_hevc, !n, n ? 1 : 0, n);
+    assert_int_equal(world->opens, 1);
+    assert_string_equal(world->open.tracks[0].codecs, sample_hevc.codecs);
+    assert_int_equal(world->open.tracks[0].width, 64);
+    assert_int_equal(world->open.tracks[0].frame_rate_milli, 25000);
+    assert_int_equal(pictures_of(world), 4);
+    for (int n = 4; n < 8; n++)
+        hevc_picture(world, &sample_hevc10, n == 4, n == 4 ? 1 : 2, n);
+    assert_int_equal(world->opens, 2);
+    assert_string_equal(world->open.tracks[0].codecs, sample_hevc10.codecs);
+    end(world);
+}
+
+/* An encoder's open GOP: those pictures refer to what a viewer who begins here doesn't have. */
+static void leading_pictures_after_a_loss_are_left_out(void **state) {
+    (void)state;
+    enum { RASL_R = 9, TRAIL_R = 1 };
+    struct world *world = begin();
+    tables_of(world, 0x24, MUX_VIDEO_PID);
+    hevc_picture(world, &sample_hevc10, true, 1, 0); /* CRA */
+    hevc_nal(world, RASL_R, 1);
+    int n = 2;
+    for (; n < 60; n++)
+        hevc_nal(world, TRAIL_R, n);
+    assert_int_equal(pictures_of(world), n - 1);
+    hevc_picture(world, &sample_hevc10, true, 1, n++);
+    hevc_nal(world, RASL_R, n++); /* nothing is missing */
+    assert_int_equal(pictures_of(world), n - 1);
+    ts_session_gap(world->session);
+    uint32_t before = pictures_of(world);
+    hevc_nal(world, TRAIL_R, n++);
+    hevc_picture(world, &sample_hevc10, true, 1, n++);
+    hevc_nal(world, RASL_R, n++);
+    hevc_nal(world, TRAIL_R, n++);
+    hevc_nal(world, TRAIL_R, n++);
+    assert_int_equal(pictures_of(world) - before, 3);
+    end(world);
+}
+
+static void pictures_without_parameter_sets_are_told(void **state) {
+    (void)state;
+    struct world *world = begin();
+    tables_of(world, 0x24, MUX_VIDEO_PID);
+    for (int n = 0; n < 30; n++)
+        hevc_picture(world, &sample_hevc, false, 0, n);
+    loop_run(world->loop);
+    assert_int_equal(world->losses, 1);
+    assert_string_equal(world->why, "no parameter sets that can be used come with the pictures");
+    end(world);
+}
+
+/* Three packets of 20 ms in each PES packet. */
+static void opus_sound(struct world *world, int n) {
+    static const uint8_t unit[] = {0x7f, 0xe0, 3, 0xfc, 0xff, 0xfe};
+    uint8_t data[3 * sizeof unit];
+    for (size_t i = 0; i < 3; i++)
+        memcpy(data + i * sizeof unit, unit, sizeof unit);
+    struct ts_mux_pes pes = {.pid = MUX_AUDIO_PID,
+                             .with_length = true,
+                             .pts_ts = 900000 + (uint64_t)n * 5400,
+                             .data = data,
+                             .len = sizeof data};
+    ts_mux_pes(&world->mux, &pes);
+    feed(world);
+}
+
+static void opus(void **state) {
+    (void)state;
+    static const struct ts_mux_stream streams[] = {{0x06, MUX_AUDIO_PID, MUX_OPUS("\x02") MUX_LANGUAGE("jpn"), 16}};
+    struct world *world = begin();
+    tables(world, 0, streams, 1);
+    for (int n = 0; n < 20; n++)
+        opus_sound(world, n);
+    assert_int_equal(world->opens, 1);
+    assert_string_equal(world->open.tracks[0].codecs, "opus");
+    assert_string_equal(world->open.tracks[0].language, "ja");
+    assert_int_equal(world->open.tracks[0].channels, 2);
+    int64_t end_ts = world->chunks[0].dts_ts;
+    for (uint32_t i = 0; i < world->chunk_count; i++) {
+        assert_int_equal(world->chunks[i].dts_ts, end_ts);
+        end_ts += world->chunks[i].duration_ts;
+    }
+    assert_true(end_ts - world->chunks[0].dts_ts >= 48000);
+    end(world);
+}
+
+static const struct ts_mux_stream bilingual[] = {{0x1b, MUX_VIDEO_PID},
+                                                 {0x0f, MUX_AUDIO_PID, MUX_LANGUAGE("eng"), 6},
+                                                 {0x0f, MUX_AUDIO_PID + 1, MUX_LANGUAGE("deu"), 6}};
+
+static void publish_bilingual(struct world *world, int from, int to, int sounds) {
+    for (int n = from; n < to; n++) {
+        for (int a = (n * 75 + 39) / 40; a * 1920 < (n + 1) * 3600; a++)
+            for (int i = 0; a * 1920 >= n * 3600 && i < sounds; i++)
+                sound_of(world, (uint16_t)(MUX_AUDIO_PID + i), (uint64_t)a * 1920);
+        picture(world, n % 25 == 0, (uint64_t)n * 3600);
+        feed(world);
+    }
+}
+
+static void sounds_come_and_go_with_the_table(void **state) {
+    (void)state;
+    struct world *world = begin();
+    tables(world, 0, bilingual, 3);
+    publish_bilingual(world, 0, 50, 2);
+    assert_int_equal(world->opens, 1);
+    assert_int_equal(world->open.track_count, 3);
+    assert_string_equal(world->open.tracks[1].language, "en");
+    assert_string_equal(world->open.tracks[2].language, "de");
+    assert_true(world->chunks_of[1] >= 15 && world->chunks_of[2] >= 15);
+    tables(world, 1, bilingual, 2);
+    publish_bilingual(world, 50, 100, 1);
+    assert_int_equal(world->opens, 2);
+    assert_int_equal(world->open.track_count, 2);
+    assert_string_equal(world->open.tracks[1].language, "en");
+    tables(world, 2, bilingual, 3);
+    publish_bilingual(world, 100, 180, 2);
+    assert_int_equal(world->opens, 3);
+    assert_int_equal(world->open.track_count, 3);
+    assert_int_equal(world->losses, 0);
+    end(world);
+}
+
+static void language_that_changes_is_told(void **state) {
+    (void)state;
+    struct world *world = begin();
+    struct ts_mux_stream streams[] = {bilingual[0], bilingual[1]};
+    tables(world, 0, streams, 2);
+    publish_bilingual(world, 0, 50, 1);
+    assert_string_equal(world->open.tracks[1].language, "en");
+    streams[1].descriptors = MUX_LANGUAGE("fra");
+    tables(world, 1, streams, 2);
+    publish_bilingual(world, 50, 110, 1);
+    assert_string_equal(world->open.tracks[1].language, "fr");
     end(world);
 }
 
@@ -464,7 +655,7 @@ static void session_may_go_in_its_own_event(void **state) {
     end(world);
     world = begin();
     world->destroys = true;
-    tables_of(world, 0x24, MUX_VIDEO_PID);
+    tables_of(world, 0x11, MUX_VIDEO_PID);
     publish(world, 0, 1, 50);
     loop_run(world->loop);
     assert_null(world->session);
@@ -481,6 +672,12 @@ int main(void) {
         cmocka_unit_test(nothing_that_is_carried_is_told),
         cmocka_unit_test(programme_may_get_another_number),
         cmocka_unit_test(what_is_no_transport_stream_is_told),
+        cmocka_unit_test(hevc),
+        cmocka_unit_test(leading_pictures_after_a_loss_are_left_out),
+        cmocka_unit_test(pictures_without_parameter_sets_are_told),
+        cmocka_unit_test(opus),
+        cmocka_unit_test(sounds_come_and_go_with_the_table),
+        cmocka_unit_test(language_that_changes_is_told),
         cmocka_unit_test(after_a_loss_pictures_wait_for_an_idr),
         cmocka_unit_test(gap_is_a_loss),
         cmocka_unit_test(picture_shown_far_too_late_is_dropped),

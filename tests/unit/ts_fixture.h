@@ -85,16 +85,27 @@ static inline void ts_mux_pat(struct ts_mux *mux, uint8_t version, int count) {
 struct ts_mux_stream {
     uint8_t type;
     uint16_t pid;
+    const char *descriptors;
+    size_t descriptors_len;
 };
+
+#define MUX_LANGUAGE(code) "\x0a\4" code "\0"                  /* 6 bytes */
+#define MUX_OPUS(channels) "\x05\4Opus\x7f\2\x80" channels /* 10 bytes */
 
 static inline void ts_mux_pmt(struct ts_mux *mux, uint16_t programme, uint8_t version,
                               const struct ts_mux_stream *streams, size_t count) {
-    uint8_t body[256] = {0xe1, 0x00, 0xf0, 0};
+    uint8_t body[512] = {0xe1, 0x00, 0xf0, 0};
     size_t len = 4;
-    for (size_t i = 0; i < count; i++, len += 5)
+    for (size_t i = 0; i < count; i++) {
+        const struct ts_mux_stream *stream = &streams[i];
         memcpy(body + len,
-               (uint8_t[]){streams[i].type, (uint8_t)(0xe0 | streams[i].pid >> 8), (uint8_t)streams[i].pid, 0xf0, 0},
+               (uint8_t[]){stream->type, (uint8_t)(0xe0 | stream->pid >> 8), (uint8_t)stream->pid, 0xf0,
+                           (uint8_t)stream->descriptors_len},
                5);
+        if (stream->descriptors_len)
+            memcpy(body + len + 5, stream->descriptors, stream->descriptors_len);
+        len += 5 + stream->descriptors_len;
+    }
     ts_mux_section(mux, (uint16_t)(MUX_PMT_PID + programme - 1), 2, programme, version, body, len);
 }
 
