@@ -18,6 +18,7 @@ FOURCCS = {"avc1", "hvc1", "av01", "vp09", "mp4a", "Opus", "fLaC"}
 BROADCASTS = {
     "hevc-aac": (("hvc1", "mp4a"), r"hvc1\.1\.\w+\.L\d+(\.\w+)*,mp4a\.40\.2", {"hevc", "aac"}),
     "av1-opus": (("av01", "Opus"), r"av01\.0\.\d\dM\.08\S*,opus", {"av1", "opus"}),
+    "vp9-opus": (("vp09", "Opus"), r"vp09\.00\.\d\d\.08\S*,opus", {"vp9", "opus"}),
     "avc-flac": (("avc1", "fLaC"), r"avc1\.42c0\w\w,fLaC", {"h264", "flac"}),
 }
 

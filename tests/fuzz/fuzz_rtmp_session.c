@@ -132,7 +132,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             abort();
         buf_consume(out, buf_len(out) / 2);
     }
-    for (int i = 0; result & OVER_AND_OVER && size >= 2 + TAIL && i < TIMES && !rtmp_session_closing(session); i++) {
+    bool again = result & OVER_AND_OVER && size >= 2 + TAIL;
+    for (int i = 0; again && rtmp_session_publishing(session) && i < TIMES; i++) {
         rtmp_session_input(session, data + size - TAIL, TAIL, now_us);
         buf_consume(rtmp_session_output(session), buf_len(rtmp_session_output(session)));
     }
