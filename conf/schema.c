@@ -101,7 +101,7 @@ const struct setting schema_settings[] = {
      .text = "Where they are to connect to, such as `rtmp://ingest-b.example:1935`; none: to where they did before."},
 
     {"ingest.srt.listen", SETTING_ADDRESSES, AT(ingest.srt_listen), .fileless = "[::]:8890",
-     .text = "Where broadcasters push SRT (UDP): MPEG-TS with H.264 and AAC, the stream named by the stream id."},
+     .text = "Where broadcasters push SRT (UDP): MPEG-TS with H.264 or HEVC, and AAC or Opus (up to four, as languages), the stream named by the stream id."},
     {"ingest.srt.latency_ms", SETTING_INT, AT(ingest.srt_latency_ms), .min = 20, .max = 8000, .fallback = "120", .unit = "ms",
      .text = "How long SRT may take to bring back what is lost; all of it is added to the delay. A broadcaster that asks for more gets more. "
              "Three to four times the round trip is usual."},

@@ -79,9 +79,9 @@ def follow(node, name, url, log_path, seconds=SECONDS, **options):
     return seen
 
 
-def check_whole(seen):
-    """Of the tail any may be missing: with B-frames not only the last."""
-    tail = seen["published"] - TAIL_FRAMES
+def check_whole(seen, held=0):
+    """Of the tail any may be missing: with B-frames not only the last. `held`: frames that the encoder lets go when it ends."""
+    tail = seen["published"] - TAIL_FRAMES - held
     faults = [fault for fault in seen["faults"] if fault["kind"] != "missing" or fault["frame"] < tail]
     assert not faults and not (seen["duplicate"] or seen["reordered"] or seen["unreadable"]), f"{seen['faults']}\n{seen['log']}"
     assert seen["first"] == 0 and tail <= seen["frames"] <= seen["published"], seen
@@ -109,6 +109,31 @@ def test_ffprobe_tells_what_was_pushed(node, push, stream):
     streams = {one["codec_type"]: one for one in players.probe(node.url(f"/{stream}/index.m3u8"))["streams"]}
     assert (streams["video"]["codec_name"], streams["video"]["width"], streams["video"]["avg_frame_rate"]) == ("h264", 320, "30/1")
     assert (streams["audio"]["codec_name"], streams["audio"]["sample_rate"]) == ("aac", "44100")
+
+
+X265 = "-c:v libx265 -x265-params log-level=error:frame-threads=1:rc-lookahead=3 -c:a libopus"
+
+
+def test_hevc_and_opus_arrive_whole(node, tmp_path, stream):
+    """With B-frames and the encoder's usual open GOPs."""
+    options = {"bframes": "2", "gop_s": "1", "extra": X265, "seconds": 5}
+    check_whole(follow(node, stream, node.srt_url(f"publish/{stream}"), tmp_path / "log", **options), held=8)
+    master = node.get(f"/{stream}/index.m3u8").text
+    assert re.search(r'CODECS="hvc1\.1\.6\.L\d+[.0-9A-F]*,opus"', master), master
+    streams = {one["codec_type"]: one for one in players.probe(node.url(f"/{stream}/index.m3u8"))["streams"]}
+    assert (streams["video"]["codec_name"], streams["video"]["codec_tag_string"], streams["video"]["width"]) == ("hevc", "hvc1", 320)
+    assert (streams["audio"]["codec_name"], streams["audio"]["channels"]) == ("opus", 2)
+
+
+def test_each_language_is_a_track(node, push, stream):
+    push(node.srt_url(f"publish/{stream}"), extra=["-map", "0:v", "-map", "1:a", "-map", "1:a", "-metadata:s:a:0", "language=eng",
+                                                   "-metadata:s:a:1", "language=deu"])
+    node.wait_segment(stream)
+    master = node.get(f"/{stream}/index.m3u8").text
+    sounds = [line for line in master.splitlines() if line.startswith("#EXT-X-MEDIA:TYPE=AUDIO")]
+    assert [re.search(r'LANGUAGE="(\w+)"', line)[1] for line in sounds] == ["en", "de"], master
+    kinds = [one["codec_type"] for one in players.probe(node.url(f"/{stream}/index.m3u8"))["streams"]]
+    assert kinds.count("audio") >= 2 and "video" in kinds
 
 
 def test_a_link_is_described(node, push, stream):

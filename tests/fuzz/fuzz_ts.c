@@ -21,6 +21,7 @@
 #include "ingest/ts_session.h"
 
 #include "../unit/ts_fixture.h"
+#include "pretended_writer.h"
 
 enum { MEND_SYNC = 1, MEND_CRC = 2, TABLES_FIRST = 4, HEAD = 4 };
 
@@ -138,41 +139,6 @@ static uint32_t demux(const uint8_t *data, size_t len, size_t portion) {
 
 /* --- session --- */
 
-struct world {
-    struct loop *loop;
-    struct store *store;
-    void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
-    void *owner;
-};
-
-static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
-                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
-    struct world *world = ctx;
-    (void)stream, (void)peer, (void)on_lost, (void)epoch;
-    world->on_result = on_result;
-    world->owner = owner;
-    return world;
-}
-
-static int port_write(void *ctx, void *claim, struct record *record) {
-    struct world *world = ctx;
-    (void)claim;
-    int rc = store_apply(world->store, record, 1);
-    record_unref(record);
-    if (rc && rc != -ENOSPC)
-        abort();
-    return rc;
-}
-
-static void port_touch(void *ctx, void *claim) {
-    (void)ctx, (void)claim;
-}
-
-static void port_release(void *ctx, void *claim, bool clean) {
-    (void)ctx, (void)claim, (void)clean;
-}
-
 static void on_result(void *ctx, enum publish_result result) {
     (void)ctx, (void)result;
 }
@@ -186,15 +152,16 @@ static void publish(const uint8_t *data, size_t len, size_t portion, uint8_t gap
     static const struct ingest_settings settings = {.segment_ms = 2000, .part_ms = 200, .stall_ms = 2000};
     static const struct ts_session_events events = {on_result, on_lost};
     static const struct claim_grant grant = {.epoch = 9, .next_msn = 100, .next_part = 500};
-    struct world world = {.loop = loop_create(), .store = store_create(&store)};
-    struct writer_port port = {&world, port_claim, port_write, port_touch, port_release};
-    struct ingest *ingest = ingest_create(world.loop, &settings, &port);
-    struct ts_session *session = ts_session_create(ingest, "live", "show", "192.0.2.1:5", &events, &world);
+    struct loop *loop = loop_create();
+    struct pretended_writer writer = {.store = store_create(&store), .now_us = 1};
+    struct writer_port port = pretended_port(&writer);
+    struct ingest *ingest = ingest_create(loop, &settings, &port);
+    struct ts_session *session = ts_session_create(ingest, "live", "show", "192.0.2.1:5", &events, NULL);
     for (uint32_t i = 1; len; i++) {
         size_t n = portion < len ? portion : len;
         ts_session_input(session, data, n);
         if (i == 2)
-            world.on_result(world.owner, CLAIM_GRANTED, &grant);
+            writer.on_result(writer.owner, CLAIM_GRANTED, &grant);
         if (i == gap_after)
             ts_session_gap(session);
         data += n;
@@ -202,8 +169,8 @@ static void publish(const uint8_t *data, size_t len, size_t portion, uint8_t gap
     }
     ts_session_destroy(session, true);
     ingest_destroy(ingest);
-    store_destroy(world.store);
-    loop_destroy(world.loop);
+    store_destroy(writer.store);
+    loop_destroy(loop);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
