@@ -66,6 +66,19 @@ static json_t *track_json(const struct track_info *track) {
     return json;
 }
 
+struct claims_call {
+    json_t *publisher, *standby;
+};
+
+static void add_claim(void *ctx, const struct origin_claim *claim) {
+    struct claims_call *call = ctx;
+    json_t *json = json_pack("{s:s, s:s}", "peer", claim->peer, "rank", claim_rank_name(claim->rank));
+    if (claim->writes)
+        call->publisher = json;
+    else
+        json_array_append_new(call->standby, json);
+}
+
 struct api_call {
     const struct admin *admin;
     json_t *streams;
@@ -81,14 +94,16 @@ static void add_stream(void *ctx, struct stream *stream) {
     json_t *tracks = json_array();
     for (uint32_t i = 0; i < stream->open->open.track_count; i++)
         json_array_append_new(tracks, track_json(&stream->open->open.tracks[i]));
-    const char *peer = call->admin->origin ? origin_publisher(call->admin->origin, stream->name) : NULL;
+    struct claims_call claims = {NULL, json_array()};
+    if (call->admin->origin)
+        origin_each_claim(call->admin->origin, stream->name, add_claim, &claims);
     json_array_append_new(call->streams,
-                          json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:f, s:o, s:o}", "name", stream->name, "state",
-                                    stream_state_name(stream->state), "epoch", (json_int_t)stream->epoch, "since",
-                                    since, "msn", (json_int_t)(last ? last->msn : 0), "part",
+                          json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:f, s:o, s:o, s:o}", "name", stream->name,
+                                    "state", stream_state_name(stream->state), "epoch", (json_int_t)stream->epoch,
+                                    "since", since, "msn", (json_int_t)(last ? last->msn : 0), "part",
                                     (json_int_t)stream->next_part, "bytes", (json_int_t)stream->bytes, "part_target_s",
                                     stream->open->open.part_target_us / 1e6, "tracks", tracks, "publisher",
-                                    peer ? json_pack("{s:s}", "peer", peer) : json_null()));
+                                    claims.publisher ? claims.publisher : json_null(), "standby", claims.standby));
 }
 
 static void answer_json(struct http_request *req, json_t *root) {

@@ -181,7 +181,9 @@ static bool start_ingest(struct node *node) {
                                        .chunk_ms = conf->live.chunk_ms,
                                        .stall_ms = conf->live.stall_ms,
                                        .publish_keys = conf->auth.publish_keys.items,
-                                       .publish_key_count = (uint32_t)conf->auth.publish_keys.count};
+                                       .publish_key_count = (uint32_t)conf->auth.publish_keys.count,
+                                       .backups = conf->ingest.backups.items,
+                                       .backup_count = (uint32_t)conf->ingest.backups.count};
     struct writer_port port = ingest_port(node);
     node->ingest = ingest_create(node->loop, &settings, &port);
     struct rtmp_limits limits = rtmp_limits_default;
@@ -338,7 +340,9 @@ static bool start_roles(struct node *node) {
                                    .bytes_max = (size_t)conf->limits.memory_mb << 20,
                                    .stream_bytes_max = (size_t)conf->limits.stream_memory_mb << 20,
                                    .streams_max = conf->limits.streams_max};
-    struct origin_settings origin = {.grace_ms = conf->origin.grace_s * 1000, .silent_ms = SILENT_MS};
+    struct origin_settings origin = {.grace_ms = conf->origin.grace_s * 1000,
+                                     .silent_ms = SILENT_MS,
+                                     .takeover_ms = conf->origin.takeover_ms};
     node->hub = hub_create(node->loop, &store);
     node->origin = origin_create(node->loop, node->hub, &origin);
     node->load = load_create(node->loop, &(struct load_settings){.viewers_max = conf->relay.viewers_max,

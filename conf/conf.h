@@ -51,10 +51,11 @@ struct conf {
         uint32_t srt_latency_ms, srt_connections_max;
         enum { CONF_PBKEYLEN_AUTO, CONF_PBKEYLEN_16, CONF_PBKEYLEN_24, CONF_PBKEYLEN_32 } srt_pbkeylen;
         struct conf_list origins; /* URLs */
+        struct conf_list backups; /* pairs of streams' names, "app/name app/other" */
     } ingest;
     struct {
         struct conf_list listen, tls_listen;
-        uint32_t grace_s;
+        uint32_t grace_s, takeover_ms;
     } origin;
     struct {
         uint32_t max_lag_ms, linger_s, late_ms;

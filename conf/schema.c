@@ -106,12 +106,18 @@ const struct setting schema_settings[] = {
     {"ingest.origins", SETTING_URLS, AT(ingest.origins),
      .text = "Origins that get each stream, all of them at once, by where they listen (`origin.listen`); none: this node's own."},
 
+    {"ingest.backups", SETTING_PAIRS, AT(ingest.backups),
+     .text = "Pairs `app/name app/other`: who publishes under the second name, with that one's key, is the backup publisher of the first, and "
+             "takes over while its publisher is silent or gone. So is who adds `backup=1` to the name's query."},
+
     {"origin", SETTING_ROLE, AT(origin_on), .fileless = "on", .text = "Holds the live window of every stream."},
     {"origin.listen", SETTING_ADDRESSES, AT(origin.listen),
      .text = "Where ingest nodes bring streams. Anywhere but on loopback it takes `auth.feed.key`, or `feed.tls.client_ca` and TLS."},
     {"origin.tls.listen", SETTING_ADDRESSES, AT(origin.tls_listen), .text = "The same over TLS, with the certificate of `feed.tls`."},
     {"origin.grace_s", SETTING_INT, AT(origin.grace_s), .min = 0, .max = 600, .fallback = "10", .unit = "s",
      .text = "How long a broadcaster that dropped may take to come back before its stream ends."},
+    {"origin.takeover_ms", SETTING_INT, AT(origin.takeover_ms), .min = 200, .max = 10000, .fallback = "700", .unit = "ms",
+     .text = "How long a broadcaster may be silent before its backup takes over. More than the time between two of its pictures."},
 
     {"relay", SETTING_ROLE, AT(relay_on), .fileless = "on", .text = "Serves viewers."},
     {"relay.max_lag_ms", SETTING_INT, AT(relay.max_lag_ms), .min = 500, .max = 60000, .fallback = "3000", .unit = "ms",
@@ -267,6 +273,9 @@ void schema_describe(const struct setting *setting, struct buf *out) {
         break;
     case SETTING_STREAMS:
         buf_append_str(out, "a list of \"app/name\" or \"app/na*\"");
+        break;
+    case SETTING_PAIRS:
+        buf_append_str(out, "a list of \"app/name app/other\"");
         break;
     case SETTING_PASSPHRASES:
         buf_printf(

@@ -22,6 +22,7 @@ enum setting_type {
     SETTING_URLS,      /* struct conf_list of them */
     SETTING_COSTED,    /* the same, each perhaps with a space and a cost in ms behind it */
     SETTING_STREAMS,   /* struct conf_list of patterns of streams' names */
+    SETTING_PAIRS,     /* struct conf_list of two streams' names each, with a space between them */
 };
 
 struct setting {

@@ -105,6 +105,15 @@ static bool passphrase_acceptable(const char *text) {
            (!colon || stream_pattern_acceptable(text, (size_t)(colon - text)));
 }
 
+/* Two names, which are not one. */
+static bool pair_acceptable(const char *text) {
+    const char *space = strchr(text, ' ');
+    size_t len = space ? (size_t)(space - text) : 0;
+    if (!len || strchr(text, '*') || (strlen(space + 1) == len && strncmp(text, space + 1, len) == 0))
+        return false;
+    return stream_pattern_acceptable(text, len) && stream_pattern_acceptable(space + 1, strlen(space + 1));
+}
+
 static bool file_acceptable(const char *text) {
     for (const char *c = text; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 127)
@@ -223,6 +232,8 @@ static bool item_acceptable(const struct setting *setting, const char *text) {
         return costed_acceptable(text);
     case SETTING_STREAMS:
         return stream_pattern_acceptable(text, strlen(text));
+    case SETTING_PAIRS:
+        return pair_acceptable(text);
     default:
         return address_acceptable(text);
     }
@@ -253,6 +264,7 @@ bool value_is_list(const struct setting *setting) {
     case SETTING_URLS:
     case SETTING_COSTED:
     case SETTING_STREAMS:
+    case SETTING_PAIRS:
         return true;
     default:
         return false;

@@ -15,6 +15,8 @@ struct ingest_settings {
     uint32_t stall_ms;            /* silence after which the stream goes on with a discontinuity */
     char *const *publish_keys;    /* see common/auth/publish_key.h; must outlive the role */
     uint32_t publish_key_count;
+    char *const *backups; /* "app/name app/other": who publishes the other is the stream's backup; must outlive the role */
+    uint32_t backup_count;
 };
 
 struct ingest {

@@ -15,6 +15,7 @@
 #include "ingest/ingest.h"
 #include "ingest/lane.h"
 #include "ingest/live_names.h"
+#include "ingest/pace.h"
 #include "ingest/probe.h"
 #include "ingest/segmenter.h"
 #include "ingest/timeline.h"
@@ -22,19 +23,22 @@
 /* A publisher's life:
  *
  *   CLAIMING  publisher_open .. the authority's answer
- *   PROBING   media is collected until it is known what the stream is: codecs, frame rate, B-frames (probe.h)
- *   LIVE      frames become chunks, parts, segments
- *   LOST      on_lost is due or done; everything is ignored until publisher_close
+ *   STANDING  by, while another publishes the stream. What it is is found out as in PROBING; then the probe holds the
+ * media since the last independent frame, so that it can be taken over with a picture at once PROBING   media is
+ * collected until it is known what the stream is: codecs, frame rate, B-frames (probe.h) LIVE      frames become
+ * chunks, parts, segments LOST      on_lost is due or done; everything is ignored until publisher_close
  *
  * A change that needs a new init segment (codec configuration, a track more, B-frames where none were promised) goes
- * through PROBING again, and the stream goes on with a discontinuity. */
-enum state { CLAIMING, PROBING, LIVE, LOST };
+ * through PROBING again, and the stream goes on with a discontinuity. From PROBING and LIVE it may go back to STANDING.
+ */
+enum state { CLAIMING, STANDING, PROBING, LIVE, LOST };
 
 enum {
     AUDIO_CHUNK_US = 90000, /* about 100 ms: 4 or 5 AAC frames at 48 kHz */
     VIDEO_TRACK_ID = 1,
     AUDIO_TRACK_ID = 101,
-    BAD_FRAMES_MAX = 100, /* in a row, of which none can be used: this isn't H.264, or not AAC */
+    BAD_FRAMES_MAX = 100,   /* in a row, of which none can be used: this isn't H.264, or not AAC */
+    AHEAD_MAX_US = 2000000, /* a takeover doesn't begin with media that are so much older than the end of the stream */
 };
 
 struct publisher {
@@ -49,6 +53,12 @@ struct publisher {
     struct loop_timer *tell_timer;
     void *claim;
     struct claim_grant grant;
+    enum claim_rank rank;
+    enum claim_result standing; /* how it stands by */
+    bool accepted;              /* by the authority, to write or to stand by */
+    bool taking;                /* it has asked for the stream that it stands by for */
+    bool known;                 /* what is in the probe was found out before: rate, reordering, tracks */
+    struct pace pace;           /* of the leading track, while it stands by */
     struct probe probe;
     struct publisher_metadata metadata;
     struct lane video, audio;  /* config_len says whether there is such a track */
@@ -81,8 +91,9 @@ static struct metric metrics[] = {
      0},
     {"weir_ingest_stalls_total", NULL, "Times that a publisher was silent for longer than the stall limit.",
      METRIC_COUNTER, 0},
+    {"weir_ingest_standby", NULL, "Publishers that stand by while another publishes their stream.", METRIC_GAUGE, 0},
 };
-enum { M_PUBLISHERS, M_VIDEO, M_AUDIO, M_DROPPED, M_DISCONTINUITIES, M_STALLS };
+enum { M_PUBLISHERS, M_VIDEO, M_AUDIO, M_DROPPED, M_DISCONTINUITIES, M_STALLS, M_STANDBY };
 
 void ingest_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -96,10 +107,15 @@ static void on_tell(void *ctx) {
         pub->events.on_result(pub->ctx, pub->result);
 }
 
+static void set_state(struct publisher *pub, enum state state) {
+    metric_add(&metrics[M_STANDBY], (state == STANDING) - (pub->state == STANDING));
+    pub->state = state;
+}
+
 static void lose(struct publisher *pub, const char *why) {
     if (pub->state == LOST)
         return;
-    pub->state = LOST;
+    set_state(pub, LOST);
     live_names_release(pub->ingest->live, pub->stream, pub);
     snprintf(pub->why, sizeof pub->why, "%s", why);
     loop_timer_set(pub->tell_timer, 0);
@@ -107,31 +123,52 @@ static void lose(struct publisher *pub, const char *why) {
 
 /* --- opening --- */
 
-/* Splits "show?key=abc&x=y" into the name and the key ("" when absent, or longer than any key may be). */
-static void split_key(const char *full, char *name, size_t name_size, char *key, size_t key_size) {
+/* Splits "show?key=abc&backup=1" into the name, the key ("" when absent, or longer than any key may be), and the rank.
+ */
+static void split_query(const char *full, char *name, size_t name_size, char *key, size_t key_size,
+                        enum claim_rank *ret_rank) {
     size_t n = strcspn(full, "?");
     snprintf(name, name_size, "%.*s", (int)(n < name_size ? n : name_size), full);
     key[0] = 0;
+    *ret_rank = CLAIM_PRIMARY;
     for (const char *p = full + n; *p;) {
         p++;
         size_t len = strcspn(p, "&");
         if (len > 4 && !strncmp(p, "key=", 4) && len - 4 < key_size)
             snprintf(key, key_size, "%.*s", (int)(len - 4), p + 4);
+        if (len == 8 && !strncmp(p, "backup=1", 8))
+            *ret_rank = CLAIM_BACKUP;
         p += len;
     }
 }
 
-static void on_claimed(void *owner, enum claim_result result, const struct claim_grant *grant) {
-    struct publisher *pub = owner;
-    pub->result = result == CLAIM_GRANTED       ? PUBLISH_OK
-                  : result == CLAIM_BUSY        ? PUBLISH_BUSY
-                  : result == CLAIM_UNREACHABLE ? PUBLISH_UNREACHABLE
-                  : result == CLAIM_CUT         ? PUBLISH_CUT
-                                                : PUBLISH_FULL;
-    if (result != CLAIM_GRANTED) {
-        pub->events.on_result(pub->ctx, pub->result);
+/* The name of a pair's backup stands for the other one's stream. */
+static void resolve_pair(struct publisher *pub) {
+    const struct ingest_settings *settings = &pub->ingest->settings;
+    for (uint32_t i = 0; i < settings->backup_count; i++) {
+        const char *pair = settings->backups[i], *backup = strchr(pair, ' ') + 1;
+        if (strcmp(backup, pub->stream) != 0)
+            continue;
+        snprintf(pub->stream, sizeof pub->stream, "%.*s", (int)(backup - 1 - pair), pair);
+        pub->rank = CLAIM_BACKUP;
         return;
     }
+}
+
+static void stand_by(struct publisher *pub, enum claim_result standing);
+static void take_if_may(struct publisher *pub, bool independent);
+static void go_on_air(struct publisher *pub, const struct claim_grant *grant);
+
+static enum publish_result result_of(enum claim_result result) {
+    return result == CLAIM_GRANTED || claim_stands_by(result) ? PUBLISH_OK
+           : result == CLAIM_BUSY                             ? PUBLISH_BUSY
+           : result == CLAIM_UNREACHABLE                      ? PUBLISH_UNREACHABLE
+           : result == CLAIM_CUT                              ? PUBLISH_CUT
+                                                              : PUBLISH_FULL;
+}
+
+/* What it publishes from now on, from where the authority says. */
+static void begin_run(struct publisher *pub, const struct claim_grant *grant) {
     pub->grant = *grant;
     pub->msn = grant->next_msn;
     pub->part_number = grant->next_part;
@@ -140,17 +177,59 @@ static void on_claimed(void *owner, enum claim_result result, const struct claim
     pub->discontinuity_sequence = grant->discontinuity_sequence;
     pub->part_target_us = grant->part_target_us;
     pub->target_ms = grant->target_duration_ms ? grant->target_duration_ms : pub->ingest->settings.segment_ms;
-    pub->state = PROBING;
+    set_state(pub, PROBING);
+    log_info("publish_start", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "rank",
+             LOG_STR(claim_rank_name(pub->rank)), "epoch", LOG_INT(grant->epoch), "resumes", LOG_INT(grant->resumes));
+}
+
+/* A name that only backups have is free for its publisher. */
+static void hold_name(struct publisher *pub) {
+    if (pub->rank == CLAIM_PRIMARY)
+        live_names_hold(pub->ingest->live, pub->stream, pub, pub->last_media_us);
+}
+
+static void accept(struct publisher *pub) {
+    pub->accepted = true;
     pub->last_media_us = loop_now_us(pub->ingest->loop);
-    live_names_hold(pub->ingest->live, pub->stream, pub, pub->last_media_us);
+    hold_name(pub);
     metric_add(&metrics[M_PUBLISHERS], 1);
-    log_info("publish_start", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "epoch",
-             LOG_INT(grant->epoch), "resumes", LOG_INT(grant->resumes));
     pub->events.on_result(pub->ctx, PUBLISH_OK);
+}
+
+static void on_claimed(void *owner, enum claim_result result, const struct claim_grant *grant) {
+    struct publisher *pub = owner;
+    if (pub->state == LOST)
+        return;
+    pub->result = result_of(result);
+    if (pub->result != PUBLISH_OK) {
+        pub->events.on_result(pub->ctx, pub->result);
+        return;
+    }
+    pub->taking = false;
+    if (claim_stands_by(result)) {
+        stand_by(pub, result);
+        take_if_may(pub, false);
+    } else if (pub->accepted)
+        go_on_air(pub, grant);
+    else
+        begin_run(pub, grant);
+    if (!pub->accepted)
+        accept(pub);
 }
 
 static void on_claim_lost(void *owner, const struct claim_loss *loss) {
     lose(owner, loss->why);
+}
+
+static void claim(struct publisher *pub) {
+    const struct writer_port *port = &pub->ingest->port;
+    resolve_pair(pub);
+    pub->claim = port->claim(port->ctx, &(struct claim_request){.stream = pub->stream,
+                                                                .peer = pub->peer,
+                                                                .rank = pub->rank,
+                                                                .on_result = on_claimed,
+                                                                .on_lost = on_claim_lost,
+                                                                .owner = pub});
 }
 
 struct publisher *publisher_open(struct ingest *ingest, const char *app, const char *full, const char *peer,
@@ -165,14 +244,14 @@ struct publisher *publisher_open(struct ingest *ingest, const char *app, const c
     pub->tell_timer = loop_timer_create(ingest->loop, on_tell, pub);
     list_append(&ingest->publishers, &pub->link);
     char name[STREAM_NAME_LEN], key[PUBLISH_KEY_MAX + 1];
-    split_key(full, name, sizeof name, key, sizeof key);
+    split_query(full, name, sizeof name, key, sizeof key, &pub->rank);
     const struct ingest_settings *settings = &ingest->settings;
     if (!name_join(pub->stream, app, name))
         pub->result = PUBLISH_BAD_NAME;
     else if (!publish_key_admits(settings->publish_keys, settings->publish_key_count, pub->stream, key))
         pub->result = PUBLISH_DENIED;
     else
-        pub->claim = ingest->port.claim(ingest->port.ctx, pub->stream, pub->peer, 0, on_claimed, on_claim_lost, pub);
+        claim(pub);
     if (!pub->claim)
         loop_timer_set(pub->tell_timer, 0);
     return pub;
@@ -413,8 +492,8 @@ static void start(struct publisher *pub) {
     timeline_map(&pub->timeline, probe_start_dts_us(&pub->probe, pub->has_video),
                  probe_start_us(&pub->probe, pub->has_video), end_us);
     pub->video_dts_us = 0;
-    pub->opened = true;
-    pub->state = LIVE;
+    pub->opened = pub->known = true;
+    set_state(pub, LIVE);
     pub->reinit = pub->stalled = false;
     write_record(pub, record);
     int64_t from_us = probe_start_dts_us(&pub->probe, pub->has_video);
@@ -431,10 +510,11 @@ static void start(struct publisher *pub) {
 static void restart(struct publisher *pub) {
     break_off(pub);
     probe_reset(&pub->probe);
-    pub->state = PROBING;
+    pub->known = false;
+    set_state(pub, PROBING);
 }
 
-static void probe_step(struct publisher *pub, int64_t now_us) {
+static enum probe_verdict probe_judge(struct publisher *pub, int64_t now_us) {
     struct probe_known known = {.video_config = pub->video.config_len > 0,
                                 .audio_config = pub->audio.config_len > 0,
                                 .video_announced = pub->metadata.has_video,
@@ -442,7 +522,11 @@ static void probe_step(struct publisher *pub, int64_t now_us) {
                                 .announced_all = pub->metadata.complete,
                                 .metadata_rate = pub->metadata.frame_rate,
                                 .sps_rate_milli = pub->h264.fps_milli};
-    switch (probe_check(&pub->probe, &known, now_us)) {
+    return probe_check(&pub->probe, &known, now_us);
+}
+
+static void probe_step(struct publisher *pub, int64_t now_us) {
+    switch (probe_judge(pub, now_us)) {
     case PROBE_READY:
         start(pub);
         break;
@@ -454,25 +538,109 @@ static void probe_step(struct publisher *pub, int64_t now_us) {
     }
 }
 
+/* --- standing by --- */
+
+static enum track_kind leading(const struct publisher *pub) {
+    return pub->video.config_len ? TRACK_VIDEO : TRACK_AUDIO;
+}
+
+/* Media that can be begun with are in the probe. */
+static bool in_hand(const struct publisher *pub) {
+    return leading(pub) == TRACK_VIDEO ? pub->probe.video_count : pub->probe.audio_count;
+}
+
+/* Another publishes the stream, or may. What was under way here is void. */
+static void stand_by(struct publisher *pub, enum claim_result standing) {
+    pub->standing = standing;
+    if (pub->state == STANDING)
+        return;
+    log_info("publish_standby", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "rank",
+             LOG_STR(claim_rank_name(pub->rank)));
+    lane_reset(&pub->video);
+    lane_reset(&pub->audio);
+    if (pub->state == PROBING && !pub->known)
+        probe_reset(&pub->probe);
+    pub->pace = (struct pace){0};
+    pub->opened = pub->stalled = pub->reinit = false;
+    set_state(pub, STANDING);
+}
+
+/* Takes the stream if it may: at once when nobody publishes; from somebody who does at an independent frame, when media
+ * come as they are made. */
+static void take_if_may(struct publisher *pub, bool independent) {
+    bool back = pub->standing == CLAIM_OUTRANKS && independent && pace_steady(&pub->pace);
+    if (pub->taking || !pub->known || !in_hand(pub) || !(back || pub->standing == CLAIM_VACANT))
+        return;
+    pub->taking = true;
+    pub->ingest->port.take(pub->ingest->port.ctx, pub->claim);
+}
+
+static void find_out(struct publisher *pub, int64_t now_us) {
+    enum probe_verdict verdict = probe_judge(pub, now_us);
+    if (verdict == PROBE_HOPELESS)
+        lose(pub, "no usable H.264 or AAC came");
+    if (verdict != PROBE_READY)
+        return;
+    pub->known = true;
+    pub->b_frames |= pub->probe.b_frames;
+}
+
+static void standing_frame(struct publisher *pub, const struct publisher_frame *frame) {
+    bool leads = frame->kind == leading(pub), begins = leads && frame->independent;
+    int64_t now_us = clock_utc_us();
+    pub->ingest->port.touch(pub->ingest->port.ctx, pub->claim);
+    if (begins && pub->known)
+        probe_reset(&pub->probe);
+    probe_push(&pub->probe, frame, now_us);
+    if (leads)
+        pace_note(&pub->pace, frame->dts_us, loop_now_us(pub->ingest->loop));
+    if (!pub->known)
+        find_out(pub, now_us);
+    take_if_may(pub, begins);
+}
+
+/* It has taken the stream: goes on with what is in hand, if that isn't too old. */
+static void go_on_air(struct publisher *pub, const struct claim_grant *grant) {
+    begin_run(pub, grant);
+    pub->part_index = 0;
+    pub->segment_used = pub->part_independent = false;
+    pub->video.chunk_number = pub->audio.chunk_number = 0;
+    segmenter_break(&pub->segmenter);
+    bool video = leading(pub) == TRACK_VIDEO;
+    if (in_hand(pub) && grant->not_before_us - probe_start_us(&pub->probe, video) > AHEAD_MAX_US)
+        probe_reset(&pub->probe);
+    if (pub->known && in_hand(pub))
+        start(pub);
+}
+
 /* --- media in --- */
 
 void publisher_metadata(struct publisher *pub, const struct publisher_metadata *metadata) {
     pub->metadata = *metadata;
 }
 
+static bool takes_media(const struct publisher *pub) {
+    return pub->state == STANDING || pub->state == PROBING || pub->state == LIVE;
+}
+
 static void set_config(struct publisher *pub, struct lane *lane, const uint8_t *data, size_t len) {
     bool same = len == lane->config_len && !memcmp(lane->config, data, len);
     memcpy(lane->config, data, len);
     lane->config_len = len;
-    if (!same && pub->state == LIVE)
+    if (same)
+        return;
+    if (pub->state == LIVE)
         restart(pub);
+    else if (pub->known)
+        probe_reset(&pub->probe);
+    pub->known = false;
 }
 
 void publisher_config(struct publisher *pub, const struct publisher_config *config) {
     const uint8_t *data = config->data;
     size_t len = config->len;
     const char *why = "too long";
-    if ((pub->state != PROBING && pub->state != LIVE) || config->track)
+    if (!takes_media(pub) || config->track)
         return;
     if (config->codec == CODEC_H264) {
         struct h264_config h264;
@@ -575,7 +743,7 @@ static bool frame_ok(struct publisher *pub, const struct publisher_frame *frame,
 }
 
 void publisher_frame(struct publisher *pub, const struct publisher_frame *frame) {
-    if ((pub->state != PROBING && pub->state != LIVE) || frame->track)
+    if (!takes_media(pub) || frame->track)
         return;
     struct publisher_frame checked = *frame;
     metric_add(&metrics[frame->kind == TRACK_VIDEO ? M_VIDEO : M_AUDIO], 1);
@@ -592,6 +760,10 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
         pub->b_frames = pub->reinit = true; /* decoders were promised none */
     if (pub->state == LIVE && pub->reinit && frame->kind == TRACK_VIDEO && checked.independent)
         restart(pub);
+    if (pub->state == STANDING) {
+        standing_frame(pub, &checked);
+        return;
+    }
     int64_t now_us = clock_utc_us();
     if (pub->state == LIVE) {
         live_frame(pub, &checked, now_us);
@@ -599,14 +771,19 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
     }
     pub->ingest->port.touch(pub->ingest->port.ctx, pub->claim);
     probe_push(&pub->probe, &checked, now_us);
-    probe_step(pub, now_us);
+    if (pub->known && in_hand(pub))
+        start(pub);
+    else
+        probe_step(pub, now_us);
 }
 
 /* --- time and end --- */
 
 static void sweep(struct publisher *pub, int64_t now_us) {
-    if (pub->state == LIVE || pub->state == PROBING)
-        live_names_hold(pub->ingest->live, pub->stream, pub, pub->last_media_us);
+    if (takes_media(pub))
+        hold_name(pub);
+    if (pub->state == STANDING && pub->probe.count && !pub->known)
+        find_out(pub, clock_utc_us());
     if (pub->state == PROBING && pub->probe.count)
         probe_step(pub, clock_utc_us());
     if ((pub->state != LIVE && pub->state != PROBING) || !pub->opened || pub->stalled ||
@@ -632,13 +809,15 @@ void publisher_close(struct publisher *pub, bool clean) {
     if (pub->claim) {
         if (pub->state == LIVE)
             break_off(pub);
-        if (pub->grant.epoch) {
+        if (pub->accepted) {
             metric_add(&metrics[M_PUBLISHERS], -1);
             log_info("publish_end", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "clean", LOG_INT(clean),
                      "why", LOG_STR(pub->why[0] ? pub->why : NULL));
         }
-        pub->ingest->port.release(pub->ingest->port.ctx, pub->claim, clean);
+        pub->ingest->port.release(pub->ingest->port.ctx, pub->claim,
+                                  true); /* however it went, it won't be back as this one */
     }
+    set_state(pub, LOST);
     live_names_release(pub->ingest->live, pub->stream, pub);
     list_remove(&pub->link);
     loop_timer_destroy(pub->tell_timer);

@@ -139,14 +139,14 @@ static struct connection *other_of(const struct connection *connection) {
 static void on_open(void *ctx, struct srt_link *srt) {
     struct srt_server *server = ctx;
     const struct srt_link_info *info = srt_link_info(srt);
-    char name[STREAM_NAME_LEN + sizeof "?key=" + SRT_STREAM_ID_MAX];
+    char name[STREAM_NAME_LEN + sizeof "?backup=1&key=" + SRT_STREAM_ID_MAX];
     struct connection *connection = calloc(1, sizeof *connection);
     if (!connection)
         abort();
     connection->server = server;
     connection->srt = srt;
     connection->opened_us = loop_now_us(server->loop);
-    snprintf(name, sizeof name, info->id.key[0] ? "%s?key=%s" : "%s", info->id.name, info->id.key);
+    snprintf(name, sizeof name, "%s?backup=%d&key=%s", info->id.name, info->id.backup, info->id.key);
     connection->session =
         ts_session_create(server->ingest, info->id.app, name, info->peer, &session_events, connection);
     connection->second = other_of(connection);

@@ -53,14 +53,10 @@ static int64_t take(struct input *in, size_t bytes) {
     return bytes == 2 ? (int16_t)value : bytes == 4 ? (int32_t)value : (int64_t)value;
 }
 
-static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
-                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
-    (void)epoch;
+static void *port_claim(void *ctx, const struct claim_request *request) {
     struct world *world = ctx;
-    (void)stream, (void)peer, (void)on_lost;
-    world->on_result = on_result;
-    world->owner = owner;
+    world->on_result = request->on_result;
+    world->owner = request->owner;
     return world;
 }
 
@@ -80,6 +76,10 @@ static void port_touch(void *ctx, void *claim) {
 
 static void port_release(void *ctx, void *claim, bool clean) {
     (void)ctx, (void)claim, (void)clean;
+}
+
+static void port_take(void *ctx, void *claim) {
+    (void)ctx, (void)claim;
 }
 
 static void on_result(void *ctx, enum publish_result result) {
@@ -153,7 +153,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const struct publisher_events events = {on_result, on_lost};
     static const struct claim_grant grant = {.epoch = 9, .next_msn = 100, .next_part = 500};
     struct world world = {.loop = loop_create(), .store = store_create(&store), .now_us = 1};
-    struct writer_port port = {&world, port_claim, port_write, port_touch, port_release};
+    struct writer_port port = {&world, port_claim, port_write, port_touch, port_release, port_take};
     log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
     struct ingest *ingest = ingest_create(world.loop, &settings, &port);
     world.pub = publisher_open(ingest, "live", "show", "192.0.2.1:5", &events, &world);

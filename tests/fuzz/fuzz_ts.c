@@ -130,13 +130,10 @@ struct world {
     void *owner;
 };
 
-static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
-                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
+static void *port_claim(void *ctx, const struct claim_request *request) {
     struct world *world = ctx;
-    (void)stream, (void)peer, (void)on_lost, (void)epoch;
-    world->on_result = on_result;
-    world->owner = owner;
+    world->on_result = request->on_result;
+    world->owner = request->owner;
     return world;
 }
 
@@ -158,6 +155,10 @@ static void port_release(void *ctx, void *claim, bool clean) {
     (void)ctx, (void)claim, (void)clean;
 }
 
+static void port_take(void *ctx, void *claim) {
+    (void)ctx, (void)claim;
+}
+
 static void on_result(void *ctx, enum publish_result result) {
     (void)ctx, (void)result;
 }
@@ -172,7 +173,7 @@ static void publish(const uint8_t *data, size_t len, size_t portion, uint8_t gap
     static const struct ts_session_events events = {on_result, on_lost};
     static const struct claim_grant grant = {.epoch = 9, .next_msn = 100, .next_part = 500};
     struct world world = {.loop = loop_create(), .store = store_create(&store)};
-    struct writer_port port = {&world, port_claim, port_write, port_touch, port_release};
+    struct writer_port port = {&world, port_claim, port_write, port_touch, port_release, port_take};
     struct ingest *ingest = ingest_create(world.loop, &settings, &port);
     struct ts_session *session = ts_session_create(ingest, "live", "show", "192.0.2.1:5", &events, &world);
     for (uint32_t i = 1; len; i++) {

@@ -50,14 +50,10 @@ static void on_grant(void *ctx) {
     world->on_result(world->owner, CLAIM_GRANTED, &world->grant);
 }
 
-static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
-                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
-    (void)epoch;
+static void *port_claim(void *ctx, const struct claim_request *request) {
     struct world *world = ctx;
-    (void)stream, (void)peer, (void)on_lost;
-    world->on_result = on_result;
-    world->owner = owner;
+    world->on_result = request->on_result;
+    world->owner = request->owner;
     loop_timer_set(world->grant_timer, 0);
     return world;
 }
@@ -84,6 +80,10 @@ static void port_touch(void *ctx, void *claim) {
 
 static void port_release(void *ctx, void *claim, bool clean) {
     (void)ctx, (void)claim, (void)clean;
+}
+
+static void port_take(void *ctx, void *claim) {
+    (void)ctx, (void)claim;
 }
 
 static void on_result(void *ctx, enum publish_result result) {
@@ -115,7 +115,7 @@ static struct world *begin_named(const char *name, uint32_t key_count) {
     world->grant = (struct claim_grant){.epoch = 9, .next_msn = 100, .next_part = 500, .not_before_us = 0};
     struct ingest_settings settings = {
         .segment_ms = 2000, .part_ms = 200, .stall_ms = 2000, .publish_keys = keys, .publish_key_count = key_count};
-    struct writer_port port = {world, port_claim, port_write, port_touch, port_release};
+    struct writer_port port = {world, port_claim, port_write, port_touch, port_release, port_take};
     world->ingest = ingest_create(world->loop, &settings, &port);
     static const struct publisher_events events = {on_result, on_lost};
     world->pub = publisher_open(world->ingest, "live", name, "192.0.2.1:5", &events, world);

@@ -43,6 +43,7 @@ struct writer {
     struct authority node;
     struct pushes *pushes;
     struct writer_port port;
+    enum claim_rank rank;
     void *claim;
     bool answered;
     enum claim_result result;
@@ -52,7 +53,7 @@ struct writer {
 
 struct world {
     struct loop *loop;
-    uint32_t silent_ms;
+    uint32_t silent_ms, takeover_ms;
     struct authority origins[ORIGINS];
     char *urls[ORIGINS];
     struct writer a, b;
@@ -61,7 +62,8 @@ struct world {
 
 static void authority_begin(struct world *world, struct authority *node) {
     node->hub = hub_create(world->loop, &store_settings);
-    node->origin = origin_create(world->loop, node->hub, &(struct origin_settings){GRACE_MS, world->silent_ms});
+    node->origin = origin_create(world->loop, node->hub,
+                                 &(struct origin_settings){GRACE_MS, world->silent_ms, world->takeover_ms});
     const struct writer_port port = origin_port(node->origin);
     node->intake = intake_create(world->loop, node->hub, &port, &(struct intake_settings){NULL});
 }
@@ -91,7 +93,7 @@ static void authority_restart(struct world *world, struct authority *node) {
 }
 
 static void writer_begin(struct world *world, struct writer *writer) {
-    *writer = (struct writer){.world = world};
+    *writer = (struct writer){.world = world, .rank = CLAIM_PRIMARY};
     authority_begin(world, &writer->node);
     const struct writer_port local = origin_port(writer->node.origin);
     const struct pushes_settings settings = {.node = "ingest",
@@ -121,6 +123,7 @@ static int begin_with(void **state, uint32_t silent_ms) {
     *state = world;
     world->loop = loop_create();
     world->silent_ms = silent_ms;
+    world->takeover_ms = 60000;
     for (int i = 0; i < ORIGINS; i++) {
         authority_begin(world, &world->origins[i]);
         authority_listen(world, &world->origins[i]);
@@ -174,7 +177,13 @@ static bool answered(void *ctx) {
 
 static enum claim_result claim_to_go_on(struct writer *writer, uint64_t epoch) {
     writer->answered = false;
-    writer->claim = writer->port.claim(writer->port.ctx, name, "192.0.2.1:9", epoch, on_result, on_lost, writer);
+    writer->claim = writer->port.claim(writer->port.ctx, &(struct claim_request){.stream = name,
+                                                                                 .peer = "192.0.2.1:9",
+                                                                                 .rank = writer->rank,
+                                                                                 .epoch = epoch,
+                                                                                 .on_result = on_result,
+                                                                                 .on_lost = on_lost,
+                                                                                 .owner = writer});
     assert_true(await(writer->world->loop, answered, writer));
     return writer->result;
 }
@@ -491,7 +500,12 @@ static void origin_that_stops_takes_no_other_stream(void **state) {
 
 static void claim_may_be_dropped_before_it_is_answered(void **state) {
     struct world *world = *state;
-    world->a.claim = world->a.port.claim(world->a.port.ctx, name, "x", 0, on_result, on_lost, &world->a);
+    world->a.claim = world->a.port.claim(world->a.port.ctx, &(struct claim_request){.stream = name,
+                                                                                    .peer = "x",
+                                                                                    .rank = CLAIM_PRIMARY,
+                                                                                    .on_result = on_result,
+                                                                                    .on_lost = on_lost,
+                                                                                    .owner = &world->a});
     release(&world->a);
     assert_int_equal(claim(&world->b), CLAIM_GRANTED);
     assert_false(world->a.answered);
