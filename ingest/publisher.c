@@ -593,7 +593,7 @@ static void standing_frame(struct publisher *pub, const struct publisher_frame *
         probe_reset(&pub->probe);
     probe_push(&pub->probe, frame, now_us);
     if (leads)
-        pace_note(&pub->pace, frame->dts_us, loop_now_us(pub->ingest->loop));
+        pace_note(&pub->pace, frame->dts_us, now_us);
     if (!pub->known)
         find_out(pub, now_us);
     take_if_may(pub, begins);

@@ -4,15 +4,18 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "common/auth/publish_key.h"
+#include "common/base/clock.h"
 #include "common/base/loop.h"
 #include "common/media/store.h"
 #include "ingest/ingest.h"
+#include "ingest/live_names.h"
 #include "ingest/timeline.h"
 
 /* A publisher writing into a store of its own, through a port that grants whatever is wished. */
@@ -38,7 +41,10 @@ struct world {
     void *owner;
     struct loop_timer *grant_timer;
     int write_error;
-    uint32_t opens, records, touches;
+    enum claim_result answer; /* to the claim */
+    enum claim_rank rank;
+    char claimed[STREAM_NAME_LEN];
+    uint32_t opens, records, touches, takes;
     enum stream_state state;
     /* what the publisher told */
     int results, losses;
@@ -47,13 +53,15 @@ struct world {
 
 static void on_grant(void *ctx) {
     struct world *world = ctx;
-    world->on_result(world->owner, CLAIM_GRANTED, &world->grant);
+    world->on_result(world->owner, world->answer, world->answer == CLAIM_GRANTED ? &world->grant : NULL);
 }
 
 static void *port_claim(void *ctx, const struct claim_request *request) {
     struct world *world = ctx;
     world->on_result = request->on_result;
     world->owner = request->owner;
+    world->rank = request->rank;
+    snprintf(world->claimed, sizeof world->claimed, "%s", request->stream);
     loop_timer_set(world->grant_timer, 0);
     return world;
 }
@@ -83,7 +91,9 @@ static void port_release(void *ctx, void *claim, bool clean) {
 }
 
 static void port_take(void *ctx, void *claim) {
-    (void)ctx, (void)claim;
+    struct world *world = ctx;
+    (void)claim;
+    world->takes++;
 }
 
 static void on_result(void *ctx, enum publish_result result) {
@@ -106,15 +116,23 @@ static void on_lost(void *ctx, const char *why) {
     "z0123456789abcdef0123456789abcdef!\"#$%'()*+,-./:;<=>?@[\\]^_`{|}~"
 static char *const keys[] = {"live/locked:secret", "live/long:" LONGEST};
 
-static struct world *begin_named(const char *name, uint32_t key_count) {
+static char *const pairs[] = {"live/show live/show-b"};
+
+static struct world *begin_as(const char *name, uint32_t key_count, enum claim_result answer) {
     static const struct store_settings store = {.window_us = 30000000, .bytes_max = 64 << 20, .streams_max = 4};
     struct world *world = calloc(1, sizeof *world);
+    world->answer = answer;
     world->loop = loop_create();
     world->store = store_create(&store);
     world->grant_timer = loop_timer_create(world->loop, on_grant, world);
     world->grant = (struct claim_grant){.epoch = 9, .next_msn = 100, .next_part = 500, .not_before_us = 0};
-    struct ingest_settings settings = {
-        .segment_ms = 2000, .part_ms = 200, .stall_ms = 2000, .publish_keys = keys, .publish_key_count = key_count};
+    struct ingest_settings settings = {.segment_ms = 2000,
+                                       .part_ms = 200,
+                                       .stall_ms = 2000,
+                                       .publish_keys = keys,
+                                       .publish_key_count = key_count,
+                                       .backups = pairs,
+                                       .backup_count = 1};
     struct writer_port port = {world, port_claim, port_write, port_touch, port_release, port_take};
     world->ingest = ingest_create(world->loop, &settings, &port);
     static const struct publisher_events events = {on_result, on_lost};
@@ -122,6 +140,10 @@ static struct world *begin_named(const char *name, uint32_t key_count) {
     assert_int_equal(world->results, 0); /* never from inside the call */
     loop_run(world->loop);
     return world;
+}
+
+static struct world *begin_named(const char *name, uint32_t key_count) {
+    return begin_as(name, key_count, CLAIM_GRANTED);
 }
 
 static struct world *begin(void) {
@@ -512,6 +534,154 @@ static void longest_key_arrives_whole(void **state) {
     end(world);
 }
 
+/* --- standing by --- */
+
+static void tell(struct world *world, enum claim_result result) {
+    world->on_result(world->owner, result, NULL);
+}
+
+/* As a later writer, behind what there is. */
+static void grant_again(struct world *world, int64_t not_before_us) {
+    struct stream *stream = stream_of(world);
+    world->grant = (struct claim_grant){.epoch = world->grant.epoch + 10,
+                                        .next_msn = stream->segments[stream->segment_count - 1]->msn + 1,
+                                        .next_part = stream->next_part,
+                                        .resumes = true,
+                                        .not_before_us = not_before_us,
+                                        .target_duration_ms = 2000,
+                                        .part_target_us = stream->open->open.part_target_us,
+                                        .init_versions = stream->open->open.tracks[0].init_version,
+                                        .discontinuity_sequence = 0};
+    world->on_result(world->owner, CLAIM_GRANTED, &world->grant);
+}
+
+/* A second was published, with an independent frame each half of one; then somebody else is to. */
+static struct world *begin_standing(void) {
+    struct world *world = begin();
+    configure(world, true);
+    publish(world, 0, 31, 15);
+    tell(world, CLAIM_STANDBY);
+    return world;
+}
+
+static void takeover_begins_with_what_came_since_the_last_independent_frame(void **state) {
+    (void)state;
+    struct world *world = begin_standing();
+    uint32_t records = world->records, touches = world->touches;
+    publish(world, 31, 65, 15);
+    assert_int_equal(world->records, records); /* nothing of it is written */
+    assert_true(world->touches > touches);     /* but it is heard */
+    assert_int_equal(world->takes, 0);
+    tell(world, CLAIM_VACANT);
+    assert_int_equal(world->takes, 1);
+    publish(world, 65, 66, 15);
+    assert_int_equal(world->takes, 1); /* once is enough */
+    grant_again(world, 0);
+    struct stream *stream = stream_of(world);
+    assert_int_equal(stream->epoch, world->grant.epoch);
+    const struct segment *segment = stream->segments[stream->segment_count - 1];
+    assert_int_equal(segment->msn, world->grant.next_msn);
+    assert_int_equal(segment->chunks[0].count, 6); /* 60 to 65, at once */
+    assert_true(segment->chunks[0].items[0]->chunk.flags & CHUNK_INDEPENDENT);
+    publish(world, 66, 120, 15);
+    assert_true(segment->parts[0].record->part.flags & PART_DISCONTINUITY);
+    assert_int_equal(world->losses, 0);
+    end(world);
+}
+
+static void answer_that_is_no_lets_it_take_again(void **state) {
+    (void)state;
+    struct world *world = begin_standing();
+    publish(world, 31, 50, 15);
+    tell(world, CLAIM_VACANT);
+    tell(world, CLAIM_STANDBY);
+    publish(world, 50, 60, 15);
+    assert_int_equal(world->takes, 1);
+    tell(world, CLAIM_VACANT);
+    assert_int_equal(world->takes, 2);
+    end(world);
+}
+
+/* What is kept and sent at once, after a silence, is no reason to take the stream back. */
+static void stream_is_taken_back_at_an_independent_frame_of_steady_media(void **state) {
+    (void)state;
+    struct world *world = begin_standing();
+    tell(world, CLAIM_OUTRANKS);
+    publish(world, 31, 200, 15);
+    assert_int_equal(world->takes, 0);
+    int64_t from_us = clock_mono_us();
+    for (int64_t n = 200; n < 260 && !world->takes; n++) {
+        while (clock_mono_us() - from_us < (n - 200) * 1000000 / 30)
+            ;
+        video(world, n, 0, 15);
+        assert_true(!world->takes || n % 15 == 0);
+        assert_true(!world->takes || n >= 215);
+    }
+    assert_int_equal(world->takes, 1);
+    grant_again(world, 0);
+    assert_int_equal(stream_of(world)->epoch, world->grant.epoch);
+    end(world);
+}
+
+static void other_configuration_is_looked_at_before_the_stream_is_taken(void **state) {
+    (void)state;
+    static const uint8_t other_asc[] = {0x12, 0x10}; /* 44.1 kHz */
+    struct world *world = begin_standing();
+    publish(world, 31, 40, 15);
+    set_config(world, CODEC_AAC, other_asc, sizeof other_asc);
+    tell(world, CLAIM_VACANT);
+    assert_int_equal(world->takes, 0); /* no picture is in hand that belongs to it */
+    publish(world, 40, 60, 15);
+    assert_int_equal(world->takes, 1);
+    grant_again(world, 0);
+    assert_int_equal(stream_of(world)->open->open.tracks[1].sample_rate, 44100);
+    end(world);
+}
+
+static void what_is_too_old_is_left_out(void **state) {
+    (void)state;
+    struct world *world = begin_standing();
+    publish(world, 31, 50, 15);
+    tell(world, CLAIM_VACANT);
+    grant_again(world, clock_utc_us() + 3000000);
+    uint32_t opens = world->opens;
+    publish(world, 50, 60, 15);
+    assert_int_equal(world->opens, opens); /* up to the next independent frame */
+    publish(world, 60, 61, 15);
+    assert_int_equal(world->opens, opens + 1);
+    end(world);
+}
+
+static void backup_may_stand_by_from_the_first(void **state) {
+    (void)state;
+    struct world *world = begin_as("show?backup=1", 0, CLAIM_STANDBY);
+    assert_int_equal(world->result, PUBLISH_OK);
+    assert_int_equal(world->rank, CLAIM_BACKUP);
+    assert_false(live_names_busy(world->ingest->live, "live/show", 0)); /* the name is free for its publisher */
+    configure(world, true);
+    publish(world, 0, 20, 15);
+    assert_int_equal(world->records, 0);
+    tell(world, CLAIM_VACANT);
+    assert_int_equal(world->takes, 1);
+    world->on_result(world->owner, CLAIM_GRANTED, &world->grant);
+    assert_int_equal(stream_of(world)->epoch, world->grant.epoch);
+    assert_int_equal(world->results, 1); /* of all that the publisher hears nothing */
+    end(world);
+}
+
+static void second_name_of_a_pair_is_the_firsts_backup(void **state) {
+    (void)state;
+    struct world *world = begin_as("show-b", 0, CLAIM_STANDBY);
+    assert_int_equal(world->rank, CLAIM_BACKUP);
+    assert_string_equal(world->claimed, "live/show");
+    end(world);
+    world = begin_as("show", 0, CLAIM_GRANTED);
+    assert_int_equal(world->rank, CLAIM_PRIMARY);
+    assert_string_equal(world->claimed, "live/show");
+    assert_true(live_names_busy(world->ingest->live, "live/show", 0));
+    end(world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stream_appears_after_three_frames),
@@ -531,6 +701,13 @@ int main(void) {
         cmocka_unit_test(full_memory_is_told),
         cmocka_unit_test(names_and_keys_are_checked),
         cmocka_unit_test(longest_key_arrives_whole),
+        cmocka_unit_test(takeover_begins_with_what_came_since_the_last_independent_frame),
+        cmocka_unit_test(answer_that_is_no_lets_it_take_again),
+        cmocka_unit_test(stream_is_taken_back_at_an_independent_frame_of_steady_media),
+        cmocka_unit_test(other_configuration_is_looked_at_before_the_stream_is_taken),
+        cmocka_unit_test(what_is_too_old_is_left_out),
+        cmocka_unit_test(backup_may_stand_by_from_the_first),
+        cmocka_unit_test(second_name_of_a_pair_is_the_firsts_backup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
