@@ -153,8 +153,8 @@ static void on_claim_lost(void *owner, const struct claim_loss *loss) {
     lose(owner, loss->why);
 }
 
-struct publisher *publisher_open(struct ingest *ingest, const char *app, const char *full, const char *peer,
-                                 const struct publisher_events *events, void *ctx) {
+static struct publisher *create(struct ingest *ingest, const char *peer, const struct publisher_events *events,
+                                void *ctx) {
     struct publisher *pub = calloc(1, sizeof *pub);
     if (!pub)
         abort();
@@ -164,6 +164,17 @@ struct publisher *publisher_open(struct ingest *ingest, const char *app, const c
     snprintf(pub->peer, sizeof pub->peer, "%s", peer);
     pub->tell_timer = loop_timer_create(ingest->loop, on_tell, pub);
     list_append(&ingest->publishers, &pub->link);
+    return pub;
+}
+
+static void claim(struct publisher *pub) {
+    const struct writer_port *port = &pub->ingest->port;
+    pub->claim = port->claim(port->ctx, pub->stream, pub->peer, 0, on_claimed, on_claim_lost, pub);
+}
+
+struct publisher *publisher_open(struct ingest *ingest, const char *app, const char *full, const char *peer,
+                                 const struct publisher_events *events, void *ctx) {
+    struct publisher *pub = create(ingest, peer, events, ctx);
     char name[STREAM_NAME_LEN], key[PUBLISH_KEY_MAX + 1];
     split_key(full, name, sizeof name, key, sizeof key);
     const struct ingest_settings *settings = &ingest->settings;
@@ -172,8 +183,22 @@ struct publisher *publisher_open(struct ingest *ingest, const char *app, const c
     else if (!publish_key_admits(settings->publish_keys, settings->publish_key_count, pub->stream, key))
         pub->result = PUBLISH_DENIED;
     else
-        pub->claim = ingest->port.claim(ingest->port.ctx, pub->stream, pub->peer, 0, on_claimed, on_claim_lost, pub);
+        claim(pub);
     if (!pub->claim)
+        loop_timer_set(pub->tell_timer, 0);
+    return pub;
+}
+
+struct publisher *publisher_open_own(struct ingest *ingest, const char *stream, const char *peer,
+                                     const struct publisher_events *events, void *ctx) {
+    struct publisher *pub = create(ingest, peer, events, ctx);
+    if (name_ok(stream))
+        snprintf(pub->stream, sizeof pub->stream, "%s", stream);
+    else
+        pub->result = PUBLISH_BAD_NAME;
+    if (pub->result == PUBLISH_OK)
+        claim(pub);
+    else
         loop_timer_set(pub->tell_timer, 0);
     return pub;
 }

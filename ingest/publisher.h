@@ -34,6 +34,9 @@ struct publisher_events {
 /* `name` may carry the key as a query ("show?key=…") as OBS's stream key field does. Strings are copied. */
 struct publisher *publisher_open(struct ingest *ingest, const char *app, const char *name, const char *peer,
                                  const struct publisher_events *events, void *ctx);
+/* What this node fetches itself: it needs no key. `stream`: "app/name". */
+struct publisher *publisher_open_own(struct ingest *ingest, const char *stream, const char *peer, const struct publisher_events *events,
+                                     void *ctx);
 
 /* What the publisher says of itself before media (onMetaData); zeros where unknown. It is a hint, never trusted. */
 struct publisher_metadata {
