@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "common/base/address.h"
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/metrics.h"
@@ -12,6 +13,7 @@
 #include "ingest/backoff.h"
 #include "ingest/fetch.h"
 #include "ingest/ingest.h"
+#include "ingest/srt_server.h"
 #include "ingest/ts_session.h"
 
 enum {
@@ -28,7 +30,8 @@ struct source {
     enum source_state state;
     int64_t since_us;
     bool wanted;
-    struct fetch *fetch;
+    struct fetch *fetch; /* either */
+    struct srt_caller *caller;
     struct ts_session *session; /* from its first byte on */
     struct loop_timer *retry;
     struct backoff backoff;
@@ -66,6 +69,8 @@ static void set_state(struct source *source, enum source_state state) {
 static void let_go(struct source *source, bool clean) {
     fetch_destroy(source->fetch);
     source->fetch = NULL;
+    srt_server_hang_up(source->caller);
+    source->caller = NULL;
     ts_session_destroy(source->session, clean);
     source->session = NULL;
 }
@@ -165,6 +170,39 @@ static void begin_fetch(struct source *source) {
         fail(source, "the fetcher can't be started", false);
 }
 
+/* --- by a call --- */
+
+static void on_gap(void *ctx) {
+    struct source *source = ctx;
+    if (source->session)
+        ts_session_gap(source->session);
+}
+
+static void on_call_end(void *ctx, const char *why) {
+    struct source *source = ctx;
+    source->caller = NULL;
+    fail(source, why, false);
+}
+
+static void begin_call(struct source *source) {
+    static const struct srt_call_events events = {on_data, on_gap, on_call_end};
+    const struct source_url *url = &source->settings.url;
+    struct srt_call call = {.key_bytes = url->srt.key_bytes, .latency_ms = url->srt.latency_ms};
+    char address[SOURCE_HOST_MAX + 16];
+    socklen_t len;
+    snprintf(address, sizeof address, strchr(url->host, ':') ? "[%s]:%u" : "%s:%u", url->host, url->port);
+    if (address_parse(address, &call.address, &len)) {
+        fail(source, "srt:// needs an IP address", true);
+        return;
+    }
+    snprintf(call.stream, sizeof call.stream, "%s", source->stream);
+    snprintf(call.stream_id, sizeof call.stream_id, "%s", url->srt.stream_id);
+    snprintf(call.passphrase, sizeof call.passphrase, "%s", url->srt.passphrase);
+    source->caller = srt_server_call(source->settings.srt, &call, &events, source);
+    if (!source->caller)
+        fail(source, "there are too many calls", false);
+}
+
 /* --- life --- */
 
 static void on_attempt(void *ctx) {
@@ -173,7 +211,10 @@ static void on_attempt(void *ctx) {
     source->failed = false;
     source->said[0] = 0;
     set_state(source, SOURCE_CONNECTING);
-    begin_fetch(source);
+    if (source->settings.url.scheme == SOURCE_SRT)
+        begin_call(source);
+    else
+        begin_fetch(source);
 }
 
 void source_start(struct source *source) {
