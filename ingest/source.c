@@ -164,6 +164,10 @@ static void begin_fetch(struct source *source) {
     static const struct fetch_events events = {on_data, on_says, on_fetch_end};
     const struct source_settings *settings = &source->settings;
     int64_t silence_us = settings->silence_us ? settings->silence_us : FETCH_SILENCE_US;
+    if (!settings->fetcher) {
+        fail(source, "weir-fetch is not where it was installed", true);
+        return;
+    }
     source->fetch = fetch_start(source->ingest->loop, settings->fetcher, settings->url.text, source->stream,
                                 settings->loops, silence_us, &events, source);
     if (!source->fetch)

@@ -29,7 +29,7 @@ struct source_settings {
     const char *stream; /* "app/name" */
     struct source_url url;
     bool loops;             /* a file: when it ends it begins again, its times going on */
-    const char *fetcher;    /* weir-fetch; outlives the source. Not for SRT */
+    const char *fetcher;    /* weir-fetch; outlives the source. NULL: only SRT works */
     struct srt_server *srt; /* for SRT only */
     int64_t silence_us;     /* for tests; 0: FETCH_SILENCE_US */
 };

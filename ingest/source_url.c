@@ -1,6 +1,6 @@
 #include "ingest/source_url.h"
 
-#include <ctype.h>
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -197,6 +197,12 @@ static const char *parse_authority(struct source_url *url, const char *at, uint1
     return parse_port(url, at + past, len - past, usual);
 }
 
+/* There is no name server that libsrt's thread could wait for. */
+static bool is_literal(const char *host) {
+    uint8_t ip[sizeof(struct in6_addr)];
+    return inet_pton(AF_INET, host, ip) == 1 || inet_pton(AF_INET6, host, ip) == 1;
+}
+
 static bool printable(const char *text) {
     for (; *text; text++)
         if (*text <= ' ' || *text > '~')
@@ -223,7 +229,8 @@ static const char *parse(const char *text, struct source_url *url) {
         if (why)
             return why;
         if (url->scheme == SOURCE_SRT)
-            return parse_srt(url, rest);
+            return is_literal(url->host) ? parse_srt(url, rest)
+                                         : "has a name as its host, where SRT needs an IP address";
         bool rtmp = url->scheme == SOURCE_RTMP || url->scheme == SOURCE_RTMPS;
         return rtmp && (*rest != '/' || !rest[1] || !strchr(rest + 1, '/')) ? "names no app and stream" : NULL;
     }

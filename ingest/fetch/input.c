@@ -15,7 +15,8 @@ enum {
     TS_PACKETS_SEEN = 5, /* in a row: it is a transport stream */
     IO_BYTES = 32 << 10,
     LIVE_PROBE_BYTES = 512 << 10,
-    LIVE_ANALYZE_US = 500000,
+    LIVE_ANALYZE_US =
+        3000000,   /* at most: a picture may come as late as the next key frame, of which sound tells nothing */
     TIMEOUT_S = 8, /* before the node loses its patience, so that there is a reason */
     AUDIO_MAX = 4,
 };

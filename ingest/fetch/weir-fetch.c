@@ -37,6 +37,8 @@ struct fetch {
     struct input input;
     struct output output;
     struct pace pace;
+    unsigned streams; /* of the input, so far */
+    bool chosen[OUTPUT_STREAMS_MAX];
     bool loop;
     bool begun;
     int64_t begin_us, end_us; /* of one run through the media */
@@ -53,8 +55,7 @@ static void pace_keep(struct pace *pace, int64_t media_us) {
         av_usleep((unsigned)(due_us - now_us < STEP_US ? due_us - now_us : STEP_US));
 }
 
-static int64_t us_of(const AVPacket *packet, const AVStream *stream, int64_t ts) {
-    (void)packet;
+static int64_t us_of(const AVStream *stream, int64_t ts) {
     return av_rescale_q(ts, stream->time_base, (AVRational){1, AV_TIME_BASE});
 }
 
@@ -62,7 +63,7 @@ static void note_time(struct fetch *fetch, const AVPacket *packet, const AVStrea
     int64_t ts = packet->dts != AV_NOPTS_VALUE ? packet->dts : packet->pts;
     if (ts == AV_NOPTS_VALUE)
         return;
-    int64_t from_us = us_of(packet, stream, ts), to_us = us_of(packet, stream, ts + packet->duration);
+    int64_t from_us = us_of(stream, ts), to_us = us_of(stream, ts + packet->duration);
     if (!fetch->begun || from_us < fetch->begin_us)
         fetch->begin_us = from_us;
     if (!fetch->begun || to_us > fetch->end_us)
@@ -101,30 +102,41 @@ static int pass_bytes(struct fetch *fetch) {
     }
 }
 
-static int pass_packets(struct fetch *fetch) {
+/* Also when another stream shows up in what comes: a picture behind sound. */
+static int begin_output(struct fetch *fetch) {
+    memset(fetch->chosen, 0, sizeof fetch->chosen);
+    fetch->streams = fetch->input.format->nb_streams;
+    output_end(&fetch->output);
+    if (!input_choose(&fetch->input, fetch->chosen, OUTPUT_STREAMS_MAX))
+        return AVERROR_PATCHWELCOME;
+    return output_begin(&fetch->output, fetch->input.format, fetch->chosen);
+}
+
+/* 0 or libavformat's error. */
+static int pass_packet(struct fetch *fetch, AVPacket *packet) {
     AVFormatContext *format = fetch->input.format;
-    bool chosen[OUTPUT_STREAMS_MAX] = {0};
-    if (!input_choose(&fetch->input, chosen, OUTPUT_STREAMS_MAX))
-        return EXIT_UNUSABLE;
+    int rc = av_read_frame(format, packet);
+    if (rc == AVERROR_EOF && again(fetch))
+        return 0;
+    if (!rc && format->nb_streams != fetch->streams)
+        rc = begin_output(fetch);
+    if (rc)
+        return rc;
+    unsigned index = (unsigned)packet->stream_index;
+    if (index < OUTPUT_STREAMS_MAX && fetch->chosen[index])
+        note_time(fetch, packet, format->streams[index]);
+    return output_packet(&fetch->output, format, packet, fetch->shift_us);
+}
+
+static int pass_packets(struct fetch *fetch) {
     AVPacket *packet = av_packet_alloc();
     if (!packet)
         abort();
-    int rc = output_begin(&fetch->output, format, chosen);
-    while (!rc) {
-        rc = av_read_frame(format, packet);
-        if (rc == AVERROR_EOF && again(fetch)) {
-            rc = 0;
-            continue;
-        }
-        if (rc)
-            break;
-        unsigned index = (unsigned)packet->stream_index;
-        if (index < OUTPUT_STREAMS_MAX && chosen[index])
-            note_time(fetch, packet, format->streams[index]);
-        rc = output_packet(&fetch->output, format, packet, fetch->shift_us);
-    }
+    int rc = begin_output(fetch);
+    while (!rc)
+        rc = pass_packet(fetch, packet);
     av_packet_free(&packet);
-    return stop(rc);
+    return rc == AVERROR_PATCHWELCOME ? EXIT_UNUSABLE : stop(rc);
 }
 
 static void on_log(void *ctx, int level, const char *format, va_list args) {

@@ -49,13 +49,13 @@ static void urls_lead_somewhere(void **state) {
 static void srt_has_parameters(void **state) {
     (void)state;
     struct source_url url =
-        parsed("srt://h:9000/?mode=caller&streamid=%23!::r=a/b%26c,m=request&passphrase=ten%20chars%21&"
+        parsed("srt://192.0.2.8:9000/?mode=caller&streamid=%23!::r=a/b%26c,m=request&passphrase=ten%20chars%21&"
                "pbkeylen=24&latency=250");
     assert_string_equal(url.srt.stream_id, "#!::r=a/b&c,m=request");
     assert_string_equal(url.srt.passphrase, "ten chars!");
     assert_int_equal(url.srt.key_bytes, 24);
     assert_int_equal(url.srt.latency_ms, 250);
-    url = parsed("srt://h:9000?streamid=live/cam?key=x");
+    url = parsed("srt://192.0.2.8:9000?streamid=live/cam?key=x");
     assert_string_equal(url.srt.stream_id, "live/cam?key=x");
     assert_string_equal(url.srt.passphrase, "");
     assert_int_equal(url.srt.latency_ms, SOURCE_LATENCY_MS);
@@ -75,18 +75,19 @@ static void what_is_wrong_is_said(void **state) {
         {"http://h:12a/x", "no port behind"},
         {"http://h/a b", "percent-encoded"},
         {"http://h/\xc3\xa4", "percent-encoded"},
-        {"srt://h", "has no port"},
-        {"srt://h:0", "has no port"},
-        {"srt://h:9000/live", "a path"},
-        {"srt://h:9000?mode=listener", "other than caller"},
-        {"srt://h:9000?passphrase=short", "10 to 79"},
-        {"srt://h:9000?pbkeylen=20", "16, 24 and 32"},
-        {"srt://h:9000?latency=10", "20 to 8000"},
-        {"srt://h:9000?latency=99999999999", "20 to 8000"},
-        {"srt://h:9000?streamid=%4", "badly encoded"},
-        {"srt://h:9000?streamid=%00", "badly encoded"},
-        {"srt://h:9000?streamid", "without a value"},
-        {"srt://h:9000?linger=1", "other than streamid"},
+        {"srt://192.0.2.8", "has no port"},
+        {"srt://encoder.example:9000", "needs an IP address"},
+        {"srt://192.0.2.8:0", "has no port"},
+        {"srt://192.0.2.8:9000/live", "a path"},
+        {"srt://192.0.2.8:9000?mode=listener", "other than caller"},
+        {"srt://192.0.2.8:9000?passphrase=short", "10 to 79"},
+        {"srt://192.0.2.8:9000?pbkeylen=20", "16, 24 and 32"},
+        {"srt://192.0.2.8:9000?latency=10", "20 to 8000"},
+        {"srt://192.0.2.8:9000?latency=99999999999", "20 to 8000"},
+        {"srt://192.0.2.8:9000?streamid=%4", "badly encoded"},
+        {"srt://192.0.2.8:9000?streamid=%00", "badly encoded"},
+        {"srt://192.0.2.8:9000?streamid", "without a value"},
+        {"srt://192.0.2.8:9000?linger=1", "other than streamid"},
         {"file:", "no file"},
     };
     (void)state;
@@ -108,7 +109,7 @@ static void secrets_are_not_shown(void **state) {
     static const char *const cases[][2] = {
         {"https://user:pw@example.org/live.m3u8?token=x", "https://example.org/live.m3u8?"},
         {"https://a@b@example.org#x", "https://example.org?"},
-        {"srt://h:9000?passphrase=0123456789", "srt://h:9000?"},
+        {"srt://192.0.2.8:9000?passphrase=0123456789", "srt://192.0.2.8:9000?"},
         {"rtmp://h/live/cam", "rtmp://h/live/cam"},
     };
     (void)state;
