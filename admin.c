@@ -17,6 +17,7 @@
 #include "common/media/writer.h"
 #include "ingest/srt_server.h"
 #include "origin/origin.h"
+#include "sources.h"
 
 enum { BODY_MAX = 64 << 20, REFUSE_S = 60 };
 
@@ -27,6 +28,7 @@ struct admin {
     bool decides;
     struct registry *registry;
     struct srt_server *srt; /* NULL: none */
+    struct sources *sources;
     struct http_server *http;
     bool ready;
 };
@@ -146,6 +148,22 @@ static void answer_links(const struct admin *admin, struct http_request *req) {
 
 static json_t *text_or_null(const char *text) {
     return *text ? json_string(text) : json_null();
+}
+
+static void add_source(void *ctx, const struct sources_view *view) {
+    const struct source_view *source = &view->source;
+    char since[CLOCK_ISO_LEN];
+    clock_format_iso(since, clock_utc_from_mono_us(source->since_us));
+    json_array_append_new(ctx, json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I}", "stream", source->stream, "url",
+                                         source->url, "mode", view->on_demand ? "on-demand" : "always", "state",
+                                         source_state_name(source->state), "since", since, "error",
+                                         text_or_null(source->error), "restarts", (json_int_t)source->restarts));
+}
+
+static void answer_sources(const struct admin *admin, struct http_request *req) {
+    json_t *sources = json_array();
+    sources_each(admin->sources, add_source, sources);
+    answer_json(req, json_pack("{s:o}", "sources", sources));
 }
 
 static void add_node(void *ctx, const struct registry_node *of) {
@@ -275,6 +293,8 @@ static void on_request(void *ctx, struct http_request *req) {
         answer_streams(admin, req);
     } else if (!strcmp(path, "/api/v1/links")) {
         answer_links(admin, req);
+    } else if (!strcmp(path, "/api/v1/sources")) {
+        answer_sources(admin, req);
     } else if (!strcmp(path, "/api/v1/fleet") && admin->registry) {
         answer_fleet(admin, req);
     } else if (!strcmp(path, "/")) {
@@ -344,6 +364,28 @@ static void collect_links(struct srt_server *srt, struct buf *out) {
     }
 }
 
+/* --- metrics of sources --- */
+
+static void collect_state(void *ctx, const struct sources_view *view) {
+    char labels[STREAM_NAME_LEN + 64];
+    snprintf(labels, sizeof labels, "stream=\"%s\",state=\"%s\"", view->source.stream,
+             source_state_name(view->source.state));
+    metrics_sample(ctx, "weir_source_state", labels, 1);
+}
+
+static void collect_restarts(void *ctx, const struct sources_view *view) {
+    char labels[STREAM_NAME_LEN + 16];
+    snprintf(labels, sizeof labels, "stream=\"%s\"", view->source.stream);
+    metrics_sample(ctx, "weir_source_restarts_total", labels, (double)view->source.restarts);
+}
+
+static void collect_sources(const struct sources *sources, struct buf *out) {
+    metrics_family(out, "weir_source_state", "1 for the state that a source is in.", METRIC_GAUGE);
+    sources_each(sources, collect_state, out);
+    metrics_family(out, "weir_source_restarts_total", "Attempts of a source that followed a failure.", METRIC_COUNTER);
+    sources_each(sources, collect_restarts, out);
+}
+
 static void collect(void *ctx, struct buf *out) {
     struct admin *admin = ctx;
     struct store *store = hub_store(admin->hub);
@@ -360,6 +402,8 @@ static void collect(void *ctx, struct buf *out) {
     metrics_sample(out, "weir_store_bytes", NULL, (double)store_bytes(store));
     if (admin->srt)
         collect_links(admin->srt, out);
+    if (admin->sources)
+        collect_sources(admin->sources, out);
 }
 
 struct admin *admin_create(struct loop *loop, struct hub *hub, struct origin *origin, bool decides,
@@ -379,6 +423,10 @@ int admin_listen(struct admin *admin, const char *address, uint16_t *ret_port) {
 
 void admin_show_srt(struct admin *admin, struct srt_server *srt) {
     admin->srt = srt;
+}
+
+void admin_show_sources(struct admin *admin, struct sources *sources) {
+    admin->sources = sources;
 }
 
 void admin_set_ready(struct admin *admin, bool ready) {

@@ -8,6 +8,7 @@ struct hub;
 struct loop;
 struct origin;
 struct registry;
+struct sources;
 struct srt_server;
 
 /* `origin` may be NULL (nobody writes streams here); `decides`: this node has the role of one, so that broadcasts can be cut here. `registry`
@@ -16,6 +17,8 @@ struct admin *admin_create(struct loop *loop, struct hub *hub, struct origin *or
 int admin_listen(struct admin *admin, const char *address, uint16_t *ret_port);
 /* Whose links are shown; NULL: none. */
 void admin_show_srt(struct admin *admin, struct srt_server *srt);
+/* Which sources are shown; NULL: none. */
+void admin_show_sources(struct admin *admin, struct sources *sources);
 /* What /readyz says: 200 while ready, else 503. */
 void admin_set_ready(struct admin *admin, bool ready);
 /* NULL is allowed. */

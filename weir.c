@@ -34,6 +34,7 @@
 #include "relay/upstream.h"
 #include "relay/viewer.h"
 #include "relay/worker.h"
+#include "sources.h"
 
 enum {
     WORKERS_MAX = 64,
@@ -63,7 +64,8 @@ struct node {
     struct pushes *pushes; /* streams brought to origins elsewhere; NULL: to this one */
     struct ingest *ingest;
     struct rtmp_server *rtmp;
-    struct srt_server *srt;                                /* NULL: it listens nowhere */
+    struct srt_server *srt;                                /* NULL: it neither listens nor calls */
+    struct sources *sources;                               /* streams fetched by this node; NULL: none */
     struct certificates *certificates, *feed_certificates; /* viewers', and nodes'; NULL: no TLS */
     struct worker *workers[WORKERS_MAX];
     uint32_t worker_count;
@@ -153,7 +155,7 @@ static bool start_srt(struct node *node) {
     const struct conf *conf = node->conf;
     static const uint32_t key_bytes[] = {
         [CONF_PBKEYLEN_AUTO] = 0, [CONF_PBKEYLEN_16] = 16, [CONF_PBKEYLEN_24] = 24, [CONF_PBKEYLEN_32] = 32};
-    if (!conf->ingest.srt_listen.count)
+    if (!conf->ingest.srt_listen.count && !sources_want_srt(conf))
         return true; /* no threads for nothing */
     struct srt_server_settings settings = srt_server_settings_default;
     settings.latency_ms = conf->ingest.srt_latency_ms;
@@ -199,7 +201,11 @@ static bool start_ingest(struct node *node) {
         if (!listened("rtmp", address, rc, port_number))
             return false;
     }
-    return start_srt(node);
+    if (!start_srt(node))
+        return false;
+    node->sources = sources_create(conf, node->hub, node->origin, node->ingest, node->srt);
+    admin_show_sources(node->admin, node->sources);
+    return true;
 }
 
 /* All workers listen on the same addresses; port 0 is chosen by the first. */
@@ -371,6 +377,7 @@ static bool start_roles(struct node *node) {
 }
 
 static void stop_roles(struct node *node) {
+    sources_stop(node->sources);
     rtmp_server_destroy(node->rtmp);
     srt_server_destroy(node->srt);
     ingest_destroy(node->ingest);
@@ -379,6 +386,7 @@ static void stop_roles(struct node *node) {
     intake_destroy(node->intake);
     for (uint32_t i = 0; i < node->worker_count; i++)
         worker_destroy(node->workers[i]);
+    sources_destroy(node->sources);
     load_destroy(node->load);
     pulls_destroy(node->pulls);
     upstreams_destroy(node->upstreams);
@@ -502,12 +510,12 @@ static bool read_files(const struct conf *conf, const char *path, struct buf *er
            read_pairs(&conf->feed.tls, &conf->feed.client_ca, "feed.tls", path, errors, &files->feed_certificates);
 }
 
-/* The configuration, and the files that it names: NULL when anything is wrong with either. */
+/* The configuration, its URLs, and the files that it names: NULL when anything is wrong with one of them. */
 static struct conf *read_conf(const char *path, struct files *files) {
     struct buf errors;
     buf_init(&errors, ERRORS_MAX);
     struct conf *conf = path ? conf_load(path, &errors) : conf_create_default();
-    if (conf && !read_files(conf, path, &errors, files)) {
+    if (conf && (!sources_check(conf, path, &errors) || !read_files(conf, path, &errors, files))) {
         files_finish(files);
         conf_destroy(conf);
         conf = NULL;
@@ -544,6 +552,8 @@ static void print_metrics(void) {
         "| `weir_srt_link_lost_total` | counter | Those that were missing, whether they came later or not. |\n"
         "| `weir_srt_link_retransmitted_total` | counter | Those that came again, or at the second attempt. |\n"
         "| `weir_srt_link_dropped_total` | counter | Those that did not come in time. |\n"
+        "| `weir_source_state` | gauge | 1 for the state that a source is in, by `stream` and `state`. |\n"
+        "| `weir_source_restarts_total` | counter | Attempts of a source that followed a failure, by `stream`. |\n"
         "| `weir_fleet_registry_up` | gauge | Whether the fleet's registry (etcd) can be read and written. |\n"
         "| `weir_fleet_registry_age_seconds` | gauge | Since the fleet's registry last said something. |\n"
         "| `weir_fleet_nodes` | gauge | Nodes of the fleet that are known, this one included. |\n"
@@ -561,6 +571,7 @@ static void register_metrics(void) {
     rtmp_server_metrics_register();
     srt_server_metrics_register();
     ts_session_metrics_register();
+    source_metrics_register();
     viewers_metrics_register();
     http_client_metrics_register();
     feeds_metrics_register();

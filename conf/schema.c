@@ -103,6 +103,11 @@ const struct setting schema_settings[] = {
      .text = "Bytes of the AES keys that broadcasters are asked to use where there is a passphrase; `auto`: as they like, 16 if they don't "
              "care."},
 
+    {"ingest.sources", SETTING_SOURCES, AT(ingest.sources),
+     .text = "Streams that this node fetches itself: the name, and from where. `srt://` calls an encoder (`streamid`, `passphrase`, "
+             "`pbkeylen`, `latency` in ms); `rtmp://`, `rtmps://`; `http://`, `https://`: HLS, MPEG-TS, FLV, DASH. `on-demand` behind "
+             "the URL: only while somebody asks this node for the stream."},
+
     {"ingest.origins", SETTING_URLS, AT(ingest.origins),
      .text = "Origins that get each stream, all of them at once, by where they listen (`origin.listen`); none: this node's own."},
 
@@ -276,6 +281,10 @@ void schema_describe(const struct setting *setting, struct buf *out) {
         break;
     case SETTING_PAIRS:
         buf_append_str(out, "a list of \"app/name app/other\"");
+        break;
+    case SETTING_SOURCES:
+        buf_append_str(out, "a list of \"app/name URL\" or \"app/name URL on-demand\", such as "
+                            "[\"live/cam rtmp://192.0.2.9/live/cam\"]");
         break;
     case SETTING_PASSPHRASES:
         buf_printf(

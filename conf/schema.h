@@ -23,6 +23,7 @@ enum setting_type {
     SETTING_COSTED,    /* the same, each perhaps with a space and a cost in ms behind it */
     SETTING_STREAMS,   /* struct conf_list of patterns of streams' names */
     SETTING_PAIRS,     /* struct conf_list of two streams' names each, with a space between them */
+    SETTING_SOURCES,   /* struct conf_list of "app/name URL" or "app/name URL on-demand" (sources.h) */
 };
 
 struct setting {

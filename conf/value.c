@@ -114,6 +114,23 @@ static bool pair_acceptable(const char *text) {
     return stream_pattern_acceptable(text, len) && stream_pattern_acceptable(space + 1, strlen(space + 1));
 }
 
+static bool printable(const char *text, size_t len) {
+    for (size_t i = 0; i < len; i++)
+        if (text[i] <= ' ' || text[i] > '~')
+            return false;
+    return true;
+}
+
+/* What the URL is about is checked by who knows its schemes (sources.h). */
+static bool source_acceptable(const char *text) {
+    size_t name = strcspn(text, " "), app = strcspn(text, "/");
+    const char *url = text + name + (text[name] == ' ');
+    size_t len = strcspn(url, " ");
+    return app < name && component_acceptable(text, app, false) &&
+           component_acceptable(text + app + 1, name - app - 1, false) && len > 0 && printable(url, len) &&
+           (!url[len] || strcmp(url + len, " on-demand") == 0);
+}
+
 static bool file_acceptable(const char *text) {
     for (const char *c = text; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 127)
@@ -121,16 +138,9 @@ static bool file_acceptable(const char *text) {
     return *text && strlen(text) <= SETTING_FILE_MAX;
 }
 
-static bool printable(const char *text) {
-    for (const char *c = text; *c; c++)
-        if (*c <= ' ' || *c > '~')
-            return false;
-    return true;
-}
-
 static bool secret_acceptable(const char *text) {
     size_t len = strlen(text);
-    return len >= SETTING_SECRET_MIN && len <= SETTING_KEY_MAX && printable(text);
+    return len >= SETTING_SECRET_MIN && len <= SETTING_KEY_MAX && printable(text, len);
 }
 
 /* "scheme://host:port", of at most `len` bytes and nothing behind: paths are ours. */
@@ -222,6 +232,8 @@ static bool item_acceptable(const struct setting *setting, const char *text) {
         return key_acceptable(text);
     case SETTING_PASSPHRASES:
         return passphrase_acceptable(text);
+    case SETTING_SOURCES:
+        return source_acceptable(text);
     case SETTING_FILES:
         return file_acceptable(text);
     case SETTING_RANGES:
@@ -265,6 +277,7 @@ bool value_is_list(const struct setting *setting) {
     case SETTING_COSTED:
     case SETTING_STREAMS:
     case SETTING_PAIRS:
+    case SETTING_SOURCES:
         return true;
     default:
         return false;

@@ -221,9 +221,22 @@ static void on_claim_lost(void *owner, const struct claim_loss *loss) {
     lose(owner, loss->why);
 }
 
+static struct publisher *create(struct ingest *ingest, const char *peer, const struct publisher_events *events,
+                                void *ctx) {
+    struct publisher *pub = calloc(1, sizeof *pub);
+    if (!pub)
+        abort();
+    pub->ingest = ingest;
+    pub->events = *events;
+    pub->ctx = ctx;
+    snprintf(pub->peer, sizeof pub->peer, "%s", peer);
+    pub->tell_timer = loop_timer_create(ingest->loop, on_tell, pub);
+    list_append(&ingest->publishers, &pub->link);
+    return pub;
+}
+
 static void claim(struct publisher *pub) {
     const struct writer_port *port = &pub->ingest->port;
-    resolve_pair(pub);
     pub->claim = port->claim(port->ctx, &(struct claim_request){.stream = pub->stream,
                                                                 .peer = pub->peer,
                                                                 .rank = pub->rank,
@@ -234,15 +247,7 @@ static void claim(struct publisher *pub) {
 
 struct publisher *publisher_open(struct ingest *ingest, const char *app, const char *full, const char *peer,
                                  const struct publisher_events *events, void *ctx) {
-    struct publisher *pub = calloc(1, sizeof *pub);
-    if (!pub)
-        abort();
-    pub->ingest = ingest;
-    pub->events = *events;
-    pub->ctx = ctx;
-    snprintf(pub->peer, sizeof pub->peer, "%s", peer);
-    pub->tell_timer = loop_timer_create(ingest->loop, on_tell, pub);
-    list_append(&ingest->publishers, &pub->link);
+    struct publisher *pub = create(ingest, peer, events, ctx);
     char name[STREAM_NAME_LEN], key[PUBLISH_KEY_MAX + 1];
     split_query(full, name, sizeof name, key, sizeof key, &pub->rank);
     const struct ingest_settings *settings = &ingest->settings;
@@ -250,9 +255,26 @@ struct publisher *publisher_open(struct ingest *ingest, const char *app, const c
         pub->result = PUBLISH_BAD_NAME;
     else if (!publish_key_admits(settings->publish_keys, settings->publish_key_count, pub->stream, key))
         pub->result = PUBLISH_DENIED;
-    else
+    else {
+        resolve_pair(pub);
         claim(pub);
+    }
     if (!pub->claim)
+        loop_timer_set(pub->tell_timer, 0);
+    return pub;
+}
+
+struct publisher *publisher_open_own(struct ingest *ingest, const char *stream, enum claim_rank rank, const char *peer,
+                                     const struct publisher_events *events, void *ctx) {
+    struct publisher *pub = create(ingest, peer, events, ctx);
+    pub->rank = rank;
+    if (name_ok(stream))
+        snprintf(pub->stream, sizeof pub->stream, "%s", stream);
+    else
+        pub->result = PUBLISH_BAD_NAME;
+    if (pub->result == PUBLISH_OK)
+        claim(pub);
+    else
         loop_timer_set(pub->tell_timer, 0);
     return pub;
 }

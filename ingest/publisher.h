@@ -37,6 +37,9 @@ struct publisher_events {
  * another's backup. To the publisher nothing of that shows. Strings are copied. */
 struct publisher *publisher_open(struct ingest *ingest, const char *app, const char *name, const char *peer,
                                  const struct publisher_events *events, void *ctx);
+/* What this node fetches itself: it needs no key. `stream`: "app/name". */
+struct publisher *publisher_open_own(struct ingest *ingest, const char *stream, enum claim_rank rank, const char *peer, const struct publisher_events *events,
+                                     void *ctx);
 
 /* What the publisher says of itself before media (onMetaData); zeros where unknown. It is a hint, never trusted. */
 struct publisher_metadata {

@@ -692,6 +692,12 @@ int origin_cut(struct origin *origin, const char *stream, uint32_t refuse_s) {
     return 0;
 }
 
+void origin_end(struct origin *origin, const char *stream) {
+    struct broadcast *broadcast = map_get(origin->broadcasts, stream);
+    if (broadcast && !broadcast->claim)
+        on_grace_over(broadcast);
+}
+
 /* --- life cycle --- */
 
 struct origin *origin_create(struct loop *loop, struct hub *hub, const struct origin_settings *settings) {

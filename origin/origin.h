@@ -30,6 +30,8 @@ void origin_on_stream(struct origin *origin, void (*fn)(void *ctx, const char *s
  * at all, which also lets in a name that is refused). 0, or -ENOENT: there is no such broadcast, and the name isn't refused either. From no
  * call of a writer's. */
 int origin_cut(struct origin *origin, const char *stream, uint32_t refuse_s);
+/* Whoever wrote the stream has left for good: it ends now, not with the grace time. Nothing happens while somebody writes it. */
+void origin_end(struct origin *origin, const char *stream);
 /* Address of the stream's publisher, or NULL while there is none. */
 const char *origin_publisher(const struct origin *origin, const char *stream);
 /* Who writes it, and then who stands by, the best first. */
