@@ -24,6 +24,7 @@
 #include "ingest/ingest.h"
 #include "ingest/push.h"
 #include "ingest/rtmp_server.h"
+#include "ingest/slate.h"
 #include "ingest/srt_server.h"
 #include "ingest/ts_session.h"
 #include "origin/intake.h"
@@ -65,6 +66,7 @@ struct node {
     struct ingest *ingest;
     struct rtmp_server *rtmp;
     struct srt_server *srt;                                /* NULL: it neither listens nor calls */
+    struct slates *slates;                                 /* NULL: none */
     struct sources *sources;                               /* streams fetched by this node; NULL: none */
     struct certificates *certificates, *feed_certificates; /* viewers', and nodes'; NULL: no TLS */
     struct worker *workers[WORKERS_MAX];
@@ -176,6 +178,15 @@ static bool start_srt(struct node *node) {
     return srt_server_start(node->srt) == 0;
 }
 
+static void start_slates(struct node *node) {
+    const struct conf *conf = node->conf;
+    const struct slates_settings settings = {.clips = conf->ingest.slate.items,
+                                             .clip_count = (uint32_t)conf->ingest.slate.count,
+                                             .limit_s = conf->ingest.slate_s};
+    if (settings.clip_count)
+        node->slates = slates_create(node->ingest, &settings);
+}
+
 static bool start_ingest(struct node *node) {
     const struct conf *conf = node->conf;
     struct ingest_settings settings = {.segment_ms = conf->live.segment_ms,
@@ -188,6 +199,7 @@ static bool start_ingest(struct node *node) {
                                        .backup_count = (uint32_t)conf->ingest.backups.count};
     struct writer_port port = ingest_port(node);
     node->ingest = ingest_create(node->loop, &settings, &port);
+    start_slates(node);
     struct rtmp_limits limits = rtmp_limits_default;
     limits.connections_max = conf->ingest.rtmp_connections_max;
     limits.unpublished_per_address = conf->ingest.rtmp_unpublished_per_address;
@@ -377,6 +389,7 @@ static bool start_roles(struct node *node) {
 }
 
 static void stop_roles(struct node *node) {
+    slates_destroy(node->slates);
     sources_stop(node->sources);
     rtmp_server_destroy(node->rtmp);
     srt_server_destroy(node->srt);
@@ -504,6 +517,21 @@ static bool read_pairs(const struct conf_tls *tls, const struct conf_list *clien
     return *ret_certificates || !tls->cert.count;
 }
 
+/* Clips can be opened; what is in them shows when they are played. */
+static bool find_clips(const struct conf *conf, const char *path, struct buf *errors) {
+    const struct conf_list *clips = &conf->ingest.slate;
+    bool ok = true;
+    for (size_t i = 0; i < clips->count; i++) {
+        const char *file = strchr(clips->items[i], ' ') + 1;
+        if (access(file, R_OK) == 0)
+            continue;
+        buf_printf(errors, "%s:%u: ingest.slate: %s can't be read (%s)\n", path, clips->lines[i], file,
+                   strerror(errno));
+        ok = false;
+    }
+    return ok;
+}
+
 static bool read_files(const struct conf *conf, const char *path, struct buf *errors, struct files *files) {
     static const struct conf_list nobody;
     return read_pairs(&conf->http.tls, &nobody, "http.tls", path, errors, &files->certificates) &&
@@ -515,7 +543,8 @@ static struct conf *read_conf(const char *path, struct files *files) {
     struct buf errors;
     buf_init(&errors, ERRORS_MAX);
     struct conf *conf = path ? conf_load(path, &errors) : conf_create_default();
-    if (conf && (!sources_check(conf, path, &errors) || !read_files(conf, path, &errors, files))) {
+    if (conf && (!sources_check(conf, path, &errors) || !find_clips(conf, path, &errors) ||
+                 !read_files(conf, path, &errors, files))) {
         files_finish(files);
         conf_destroy(conf);
         conf = NULL;
@@ -572,6 +601,7 @@ static void register_metrics(void) {
     srt_server_metrics_register();
     ts_session_metrics_register();
     source_metrics_register();
+    slates_metrics_register();
     viewers_metrics_register();
     http_client_metrics_register();
     feeds_metrics_register();

@@ -52,6 +52,8 @@ struct conf {
         enum { CONF_PBKEYLEN_AUTO, CONF_PBKEYLEN_16, CONF_PBKEYLEN_24, CONF_PBKEYLEN_32 } srt_pbkeylen;
         struct conf_list origins; /* URLs */
         struct conf_list backups; /* pairs of streams' names, "app/name app/other" */
+        struct conf_list slate;   /* "app/name FILE", "app/na* FILE" */
+        uint32_t slate_s;
         struct conf_list sources; /* "app/name URL", perhaps with " on-demand" behind it */
     } ingest;
     struct {

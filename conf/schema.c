@@ -115,6 +115,13 @@ const struct setting schema_settings[] = {
      .text = "Pairs `app/name app/other`: who publishes under the second name, with that one's key, is the backup publisher of the first, and "
              "takes over while its publisher is silent or gone. So is who adds `backup=1` to the name's query."},
 
+    {"ingest.slate", SETTING_CLIPS, AT(ingest.slate),
+     .text = "What a stream shows while nobody publishes it: `app/name FILE`, or `app/na* FILE` where names begin so; of two that match the first. "
+             "FILE is a clip that is published as it is, in a loop (MP4 or MPEG-TS; H.264 and AAC). It begins where a publisher of this node's has left, or is "
+             "silent, and no backup takes over."},
+    {"ingest.slate_s", SETTING_INT, AT(ingest.slate_s), .min = 1, .max = 86400, .fallback = "600", .unit = "s",
+     .text = "How long it may; then the stream ends as it does without."},
+
     {"origin", SETTING_ROLE, AT(origin_on), .fileless = "on", .text = "Holds the live window of every stream."},
     {"origin.listen", SETTING_ADDRESSES, AT(origin.listen),
      .text = "Where ingest nodes bring streams. Anywhere but on loopback it takes `auth.feed.key`, or `feed.tls.client_ca` and TLS."},
@@ -278,6 +285,9 @@ void schema_describe(const struct setting *setting, struct buf *out) {
         break;
     case SETTING_STREAMS:
         buf_append_str(out, "a list of \"app/name\" or \"app/na*\"");
+        break;
+    case SETTING_CLIPS:
+        buf_append_str(out, "a list of \"app/name /a/file.mp4\" or \"app/na* /a/file.mp4\"");
         break;
     case SETTING_PAIRS:
         buf_append_str(out, "a list of \"app/name app/other\"");

@@ -22,6 +22,7 @@ enum setting_type {
     SETTING_URLS,      /* struct conf_list of them */
     SETTING_COSTED,    /* the same, each perhaps with a space and a cost in ms behind it */
     SETTING_STREAMS,   /* struct conf_list of patterns of streams' names */
+    SETTING_CLIPS,     /* struct conf_list of patterns of streams' names, each with a space and a file's absolute name behind it */
     SETTING_PAIRS,     /* struct conf_list of two streams' names each, with a space between them */
     SETTING_SOURCES,   /* struct conf_list of "app/name URL" or "app/name URL on-demand" (sources.h) */
 };

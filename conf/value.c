@@ -105,6 +105,13 @@ static bool passphrase_acceptable(const char *text) {
            (!colon || stream_pattern_acceptable(text, (size_t)(colon - text)));
 }
 
+static bool file_acceptable(const char *text);
+
+static bool clip_acceptable(const char *text) {
+    size_t len = strcspn(text, " ");
+    return text[len] && text[len + 1] == '/' && file_acceptable(text + len + 1) && stream_pattern_acceptable(text, len);
+}
+
 /* Two names, which are not one. */
 static bool pair_acceptable(const char *text) {
     const char *space = strchr(text, ' ');
@@ -244,6 +251,8 @@ static bool item_acceptable(const struct setting *setting, const char *text) {
         return costed_acceptable(text);
     case SETTING_STREAMS:
         return stream_pattern_acceptable(text, strlen(text));
+    case SETTING_CLIPS:
+        return clip_acceptable(text);
     case SETTING_PAIRS:
         return pair_acceptable(text);
     default:
@@ -276,6 +285,7 @@ bool value_is_list(const struct setting *setting) {
     case SETTING_URLS:
     case SETTING_COSTED:
     case SETTING_STREAMS:
+    case SETTING_CLIPS:
     case SETTING_PAIRS:
     case SETTING_SOURCES:
         return true;

@@ -107,7 +107,14 @@ static void on_tell(void *ctx) {
         pub->events.on_result(pub->ctx, pub->result);
 }
 
+static bool airs(enum state state) {
+    return state == PROBING || state == LIVE;
+}
+
 static void set_state(struct publisher *pub, enum state state) {
+    struct ingest *ingest = pub->ingest;
+    if (ingest->on_air && airs(state) != airs(pub->state))
+        ingest->on_air(ingest->on_air_ctx, pub->stream, pub->rank, airs(state));
     metric_add(&metrics[M_STANDBY], (state == STANDING) - (pub->state == STANDING));
     pub->state = state;
 }
