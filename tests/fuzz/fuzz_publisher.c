@@ -3,7 +3,9 @@
  * a list of steps, each a letter and what belongs to it: m RATE          metadata (frames a second) V N, A N codec
  * configuration number N of those below v DELTA OFFSET  a picture DELTA ms (signed, 16 bits) after the one before,
  * OFFSET ms of reordering; upper case K: an IDR a DELTA         sound, likewise J SECONDS       both clocks jump
- * (signed, 32 bits) t               the sweep runs */
+ * (signed, 32 bits) t               the sweep runs
+ *   s HOW         it is to stand by (HOW modulo 3: busy, outranked, vacant)
+ *   g             it is granted the stream again, behind what there is, if it has asked for it */
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,8 +39,9 @@ struct world {
     struct publisher *pub;
     void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
     void *owner;
-    int64_t video_ms, audio_ms, now_us;
-    bool lost;
+    int64_t video_ms, audio_ms, now_us, end_us;
+    uint64_t epoch;
+    bool lost, stands, asked;
 };
 
 struct input {
@@ -60,10 +63,26 @@ static void *port_claim(void *ctx, const struct claim_request *request) {
     return world;
 }
 
+static void note_end(struct world *world, const struct record_chunk *chunk) {
+    const struct stream *stream = store_find(world->store, "live/show");
+    uint32_t hz = stream->open->open.tracks[chunk->track].timescale;
+    int64_t end_ts = chunk->dts_ts + chunk->duration_ts, end_us = end_ts / hz * 1000000 + end_ts % hz * 1000000 / hz;
+    if (end_us > world->end_us)
+        world->end_us = end_us;
+}
+
 static int port_write(void *ctx, void *claim, struct record *record) {
     struct world *world = ctx;
     (void)claim;
+    if (world->stands) {
+        record_unref(record);
+        return -ESTALE;
+    }
     int rc = store_apply(world->store, record, world->now_us);
+    if (!rc && record->type == RECORD_CHUNK)
+        note_end(world, &record->chunk);
+    if (record->epoch > world->epoch)
+        world->epoch = record->epoch;
     record_unref(record);
     if (rc && rc != -ENOSPC)
         abort(); /* whatever comes in, what goes out follows from what was before */
@@ -79,7 +98,36 @@ static void port_release(void *ctx, void *claim, bool clean) {
 }
 
 static void port_take(void *ctx, void *claim) {
-    (void)ctx, (void)claim;
+    struct world *world = ctx;
+    (void)claim;
+    world->asked = true;
+}
+
+static void stand_by(struct world *world, int64_t how) {
+    world->stands = true;
+    world->asked = false;
+    world->on_result(world->owner, (enum claim_result)(CLAIM_STANDBY + how % 3), NULL);
+}
+
+static void grant_again(struct world *world) {
+    const struct stream *stream = store_find(world->store, "live/show");
+    const struct segment *last = stream ? stream_last_segment(stream, 0) : NULL;
+    struct claim_grant grant = {.epoch = ++world->epoch, .next_msn = 100, .next_part = 500};
+    if (!world->stands || !world->asked)
+        return;
+    if (stream && stream->open) {
+        grant.resumes = true;
+        grant.not_before_us = world->end_us;
+        grant.init_versions = stream->init_versions;
+        grant.target_duration_ms = stream->open->open.target_duration_ms;
+        grant.part_target_us = stream->open->open.part_target_us;
+    }
+    if (last) {
+        grant.next_msn = last->published ? last->msn + 1 : last->msn;
+        grant.next_part = stream->next_part ? stream->next_part : grant.next_part;
+    }
+    world->stands = world->asked = false;
+    world->on_result(world->owner, CLAIM_GRANTED, &grant);
 }
 
 static void on_result(void *ctx, enum publish_result result) {
@@ -139,6 +187,12 @@ static void step(struct world *world, struct ingest *ingest, struct input *in) {
         world->video_ms += n;
         world->audio_ms += n;
         break;
+    case 's':
+        stand_by(world, take(in, 1));
+        break;
+    case 'g':
+        grant_again(world);
+        break;
     case 't':
         world->now_us += 3000000;
         publishers_sweep(ingest, world->now_us);
@@ -152,7 +206,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const struct ingest_settings settings = {.segment_ms = 2000, .part_ms = 200, .stall_ms = 2000};
     static const struct publisher_events events = {on_result, on_lost};
     static const struct claim_grant grant = {.epoch = 9, .next_msn = 100, .next_part = 500};
-    struct world world = {.loop = loop_create(), .store = store_create(&store), .now_us = 1};
+    struct world world = {.loop = loop_create(), .store = store_create(&store), .now_us = 1, .epoch = 9};
     struct writer_port port = {&world, port_claim, port_write, port_touch, port_release, port_take};
     log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
     struct ingest *ingest = ingest_create(world.loop, &settings, &port);

@@ -354,6 +354,36 @@ static void srt_alone_is_a_way_to_ingest(void **state) {
                         "f:3: ingest.srt.passphrases is given but nobody listens");
 }
 
+static void backups_are_pairs_of_names(void **state) {
+    static const char *const bad[] = {"live/show",       "live/show live/show", "live/* live/b",
+                                      "live/show b",     "live/show  live/b",   " live/show",
+                                      "live/show live/", "live/a live/b c",     "live/a live/b/c"};
+    char text[256];
+    (void)state;
+    struct conf *conf =
+        parse_good("ingest: {rtmp: {listen: ['[::]:1']}, backups: ['live/show live/show-b']}\norigin: {}\n");
+    assert_string_equal(conf->ingest.backups.items[0], "live/show live/show-b");
+    conf_destroy(conf);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, "ingest: {rtmp: {listen: ['[::]:1']}, backups: ['%s']}\norigin: {}\n", bad[i]);
+        assert_refused_with(text, "f:1: ingest.backups is ");
+    }
+}
+
+static void slates_have_a_name_and_a_file(void **state) {
+    static const char *const bad[] = {"live/show", "live/show clip.mp4", "/clip.mp4", "show /clip.mp4", "live/show "};
+    char text[256];
+    (void)state;
+    struct conf *conf =
+        parse_good("ingest: {rtmp: {listen: ['[::]:1']}, slate: ['live/* /a/clip of ours.mp4']}\norigin: {}\n");
+    assert_string_equal(conf->ingest.slate.items[0], "live/* /a/clip of ours.mp4");
+    conf_destroy(conf);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, "ingest: {rtmp: {listen: ['[::]:1']}, slate: ['%s']}\norigin: {}\n", bad[i]);
+        assert_refused_with(text, "f:1: ingest.slate is ");
+    }
+}
+
 #define SOURCES_OF "ingest: {sources: [%s]}\norigin: {}\n"
 
 static void sources_have_a_name_and_a_url(void **state) {
@@ -690,6 +720,8 @@ int main(void) {
         cmocka_unit_test(longest_publish_key_is_accepted),
         cmocka_unit_test(srt_passphrases_have_ten_to_seventy_nine_characters),
         cmocka_unit_test(srt_alone_is_a_way_to_ingest),
+        cmocka_unit_test(backups_are_pairs_of_names),
+        cmocka_unit_test(slates_have_a_name_and_a_file),
         cmocka_unit_test(sources_have_a_name_and_a_url),
         cmocka_unit_test(key_given_twice_is_refused),
         cmocka_unit_test(item_given_twice_is_refused),
