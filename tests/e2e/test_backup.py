@@ -126,7 +126,7 @@ def clip(tmp_path):
 
 
 def test_slate_is_shown_while_nobody_publishes(start_weir, publish, clip, stream):
-    node = start_weir({"ingest": {"slate": [f"live/* {clip}"], "slate_s": 6}, "origin": {"grace_s": 1}})
+    node = start_weir({"ingest": {"slate": [f"live/* {clip}"], "slate_s": 6}, "origin": {"grace_s": 5}})
     first = publish(node.push_url(stream), size=PRIMARY[1])
     node.wait_segment(stream)
     watch = PartWatch(node.http, stream).wait_media(1)
