@@ -19,6 +19,7 @@
 #include "ingest/publisher.h"
 #include "ingest/srt_server.h"
 #include "origin/origin.h"
+#include "sources.h"
 
 enum { BODY_MAX = 64 << 20, REFUSE_S = 60 };
 
@@ -30,6 +31,7 @@ struct admin {
     struct registry *registry;
     struct srt_server *srt;      /* NULL: none */
     const struct ingest *ingest; /* NULL: none */
+    struct sources *sources;
     struct http_server *http;
     bool ready;
 };
@@ -86,6 +88,19 @@ static json_t *advice_json(const struct admin *admin, const char *stream) {
     return findings;
 }
 
+struct claims_call {
+    json_t *publisher, *standby;
+};
+
+static void add_claim(void *ctx, const struct origin_claim *claim) {
+    struct claims_call *call = ctx;
+    json_t *json = json_pack("{s:s, s:s}", "peer", claim->peer, "rank", claim_rank_name(claim->rank));
+    if (claim->writes)
+        call->publisher = json;
+    else
+        json_array_append_new(call->standby, json);
+}
+
 static json_t *stream_json(const struct admin *admin, struct stream *stream) {
     const struct segment *last = stream_last_segment(stream, 0);
     char since[CLOCK_ISO_LEN];
@@ -93,13 +108,15 @@ static json_t *stream_json(const struct admin *admin, struct stream *stream) {
     json_t *tracks = json_array();
     for (uint32_t i = 0; i < stream->open->open.track_count; i++)
         json_array_append_new(tracks, track_json(&stream->open->open.tracks[i]));
-    const char *peer = admin->origin ? origin_publisher(admin->origin, stream->name) : NULL;
-    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:f, s:o, s:o, s:o}", "name", stream->name, "state",
+    struct claims_call claims = {NULL, json_array()};
+    if (admin->origin)
+        origin_each_claim(admin->origin, stream->name, add_claim, &claims);
+    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:f, s:o, s:o, s:o, s:o}", "name", stream->name, "state",
                      stream_state_name(stream->state), "epoch", (json_int_t)stream->epoch, "since", since, "msn",
                      (json_int_t)(last ? last->msn : 0), "part", (json_int_t)stream->next_part, "bytes",
                      (json_int_t)stream->bytes, "part_target_s", stream->open->open.part_target_us / 1e6, "tracks",
-                     tracks, "publisher", peer ? json_pack("{s:s}", "peer", peer) : json_null(), "advice",
-                     advice_json(admin, stream->name));
+                     tracks, "publisher", claims.publisher ? claims.publisher : json_null(), "standby", claims.standby,
+                     "advice", advice_json(admin, stream->name));
 }
 
 struct api_call {
@@ -153,6 +170,22 @@ static void answer_links(const struct admin *admin, struct http_request *req) {
 
 static json_t *text_or_null(const char *text) {
     return *text ? json_string(text) : json_null();
+}
+
+static void add_source(void *ctx, const struct sources_view *view) {
+    const struct source_view *source = &view->source;
+    char since[CLOCK_ISO_LEN];
+    clock_format_iso(since, clock_utc_from_mono_us(source->since_us));
+    json_array_append_new(ctx, json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:I}", "stream", source->stream, "url",
+                                         source->url, "mode", view->on_demand ? "on-demand" : "always", "state",
+                                         source_state_name(source->state), "since", since, "error",
+                                         text_or_null(source->error), "restarts", (json_int_t)source->restarts));
+}
+
+static void answer_sources(const struct admin *admin, struct http_request *req) {
+    json_t *sources = json_array();
+    sources_each(admin->sources, add_source, sources);
+    answer_json(req, json_pack("{s:o}", "sources", sources));
 }
 
 static void add_node(void *ctx, const struct registry_node *of) {
@@ -293,6 +326,8 @@ static void on_request(void *ctx, struct http_request *req) {
         answer_streams(admin, req);
     } else if (!strcmp(path, "/api/v1/links")) {
         answer_links(admin, req);
+    } else if (!strcmp(path, "/api/v1/sources")) {
+        answer_sources(admin, req);
     } else if (!strcmp(path, "/api/v1/fleet") && admin->registry) {
         answer_fleet(admin, req);
     } else if (!strcmp(path, "/")) {
@@ -362,6 +397,28 @@ static void collect_links(struct srt_server *srt, struct buf *out) {
     }
 }
 
+/* --- metrics of sources --- */
+
+static void collect_state(void *ctx, const struct sources_view *view) {
+    char labels[STREAM_NAME_LEN + 64];
+    snprintf(labels, sizeof labels, "stream=\"%s\",state=\"%s\"", view->source.stream,
+             source_state_name(view->source.state));
+    metrics_sample(ctx, "weir_source_state", labels, 1);
+}
+
+static void collect_restarts(void *ctx, const struct sources_view *view) {
+    char labels[STREAM_NAME_LEN + 16];
+    snprintf(labels, sizeof labels, "stream=\"%s\"", view->source.stream);
+    metrics_sample(ctx, "weir_source_restarts_total", labels, (double)view->source.restarts);
+}
+
+static void collect_sources(const struct sources *sources, struct buf *out) {
+    metrics_family(out, "weir_source_state", "1 for the state that a source is in.", METRIC_GAUGE);
+    sources_each(sources, collect_state, out);
+    metrics_family(out, "weir_source_restarts_total", "Attempts of a source that followed a failure.", METRIC_COUNTER);
+    sources_each(sources, collect_restarts, out);
+}
+
 static void collect(void *ctx, struct buf *out) {
     struct admin *admin = ctx;
     struct store *store = hub_store(admin->hub);
@@ -378,6 +435,8 @@ static void collect(void *ctx, struct buf *out) {
     metrics_sample(out, "weir_store_bytes", NULL, (double)store_bytes(store));
     if (admin->srt)
         collect_links(admin->srt, out);
+    if (admin->sources)
+        collect_sources(admin->sources, out);
 }
 
 struct admin *admin_create(struct loop *loop, struct hub *hub, struct origin *origin, bool decides,
@@ -401,6 +460,10 @@ void admin_show_srt(struct admin *admin, struct srt_server *srt) {
 
 void admin_show_ingest(struct admin *admin, const struct ingest *ingest) {
     admin->ingest = ingest;
+}
+
+void admin_show_sources(struct admin *admin, struct sources *sources) {
+    admin->sources = sources;
 }
 
 void admin_set_ready(struct admin *admin, bool ready) {

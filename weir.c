@@ -26,6 +26,7 @@
 #include "ingest/ingest.h"
 #include "ingest/push.h"
 #include "ingest/rtmp_server.h"
+#include "ingest/slate.h"
 #include "ingest/srt_server.h"
 #include "ingest/ts_session.h"
 #include "origin/intake.h"
@@ -36,6 +37,7 @@
 #include "relay/upstream.h"
 #include "relay/viewer.h"
 #include "relay/worker.h"
+#include "sources.h"
 
 enum {
     WORKERS_MAX = 64,
@@ -66,8 +68,10 @@ struct node {
     struct pushes *pushes; /* streams brought to origins elsewhere; NULL: to this one */
     struct ingest *ingest;
     struct rtmp_server *rtmp;
-    struct golive *golive;  /* NULL: OBS isn't told what to encode */
-    struct srt_server *srt; /* NULL: it listens nowhere */
+    struct golive *golive;   /* NULL: OBS isn't told what to encode */
+    struct srt_server *srt;  /* NULL: it neither listens nor calls */
+    struct slates *slates;   /* NULL: none */
+    struct sources *sources; /* streams fetched by this node; NULL: none */
     /* viewers', nodes', broadcasters'; NULL: no TLS */
     struct certificates *certificates, *feed_certificates, *rtmp_certificates;
     struct worker *workers[WORKERS_MAX];
@@ -158,7 +162,7 @@ static bool start_srt(struct node *node) {
     const struct conf *conf = node->conf;
     static const uint32_t key_bytes[] = {
         [CONF_PBKEYLEN_AUTO] = 0, [CONF_PBKEYLEN_16] = 16, [CONF_PBKEYLEN_24] = 24, [CONF_PBKEYLEN_32] = 32};
-    if (!conf->ingest.srt_listen.count)
+    if (!conf->ingest.srt_listen.count && !sources_want_srt(conf))
         return true; /* no threads for nothing */
     struct srt_server_settings settings = srt_server_settings_default;
     settings.latency_ms = conf->ingest.srt_latency_ms;
@@ -208,6 +212,15 @@ static bool rtmp_listen(struct node *node, const struct conf_list *addresses, bo
     return true;
 }
 
+static void start_slates(struct node *node) {
+    const struct conf *conf = node->conf;
+    const struct slates_settings settings = {.clips = conf->ingest.slate.items,
+                                             .clip_count = (uint32_t)conf->ingest.slate.count,
+                                             .limit_s = conf->ingest.slate_s};
+    if (settings.clip_count)
+        node->slates = slates_create(node->ingest, &settings);
+}
+
 static bool start_ingest(struct node *node) {
     const struct conf *conf = node->conf;
     struct ingest_settings settings = {.segment_ms = conf->live.segment_ms,
@@ -215,10 +228,13 @@ static bool start_ingest(struct node *node) {
                                        .chunk_ms = conf->live.chunk_ms,
                                        .stall_ms = conf->live.stall_ms,
                                        .publish_keys = conf->auth.publish_keys.items,
-                                       .publish_key_count = (uint32_t)conf->auth.publish_keys.count};
+                                       .publish_key_count = (uint32_t)conf->auth.publish_keys.count,
+                                       .backups = conf->ingest.backups.items,
+                                       .backup_count = (uint32_t)conf->ingest.backups.count};
     struct writer_port port = ingest_port(node);
     node->ingest = ingest_create(node->loop, &settings, &port);
     admin_show_ingest(node->admin, node->ingest);
+    start_slates(node);
     struct rtmp_limits limits = rtmp_limits_default;
     limits.connections_max = conf->ingest.rtmp_connections_max;
     limits.unpublished_per_address = conf->ingest.rtmp_unpublished_per_address;
@@ -227,8 +243,12 @@ static bool start_ingest(struct node *node) {
         log_warn("publish_open", "note", LOG_STR("no auth.publish.keys configured: anybody may publish"));
     if (node->rtmp_certificates)
         rtmp_server_set_tls(node->rtmp, certificates_context(node->rtmp_certificates));
-    return rtmp_listen(node, &conf->ingest.rtmp_listen, false) &&
-           rtmp_listen(node, &conf->ingest.rtmp_tls.listen, true) && start_srt(node);
+    if (!rtmp_listen(node, &conf->ingest.rtmp_listen, false) ||
+        !rtmp_listen(node, &conf->ingest.rtmp_tls.listen, true) || !start_srt(node))
+        return false;
+    node->sources = sources_create(conf, node->hub, node->origin, node->ingest, node->srt);
+    admin_show_sources(node->admin, node->sources);
+    return true;
 }
 
 /* All workers listen on the same addresses; port 0 is chosen by the first. */
@@ -378,7 +398,9 @@ static bool start_roles(struct node *node) {
                                    .bytes_max = (size_t)conf->limits.memory_mb << 20,
                                    .stream_bytes_max = (size_t)conf->limits.stream_memory_mb << 20,
                                    .streams_max = conf->limits.streams_max};
-    struct origin_settings origin = {.grace_ms = conf->origin.grace_s * 1000, .silent_ms = SILENT_MS};
+    struct origin_settings origin = {.grace_ms = conf->origin.grace_s * 1000,
+                                     .silent_ms = SILENT_MS,
+                                     .takeover_ms = conf->origin.takeover_ms};
     node->hub = hub_create(node->loop, &store);
     node->origin = origin_create(node->loop, node->hub, &origin);
     node->load = load_create(node->loop, &(struct load_settings){.viewers_max = conf->relay.viewers_max,
@@ -409,6 +431,8 @@ static bool start_roles(struct node *node) {
 }
 
 static void stop_roles(struct node *node) {
+    slates_destroy(node->slates);
+    sources_stop(node->sources);
     rtmp_server_destroy(node->rtmp);
     srt_server_destroy(node->srt);
     ingest_destroy(node->ingest);
@@ -418,6 +442,7 @@ static void stop_roles(struct node *node) {
     for (uint32_t i = 0; i < node->worker_count; i++)
         worker_destroy(node->workers[i]);
     golive_destroy(node->golive);
+    sources_destroy(node->sources);
     load_destroy(node->load);
     pulls_destroy(node->pulls);
     upstreams_destroy(node->upstreams);
@@ -560,6 +585,21 @@ static bool read_pairs(const struct conf_tls *tls, const struct conf_list *clien
     return *ret_certificates || !tls->cert.count;
 }
 
+/* Clips can be opened; what is in them shows when they are played. */
+static bool find_clips(const struct conf *conf, const char *path, struct buf *errors) {
+    const struct conf_list *clips = &conf->ingest.slate;
+    bool ok = true;
+    for (size_t i = 0; i < clips->count; i++) {
+        const char *file = strchr(clips->items[i], ' ') + 1;
+        if (access(file, R_OK) == 0)
+            continue;
+        buf_printf(errors, "%s:%u: ingest.slate: %s can't be read (%s)\n", path, clips->lines[i], file,
+                   strerror(errno));
+        ok = false;
+    }
+    return ok;
+}
+
 static bool read_files(const struct conf *conf, const char *path, struct buf *errors, struct files *files) {
     static const struct conf_list nobody;
     return read_pairs(&conf->http.tls, &nobody, "http.tls", path, errors, &files->certificates) &&
@@ -567,12 +607,13 @@ static bool read_files(const struct conf *conf, const char *path, struct buf *er
            read_pairs(&conf->ingest.rtmp_tls, &nobody, "ingest.rtmp.tls", path, errors, &files->rtmp_certificates);
 }
 
-/* The configuration, and the files that it names: NULL when anything is wrong with either. */
+/* The configuration, its URLs, and the files that it names: NULL when anything is wrong with one of them. */
 static struct conf *read_conf(const char *path, struct files *files) {
     struct buf errors;
     buf_init(&errors, ERRORS_MAX);
     struct conf *conf = path ? conf_load(path, &errors) : conf_create_default();
-    if (conf && !read_files(conf, path, &errors, files)) {
+    if (conf && (!sources_check(conf, path, &errors) || !find_clips(conf, path, &errors) ||
+                 !read_files(conf, path, &errors, files))) {
         files_finish(files);
         conf_destroy(conf);
         conf = NULL;
@@ -609,6 +650,8 @@ static void print_metrics(void) {
         "| `weir_srt_link_lost_total` | counter | Those that were missing, whether they came later or not. |\n"
         "| `weir_srt_link_retransmitted_total` | counter | Those that came again, or at the second attempt. |\n"
         "| `weir_srt_link_dropped_total` | counter | Those that did not come in time. |\n"
+        "| `weir_source_state` | gauge | 1 for the state that a source is in, by `stream` and `state`. |\n"
+        "| `weir_source_restarts_total` | counter | Attempts of a source that followed a failure, by `stream`. |\n"
         "| `weir_fleet_registry_up` | gauge | Whether the fleet's registry (etcd) can be read and written. |\n"
         "| `weir_fleet_registry_age_seconds` | gauge | Since the fleet's registry last said something. |\n"
         "| `weir_fleet_nodes` | gauge | Nodes of the fleet that are known, this one included. |\n"
@@ -627,6 +670,8 @@ static void register_metrics(void) {
     srt_server_metrics_register();
     golive_metrics_register();
     ts_session_metrics_register();
+    source_metrics_register();
+    slates_metrics_register();
     viewers_metrics_register();
     http_client_metrics_register();
     feeds_metrics_register();

@@ -192,7 +192,8 @@ static void print_event(const struct reader *r, bool secret, struct buf *out) {
 }
 
 static bool is_secret(const struct setting *setting) {
-    return setting->type == SETTING_KEYS || setting->type == SETTING_PASSPHRASES || setting->type == SETTING_SECRET;
+    return setting->type == SETTING_KEYS || setting->type == SETTING_PASSPHRASES || setting->type == SETTING_SECRET ||
+           setting->type == SETTING_SOURCES;
 }
 
 static void complain_value(struct reader *r, const struct setting *setting) {
@@ -462,7 +463,7 @@ static void check_roles(struct reader *r) {
     if (!conf->ingest_on && !conf->origin_on && !conf->relay_on)
         complain(r, 1, "no role is on, at least one of \"ingest:\", \"origin:\", \"relay:\" would be right");
     if (conf->ingest_on && !conf->ingest.rtmp_listen.count && !conf->ingest.rtmp_tls.listen.count &&
-        !conf->ingest.srt_listen.count)
+        !conf->ingest.srt_listen.count && !conf->ingest.sources.count)
         complain(r, ingest, "ingest listens nowhere, \"rtmp: {listen: [\"[::]:1935\"]}\" in it would be right");
     if (conf->ingest.srt_passphrases.count && !conf->ingest.srt_listen.count)
         complain(
@@ -476,6 +477,29 @@ static void check_roles(struct reader *r) {
             r, ingest,
             "ingest has no origin to feed, \"origin: {}\" in the same file, or \"origins:\" in it, would be right");
     check_viewers(r);
+}
+
+static bool same_stream(const char *one, const char *other) {
+    size_t len = strcspn(one, " ");
+    return strncmp(one, other, len + 1) == 0;
+}
+
+static void check_sources(struct reader *r) {
+    const struct conf *conf = r->conf;
+    const struct conf_list *sources = &conf->ingest.sources;
+    bool serves = conf->relay_on || listens_to_nodes(conf);
+    for (size_t i = 0; i < sources->count; i++) {
+        const char *item = sources->items[i], *last = strrchr(item, ' ');
+        int name = (int)strcspn(item, " ");
+        if (!serves && strcmp(last, " on-demand") == 0)
+            complain(r, sources->lines[i],
+                     "ingest.sources has \"%.*s\" on demand, but nobody asks this node for streams: without "
+                     "\"on-demand\", or with \"relay: {}\" or \"feed: {listen: [...]}\", would be right",
+                     name, item);
+        for (size_t j = 0; j < i; j++)
+            if (same_stream(item, sources->items[j]))
+                complain(r, sources->lines[i], "ingest.sources has \"%.*s\" twice, once would be right", name, item);
+    }
 }
 
 /* Certificates and keys of a section, and whether somebody uses them. */
@@ -650,6 +674,7 @@ struct conf *conf_parse(const char *name, const char *text, size_t len, struct b
         read_all(&r, text, len);
     if (!r.error_count) {
         check_roles(&r);
+        check_sources(&r);
         check_tls(&r);
         check_feeds(&r);
         check_fleet(&r);

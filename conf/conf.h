@@ -56,10 +56,14 @@ struct conf {
         struct conf_list golive_ladder; /* "HEIGHT KBPS", or "auto"; empty: OBS isn't told what to encode */
         char *golive_url;               /* NULL: by the request */
         struct conf_list origins; /* URLs */
+        struct conf_list backups; /* pairs of streams' names, "app/name app/other" */
+        struct conf_list slate;   /* "app/name FILE", "app/na* FILE" */
+        uint32_t slate_s;
+        struct conf_list sources; /* "app/name URL", perhaps with " on-demand" behind it */
     } ingest;
     struct {
         struct conf_list listen, tls_listen;
-        uint32_t grace_s;
+        uint32_t grace_s, takeover_ms;
     } origin;
     struct {
         uint32_t max_lag_ms, linger_s, late_ms;

@@ -122,9 +122,24 @@ const struct setting schema_settings[] = {
              "and kb/s, those left out that are larger than the picture. `auto`: up to four, by what the picture is. None: it isn't told."},
     {"ingest.golive.url", SETTING_PUSH, AT(ingest.golive_url),
      .text = "Where it is told to push; none: to this node by the name that it was asked by, app `live`."},
+    {"ingest.sources", SETTING_SOURCES, AT(ingest.sources),
+     .text = "Streams that this node fetches itself: the name, and from where. `srt://` calls an encoder (`streamid`, `passphrase`, "
+             "`pbkeylen`, `latency` in ms); `rtmp://`, `rtmps://`; `http://`, `https://`: HLS, MPEG-TS, FLV, DASH. `on-demand` behind "
+             "the URL: only while somebody asks this node for the stream."},
 
     {"ingest.origins", SETTING_URLS, AT(ingest.origins),
      .text = "Origins that get each stream, all of them at once, by where they listen (`origin.listen`); none: this node's own."},
+
+    {"ingest.backups", SETTING_PAIRS, AT(ingest.backups),
+     .text = "Pairs `app/name app/other`: who publishes under the second name, with that one's key, is the backup publisher of the first, and "
+             "takes over while its publisher is silent or gone. So is who adds `backup=1` to the name's query."},
+
+    {"ingest.slate", SETTING_CLIPS, AT(ingest.slate),
+     .text = "What a stream shows while nobody publishes it: `app/name FILE`, or `app/na* FILE` where names begin so; of two that match the first. "
+             "FILE is a clip that is published as it is, in a loop (MP4 or MPEG-TS; H.264 and AAC). It begins where a publisher of this node's has left, or is "
+             "silent, and no backup takes over."},
+    {"ingest.slate_s", SETTING_INT, AT(ingest.slate_s), .min = 1, .max = 86400, .fallback = "600", .unit = "s",
+     .text = "How long it may; then the stream ends as it does without."},
 
     {"origin", SETTING_ROLE, AT(origin_on), .fileless = "on", .text = "Holds the live window of every stream."},
     {"origin.listen", SETTING_ADDRESSES, AT(origin.listen),
@@ -132,6 +147,8 @@ const struct setting schema_settings[] = {
     {"origin.tls.listen", SETTING_ADDRESSES, AT(origin.tls_listen), .text = "The same over TLS, with the certificate of `feed.tls`."},
     {"origin.grace_s", SETTING_INT, AT(origin.grace_s), .min = 0, .max = 600, .fallback = "10", .unit = "s",
      .text = "How long a broadcaster that dropped may take to come back before its stream ends."},
+    {"origin.takeover_ms", SETTING_INT, AT(origin.takeover_ms), .min = 200, .max = 10000, .fallback = "700", .unit = "ms",
+     .text = "How long a broadcaster may be silent before its backup takes over. More than the time between two of its pictures."},
 
     {"relay", SETTING_ROLE, AT(relay_on), .fileless = "on", .text = "Serves viewers."},
     {"relay.max_lag_ms", SETTING_INT, AT(relay.max_lag_ms), .min = 500, .max = 60000, .fallback = "3000", .unit = "ms",
@@ -296,6 +313,16 @@ void schema_describe(const struct setting *setting, struct buf *out) {
         break;
     case SETTING_PUSH:
         buf_append_str(out, "an address such as \"rtmps://push.example:1936/live/{stream_key}\"");
+        break;
+    case SETTING_CLIPS:
+        buf_append_str(out, "a list of \"app/name /a/file.mp4\" or \"app/na* /a/file.mp4\"");
+        break;
+    case SETTING_PAIRS:
+        buf_append_str(out, "a list of \"app/name app/other\"");
+        break;
+    case SETTING_SOURCES:
+        buf_append_str(out, "a list of \"app/name URL\" or \"app/name URL on-demand\", such as "
+                            "[\"live/cam rtmp://192.0.2.9/live/cam\"]");
         break;
     case SETTING_PASSPHRASES:
         buf_printf(

@@ -25,6 +25,9 @@ enum setting_type {
     SETTING_STREAMS,   /* struct conf_list of patterns of streams' names */
     SETTING_RUNGS,     /* struct conf_list of "HEIGHT KBPS", or "auto", which may stand alone, without brackets */
     SETTING_PUSH,      /* char *: where RTMP is pushed, with a place for the stream key */
+    SETTING_CLIPS,     /* struct conf_list of patterns of streams' names, each with a space and a file's absolute name behind it */
+    SETTING_PAIRS,     /* struct conf_list of two streams' names each, with a space between them */
+    SETTING_SOURCES,   /* struct conf_list of "app/name URL" or "app/name URL on-demand" (sources.h) */
 };
 
 struct setting {

@@ -105,6 +105,39 @@ static bool passphrase_acceptable(const char *text) {
            (!colon || stream_pattern_acceptable(text, (size_t)(colon - text)));
 }
 
+static bool file_acceptable(const char *text);
+
+static bool clip_acceptable(const char *text) {
+    size_t len = strcspn(text, " ");
+    return text[len] && text[len + 1] == '/' && file_acceptable(text + len + 1) && stream_pattern_acceptable(text, len);
+}
+
+/* Two names, which are not one. */
+static bool pair_acceptable(const char *text) {
+    const char *space = strchr(text, ' ');
+    size_t len = space ? (size_t)(space - text) : 0;
+    if (!len || strchr(text, '*') || (strlen(space + 1) == len && strncmp(text, space + 1, len) == 0))
+        return false;
+    return stream_pattern_acceptable(text, len) && stream_pattern_acceptable(space + 1, strlen(space + 1));
+}
+
+static bool printable(const char *text, size_t len) {
+    for (size_t i = 0; i < len; i++)
+        if (text[i] <= ' ' || text[i] > '~')
+            return false;
+    return true;
+}
+
+/* What the URL is about is checked by who knows its schemes (sources.h). */
+static bool source_acceptable(const char *text) {
+    size_t name = strcspn(text, " "), app = strcspn(text, "/");
+    const char *url = text + name + (text[name] == ' ');
+    size_t len = strcspn(url, " ");
+    return app < name && component_acceptable(text, app, false) &&
+           component_acceptable(text + app + 1, name - app - 1, false) && len > 0 && printable(url, len) &&
+           (!url[len] || strcmp(url + len, " on-demand") == 0);
+}
+
 static bool file_acceptable(const char *text) {
     for (const char *c = text; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 127)
@@ -112,16 +145,9 @@ static bool file_acceptable(const char *text) {
     return *text && strlen(text) <= SETTING_FILE_MAX;
 }
 
-static bool printable(const char *text) {
-    for (const char *c = text; *c; c++)
-        if (*c <= ' ' || *c > '~')
-            return false;
-    return true;
-}
-
 static bool secret_acceptable(const char *text) {
     size_t len = strlen(text);
-    return len >= SETTING_SECRET_MIN && len <= SETTING_KEY_MAX && printable(text);
+    return len >= SETTING_SECRET_MIN && len <= SETTING_KEY_MAX && printable(text, len);
 }
 
 /* What is behind a scheme that `schemes` names; NULL when it begins with none of them. */
@@ -261,6 +287,8 @@ static bool item_acceptable(const struct setting *setting, const char *text) {
         return key_acceptable(text);
     case SETTING_PASSPHRASES:
         return passphrase_acceptable(text);
+    case SETTING_SOURCES:
+        return source_acceptable(text);
     case SETTING_FILES:
         return file_acceptable(text);
     case SETTING_RANGES:
@@ -273,6 +301,10 @@ static bool item_acceptable(const struct setting *setting, const char *text) {
         return stream_pattern_acceptable(text, strlen(text));
     case SETTING_RUNGS:
         return rung_acceptable(text);
+    case SETTING_CLIPS:
+        return clip_acceptable(text);
+    case SETTING_PAIRS:
+        return pair_acceptable(text);
     default:
         return address_acceptable(text);
     }
@@ -304,6 +336,9 @@ bool value_is_list(const struct setting *setting) {
     case SETTING_COSTED:
     case SETTING_STREAMS:
     case SETTING_RUNGS:
+    case SETTING_CLIPS:
+    case SETTING_PAIRS:
+    case SETTING_SOURCES:
         return true;
     default:
         return false;

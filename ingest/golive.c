@@ -349,7 +349,7 @@ static const char *why_not(const struct golive_settings *settings, const struct 
                            char stream[STREAM_NAME_LEN]) {
     char app[STREAM_NAME_LEN], name[STREAM_NAME_LEN], key[PUBLISH_KEY_MAX + 1];
     app_of(settings->url, app, sizeof app);
-    stream_key_split(request->stream_key, name, sizeof name, key, sizeof key);
+    stream_key_split(request->stream_key, name, sizeof name, key, sizeof key, NULL);
     if (!name[0])
         return "The stream key is empty: put the stream's name there, and its key behind it: NAME?key=KEY";
     if (!name_join(stream, app, name))

@@ -1,5 +1,6 @@
 /* The ingest role: what all publishers share. One loop. */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/list.h"
@@ -15,6 +16,8 @@ struct ingest_settings {
     uint32_t stall_ms;            /* silence after which the stream goes on with a discontinuity */
     char *const *publish_keys;    /* see common/auth/publish_key.h; must outlive the role */
     uint32_t publish_key_count;
+    char *const *backups; /* "app/name app/other": who publishes the other is the stream's backup; must outlive the role */
+    uint32_t backup_count;
 };
 
 struct ingest {
@@ -22,6 +25,9 @@ struct ingest {
     struct ingest_settings settings;
     struct writer_port port;
     struct list publishers;
+    /* Told when a publisher's media is the stream's from now on, and when it isn't any more. It must not call publishers. NULL: nobody cares. */
+    void (*on_air)(void *ctx, const char *stream, enum claim_rank rank, bool is);
+    void *on_air_ctx;
     struct live_names *live; /* the names that they hold */
     struct loop_timer *sweep_timer;
 };

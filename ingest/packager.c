@@ -489,6 +489,13 @@ void packager_break(struct packager *p) {
     }
 }
 
+void packager_abandon(struct packager *p) {
+    close_lanes(p);
+    segmenter_break(&p->segmenter);
+    p->opened = p->segment_used = false;
+    p->part_index = 0;
+}
+
 /* --- opening --- */
 
 static void describe(struct track_info *info, const struct packager_source *source, uint32_t number) {

@@ -87,7 +87,7 @@ struct packager_source {
 
 void packager_init(struct packager *packager, struct loop *loop, const struct ingest_settings *settings, const char *stream,
                    const struct packager_port *port);
-/* Before the first packager_open. */
+/* Before the first packager_open, and after packager_abandon. */
 void packager_grant(struct packager *packager, const struct claim_grant *grant);
 /* Begins with these tracks, video first, the leading one at the front; what was under way must have been broken off. Its first frame, at
  * `dts_us` of the publisher's clock, arrived at `now_us` (UTC). 0, or -EINVAL: a configuration can't be used. */
@@ -96,5 +96,7 @@ int packager_open(struct packager *packager, const struct packager_source *sourc
 void packager_frame(struct packager *packager, uint32_t index, const struct lane_frame *frame);
 /* Ends the segment under way; what comes next is a discontinuity. */
 void packager_break(struct packager *packager);
+/* What was under way is void, and isn't ended: another writes the stream from here on. */
+void packager_abandon(struct packager *packager);
 void packager_state(struct packager *packager, enum stream_state state);
 void packager_finish(struct packager *packager);

@@ -220,3 +220,16 @@ void probe_reset(struct probe *probe) {
     probe->count = probe->taken = probe->cap = probe->track_count = 0;
     probe->bytes = 0;
 }
+
+void probe_trim(struct probe *probe, int64_t from_dts_us) {
+    struct probe before = *probe;
+    struct publisher_frame frame;
+    int64_t arrived_us;
+    *probe = (struct probe){0};
+    while (probe_take(&before, &frame, &arrived_us)) {
+        if (frame.dts_us >= from_dts_us)
+            probe_push(probe, &frame, arrived_us);
+        probe_taken(&before);
+    }
+    probe_reset(&before);
+}

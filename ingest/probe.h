@@ -61,4 +61,6 @@ const struct probe_track *probe_track(const struct probe *probe, enum track_kind
 /* The frames, one after the other; `ret_frame` is valid until probe_taken. */
 bool probe_take(struct probe *probe, struct publisher_frame *ret_frame, int64_t *ret_arrived_us);
 void probe_taken(struct probe *probe);
+/* Leaves out what is before that time, on the publisher's clock. */
+void probe_trim(struct probe *probe, int64_t from_dts_us);
 void probe_reset(struct probe *probe);

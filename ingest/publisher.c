@@ -13,6 +13,7 @@
 #include "ingest/advice.h"
 #include "ingest/ingest.h"
 #include "ingest/live_names.h"
+#include "ingest/pace.h"
 #include "ingest/packager.h"
 #include "ingest/probe.h"
 #include "ingest/stream_key.h"
@@ -20,13 +21,17 @@
 /* A publisher's life:
  *
  *   CLAIMING  publisher_open .. the authority's answer
+ *   STANDING  by, while another publishes the stream. What it is is found out as in PROBING; then the probe holds the
+ *             media since the last independent frame, so that it can be taken over with a picture at once
  *   PROBING   media is collected until it is known what the stream is: codecs, frame rate, B-frames (probe.h)
  *   LIVE      frames become chunks, parts, segments
  *   LOST      on_lost is due or done; everything is ignored until publisher_close
  *
  * A change that needs a new init segment (codec configuration, a track more, B-frames where none were promised) goes
- * through PROBING again, and the stream goes on with a discontinuity. */
-enum state { CLAIMING, PROBING, LIVE, LOST };
+ * through PROBING again, and the stream goes on with a discontinuity.
+ *
+ * From PROBING and LIVE it may go back to STANDING. */
+enum state { CLAIMING, STANDING, PROBING, LIVE, LOST };
 
 enum {
     CONFIG_MAX = 3072,    /* as mux.c takes it; x265 puts its settings into hvcC, 2.3 KB */
@@ -34,7 +39,10 @@ enum {
     MISSED_MAX = 3,       /* so often a track is looked for in vain, then it is left out */
     VIDEO_TRACKS_MAX = 6,
     AUDIO_TRACKS_MAX = 4,
-    REFUSED_BITS = 64, /* tracks of each kind about whose refusal a line was logged */
+    AHEAD_MAX_US = 2000000, /* a takeover doesn't begin with media that are so much older than the end of the stream */
+    BESIDE_US = 200000,     /* so long other pictures are waited for beside the leading one */
+    FRESH_US = 2 * BESIDE_US, /* an independent frame has only just come */
+    REFUSED_BITS = 64,        /* tracks of each kind about whose refusal a line was logged */
     NONE = TRACKS_MAX,
 };
 
@@ -46,8 +54,9 @@ struct track {
     uint32_t index;  /* in the packager; NONE: it is no part of the stream (yet) */
     uint32_t missed; /* times in a row that a stream was opened without it because nothing came of it */
     bool reorders, silent, ended;
-    bool changed;      /* what comes is not of the configuration that the stream was opened with */
-    struct lane spare; /* its latest frames while it is no part of the stream */
+    uint32_t rate_milli; /* video: as was found out last */
+    bool changed;        /* what comes is not of the configuration that the stream was opened with */
+    struct lane spare;   /* its latest frames while it is no part of the stream */
     uint32_t config_len;
     uint8_t config[CONFIG_MAX]; /* as it came */
 };
@@ -63,6 +72,13 @@ struct publisher {
     char why[96];               /* why it is lost */
     struct loop_timer *tell_timer;
     void *claim;
+    enum claim_rank rank;
+    enum claim_result standing; /* how it stands by */
+    bool accepted;              /* by the authority, to write or to stand by */
+    bool taking;                /* it has asked for the stream that it stands by for */
+    bool known;                 /* what is in the probe was found out before: tracks, rates, reordering */
+    struct pace pace;           /* of the leading track, while it stands by */
+    bool steady;                /* it was, when its latest independent frame came */
     struct probe probe;
     struct publisher_metadata metadata;
     struct track *tracks[TRACKS_MAX];
@@ -91,8 +107,9 @@ static struct metric metrics[] = {
      METRIC_COUNTER, 0},
     {"weir_ingest_stalls_total", NULL, "Times that a publisher was silent for longer than the stall limit.",
      METRIC_COUNTER, 0},
+    {"weir_ingest_standby", NULL, "Publishers that stand by while another publishes their stream.", METRIC_GAUGE, 0},
 };
-enum { M_PUBLISHERS, M_VIDEO, M_AUDIO, M_DROPPED, M_DISCONTINUITIES, M_MISALIGNED, M_STALLS };
+enum { M_PUBLISHERS, M_VIDEO, M_AUDIO, M_DROPPED, M_DISCONTINUITIES, M_MISALIGNED, M_STALLS, M_STANDBY };
 
 void ingest_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -106,10 +123,22 @@ static void on_tell(void *ctx) {
         pub->events.on_result(pub->ctx, pub->result);
 }
 
+static bool airs(enum state state) {
+    return state == PROBING || state == LIVE;
+}
+
+static void set_state(struct publisher *pub, enum state state) {
+    struct ingest *ingest = pub->ingest;
+    if (ingest->on_air && airs(state) != airs(pub->state))
+        ingest->on_air(ingest->on_air_ctx, pub->stream, pub->rank, airs(state));
+    metric_add(&metrics[M_STANDBY], (state == STANDING) - (pub->state == STANDING));
+    pub->state = state;
+}
+
 static void lose(struct publisher *pub, const char *why) {
     if (pub->state == LOST)
         return;
-    pub->state = LOST;
+    set_state(pub, LOST);
     live_names_release(pub->ingest->live, pub->stream, pub);
     snprintf(pub->why, sizeof pub->why, "%s", why);
     loop_timer_set(pub->tell_timer, 0);
@@ -117,25 +146,72 @@ static void lose(struct publisher *pub, const char *why) {
 
 /* --- opening --- */
 
+/* The name of a pair's backup stands for the other one's stream. */
+static void resolve_pair(struct publisher *pub) {
+    const struct ingest_settings *settings = &pub->ingest->settings;
+    for (uint32_t i = 0; i < settings->backup_count; i++) {
+        const char *pair = settings->backups[i], *backup = strchr(pair, ' ') + 1;
+        if (strcmp(backup, pub->stream) != 0)
+            continue;
+        snprintf(pub->stream, sizeof pub->stream, "%.*s", (int)(backup - 1 - pair), pair);
+        pub->rank = CLAIM_BACKUP;
+        return;
+    }
+}
+
+static void stand_by(struct publisher *pub, enum claim_result standing);
+static void take_if_may(struct publisher *pub);
+static void go_on_air(struct publisher *pub, const struct claim_grant *grant);
+
+static enum publish_result result_of(enum claim_result result) {
+    return result == CLAIM_GRANTED || claim_stands_by(result) ? PUBLISH_OK
+           : result == CLAIM_BUSY                             ? PUBLISH_BUSY
+           : result == CLAIM_UNREACHABLE                      ? PUBLISH_UNREACHABLE
+           : result == CLAIM_CUT                              ? PUBLISH_CUT
+                                                              : PUBLISH_FULL;
+}
+
+/* What it publishes from now on, from where the authority says. */
+static void begin_run(struct publisher *pub, const struct claim_grant *grant) {
+    packager_grant(&pub->packager, grant);
+    set_state(pub, PROBING);
+    log_info("publish_start", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "rank",
+             LOG_STR(claim_rank_name(pub->rank)), "epoch", LOG_INT(grant->epoch), "resumes", LOG_INT(grant->resumes));
+}
+
+/* A name that only backups have is free for its publisher. */
+static void hold_name(struct publisher *pub) {
+    if (pub->rank == CLAIM_PRIMARY)
+        live_names_hold(pub->ingest->live, pub->stream, pub, pub->last_media_us);
+}
+
+static void accept(struct publisher *pub) {
+    pub->accepted = true;
+    pub->last_media_us = loop_now_us(pub->ingest->loop);
+    hold_name(pub);
+    metric_add(&metrics[M_PUBLISHERS], 1);
+    pub->events.on_result(pub->ctx, PUBLISH_OK);
+}
+
 static void on_claimed(void *owner, enum claim_result result, const struct claim_grant *grant) {
     struct publisher *pub = owner;
-    pub->result = result == CLAIM_GRANTED       ? PUBLISH_OK
-                  : result == CLAIM_BUSY        ? PUBLISH_BUSY
-                  : result == CLAIM_UNREACHABLE ? PUBLISH_UNREACHABLE
-                  : result == CLAIM_CUT         ? PUBLISH_CUT
-                                                : PUBLISH_FULL;
-    if (result != CLAIM_GRANTED) {
+    if (pub->state == LOST)
+        return;
+    pub->result = result_of(result);
+    if (pub->result != PUBLISH_OK) {
         pub->events.on_result(pub->ctx, pub->result);
         return;
     }
-    packager_grant(&pub->packager, grant);
-    pub->state = PROBING;
-    pub->last_media_us = loop_now_us(pub->ingest->loop);
-    live_names_hold(pub->ingest->live, pub->stream, pub, pub->last_media_us);
-    metric_add(&metrics[M_PUBLISHERS], 1);
-    log_info("publish_start", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "epoch",
-             LOG_INT(grant->epoch), "resumes", LOG_INT(grant->resumes));
-    pub->events.on_result(pub->ctx, PUBLISH_OK);
+    pub->taking = false;
+    if (claim_stands_by(result)) {
+        stand_by(pub, result);
+        take_if_may(pub);
+    } else if (pub->accepted)
+        go_on_air(pub, grant);
+    else
+        begin_run(pub, grant);
+    if (!pub->accepted)
+        accept(pub);
 }
 
 static void on_record(void *ctx, struct record *record) {
@@ -159,8 +235,8 @@ static void on_claim_lost(void *owner, const struct claim_loss *loss) {
     lose(owner, loss->why);
 }
 
-struct publisher *publisher_open(struct ingest *ingest, const char *app, const char *full, const char *peer,
-                                 const struct publisher_events *events, void *ctx) {
+static struct publisher *create(struct ingest *ingest, const char *peer, const struct publisher_events *events,
+                                void *ctx) {
     struct publisher *pub = calloc(1, sizeof *pub);
     if (!pub)
         abort();
@@ -173,16 +249,51 @@ struct publisher *publisher_open(struct ingest *ingest, const char *app, const c
     list_append(&ingest->publishers, &pub->link);
     const struct packager_port port = {pub, on_record, on_unusable};
     packager_init(&pub->packager, ingest->loop, &ingest->settings, pub->stream, &port);
+    return pub;
+}
+
+static void claim(struct publisher *pub) {
+    const struct writer_port *port = &pub->ingest->port;
+    pub->claim = port->claim(port->ctx, &(struct claim_request){.stream = pub->stream,
+                                                                .peer = pub->peer,
+                                                                .rank = pub->rank,
+                                                                .on_result = on_claimed,
+                                                                .on_lost = on_claim_lost,
+                                                                .owner = pub});
+}
+
+struct publisher *publisher_open(struct ingest *ingest, const char *app, const char *full, const char *peer,
+                                 const struct publisher_events *events, void *ctx) {
+    struct publisher *pub = create(ingest, peer, events, ctx);
     char name[STREAM_NAME_LEN], key[PUBLISH_KEY_MAX + 1];
-    stream_key_split(full, name, sizeof name, key, sizeof key);
+    bool backup;
+    stream_key_split(full, name, sizeof name, key, sizeof key, &backup);
+    pub->rank = backup ? CLAIM_BACKUP : CLAIM_PRIMARY;
     const struct ingest_settings *settings = &ingest->settings;
     if (!name_join(pub->stream, app, name))
         pub->result = PUBLISH_BAD_NAME;
     else if (!publish_key_admits(settings->publish_keys, settings->publish_key_count, pub->stream, key))
         pub->result = PUBLISH_DENIED;
-    else
-        pub->claim = ingest->port.claim(ingest->port.ctx, pub->stream, pub->peer, 0, on_claimed, on_claim_lost, pub);
+    else {
+        resolve_pair(pub);
+        claim(pub);
+    }
     if (!pub->claim)
+        loop_timer_set(pub->tell_timer, 0);
+    return pub;
+}
+
+struct publisher *publisher_open_own(struct ingest *ingest, const char *stream, enum claim_rank rank, const char *peer,
+                                     const struct publisher_events *events, void *ctx) {
+    struct publisher *pub = create(ingest, peer, events, ctx);
+    pub->rank = rank;
+    if (name_ok(stream))
+        snprintf(pub->stream, sizeof pub->stream, "%s", stream);
+    else
+        pub->result = PUBLISH_BAD_NAME;
+    if (pub->result == PUBLISH_OK)
+        claim(pub);
+    else
         loop_timer_set(pub->tell_timer, 0);
     return pub;
 }
@@ -315,7 +426,9 @@ static struct packager_source source_of(const struct publisher *pub, struct trac
                                     .config_len = track->config_len,
                                     .language = track->language,
                                     .reorders = track->reorders,
-                                    .rate_milli = probed ? probed->rate_milli : 0};
+                                    .rate_milli = pub->known ? track->rate_milli
+                                                  : probed   ? probed->rate_milli
+                                                             : 0};
 }
 
 /* What was collected goes on its way. Sound before the leading picture is left out. */
@@ -347,9 +460,11 @@ static void start(struct publisher *pub) {
     for (uint32_t i = 0; i < count; i++) {
         chosen[i]->index = i;
         chosen[i]->missed = 0;
+        chosen[i]->rate_milli = sources[i].rate_milli;
     }
     pub->lead = chosen[0];
-    pub->state = LIVE;
+    pub->known = true;
+    set_state(pub, LIVE);
     pub->reinit = pub->stalled = false;
     pub->followed_us = pub->last_media_us;
     pour_out(pub, lead->start_dts_us);
@@ -386,12 +501,12 @@ static void restart(struct publisher *pub) {
     }
     remove_ended(pub);
     pub->lead = NULL;
-    pub->reinit = false;
-    pub->state = PROBING;
+    pub->reinit = pub->known = false;
+    set_state(pub, PROBING);
     add_up(pub);
 }
 
-static void probe_step(struct publisher *pub, int64_t now_us) {
+static enum probe_verdict probe_judge(struct publisher *pub, int64_t now_us) {
     struct probe_known known = {.video_announced = pub->metadata.has_video,
                                 .audio_announced = pub->metadata.has_audio,
                                 .announced_all = pub->metadata.complete,
@@ -404,7 +519,11 @@ static void probe_step(struct publisher *pub, int64_t now_us) {
             known.tracks[known.track_count++] =
                 (struct probe_known_track){track->codec.kind, track->number, track->codec.fps_milli};
     }
-    switch (probe_check(&pub->probe, &known, now_us)) {
+    return probe_check(&pub->probe, &known, now_us);
+}
+
+static void probe_step(struct publisher *pub, int64_t now_us) {
+    switch (probe_judge(pub, now_us)) {
     case PROBE_READY:
         start(pub);
         break;
@@ -416,7 +535,129 @@ static void probe_step(struct publisher *pub, int64_t now_us) {
     }
 }
 
+/* --- standing by --- */
+
+/* What Opus does with each frame only frames tell. */
+static void learn(struct track *track, const struct publisher_frame *frame) {
+    uint32_t samples =
+        track->codec.codec == CODEC_OPUS ? codec_frame_samples(&track->codec, frame->data, frame->len) : 0;
+    if (samples)
+        track->codec.frame_samples = samples;
+}
+
+/* The track that leads when the stream is taken. NULL: there is none yet. */
+static struct track *leading(const struct publisher *pub) {
+    struct track *lead = NULL;
+    for (uint32_t i = 0; i < pub->track_count; i++) {
+        struct track *track = pub->tracks[i];
+        if (!track->silent && !track->ended && track->missed < MISSED_MAX && (!lead || goes_before(track, lead)))
+            lead = track;
+    }
+    return lead;
+}
+
+static bool others_in_hand(const struct publisher *pub) {
+    for (uint32_t i = 0; i < pub->track_count; i++) {
+        const struct track *track = pub->tracks[i];
+        bool wanted = track->codec.kind == TRACK_VIDEO && !track->silent && !track->ended && track->missed < MISSED_MAX;
+        if (wanted && !probe_track(&pub->probe, TRACK_VIDEO, track->number))
+            return false;
+    }
+    return true;
+}
+
+/* What is in the probe of the track that leads; NULL unless it can be begun with. */
+static const struct probe_track *in_hand(const struct publisher *pub) {
+    const struct track *lead = leading(pub);
+    const struct probe_track *held = lead ? probe_track(&pub->probe, lead->codec.kind, lead->number) : NULL;
+    bool waited = held && held->end_dts_us - held->start_dts_us > BESIDE_US;
+    return waited || others_in_hand(pub) ? held : NULL;
+}
+
+/* Another publishes the stream, or may. What was under way here is void. */
+static void stand_by(struct publisher *pub, enum claim_result standing) {
+    pub->standing = standing;
+    if (pub->state == STANDING)
+        return;
+    log_info("publish_standby", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "rank",
+             LOG_STR(claim_rank_name(pub->rank)));
+    packager_abandon(&pub->packager);
+    for (uint32_t i = 0; i < pub->track_count; i++) {
+        pub->tracks[i]->index = NONE;
+        pub->tracks[i]->changed = false;
+        lane_reset(&pub->tracks[i]->spare);
+    }
+    remove_ended(pub);
+    if (!pub->known)
+        probe_reset(&pub->probe);
+    pub->lead = NULL;
+    pub->pace = (struct pace){0};
+    pub->stalled = pub->reinit = pub->steady = false;
+    set_state(pub, STANDING);
+    add_up(pub);
+}
+
+/* Takes the stream if it may: at once when nobody publishes; from somebody who does at an independent frame, when media
+ * come as they are made. */
+static void take_if_may(struct publisher *pub) {
+    const struct probe_track *held = pub->known && !pub->taking ? in_hand(pub) : NULL;
+    bool fresh = held && held->end_dts_us - held->start_dts_us <= FRESH_US;
+    bool back = pub->standing == CLAIM_OUTRANKS && fresh && pub->steady;
+    if (!held || !(back || pub->standing == CLAIM_VACANT))
+        return;
+    pub->taking = true;
+    pub->ingest->port.take(pub->ingest->port.ctx, pub->claim);
+}
+
+static void find_out(struct publisher *pub, int64_t now_us) {
+    enum probe_verdict verdict = probe_judge(pub, now_us);
+    if (verdict == PROBE_HOPELESS)
+        lose(pub, "no usable video or audio came");
+    if (verdict != PROBE_READY)
+        return;
+    pub->known = true;
+    for (uint32_t i = 0; i < pub->track_count; i++) {
+        struct track *track = pub->tracks[i];
+        const struct probe_track *probed = probe_track(&pub->probe, track->codec.kind, track->number);
+        track->rate_milli = probed ? probed->rate_milli : 0;
+        track->reorders |= probed && probed->reorders;
+    }
+}
+
+static void standing_frame(struct publisher *pub, struct track *track, const struct publisher_frame *frame,
+                           int64_t now_us) {
+    bool leads = track == leading(pub);
+    pub->ingest->port.touch(pub->ingest->port.ctx, pub->claim);
+    learn(track, frame);
+    if (frame->pts_us > frame->dts_us)
+        track->reorders = true;
+    if (leads && frame->independent && pub->known)
+        probe_trim(&pub->probe, frame->dts_us);
+    probe_push(&pub->probe, frame, now_us);
+    if (leads)
+        pace_note(&pub->pace, frame->dts_us, now_us);
+    if (leads && frame->independent)
+        pub->steady = pace_steady(&pub->pace);
+    if (!pub->known)
+        find_out(pub, now_us);
+    take_if_may(pub);
+}
+
+/* It has taken the stream: goes on with what is in hand, if that isn't too old. */
+static void go_on_air(struct publisher *pub, const struct claim_grant *grant) {
+    begin_run(pub, grant);
+    const struct probe_track *held = in_hand(pub);
+    if (held && grant->not_before_us - held->arrived_us > AHEAD_MAX_US)
+        probe_reset(&pub->probe);
+    if (pub->known && in_hand(pub))
+        start(pub);
+}
+
 /* --- media in --- */
+
+static bool takes_media(const struct publisher *pub) {
+    return pub->state == STANDING || pub->state == PROBING || pub->state == LIVE;
+}
 
 void publisher_metadata(struct publisher *pub, const struct publisher_metadata *metadata) {
     pub->metadata = *metadata;
@@ -435,6 +676,13 @@ static bool is_same(const struct track *track, const struct publisher_config *co
            !memcmp(track->config, config->data, config->len) && !strcmp(track->language, config->language);
 }
 
+/* While it stands by: what it has in hand is of another configuration. */
+static void forget(struct publisher *pub) {
+    if (pub->known)
+        probe_reset(&pub->probe);
+    pub->known = false;
+}
+
 static void set_config(struct publisher *pub, struct track *track, const struct publisher_config *config,
                        const struct codec_info *codec) {
     bool same = is_same(track, config) && !track->ended;
@@ -446,6 +694,8 @@ static void set_config(struct publisher *pub, struct track *track, const struct 
         track->changed = track->index != NONE;
         lane_reset(&track->spare);
         change(pub, track);
+    } else {
+        forget(pub);
     }
     track->codec = *codec;
     memcpy(track->config, config->data, config->len);
@@ -456,7 +706,7 @@ static void set_config(struct publisher *pub, struct track *track, const struct 
 void publisher_config(struct publisher *pub, const struct publisher_config *config) {
     const char *why = "codec configuration is too long";
     struct codec_info codec;
-    if (pub->state != PROBING && pub->state != LIVE)
+    if (!takes_media(pub))
         return;
     if (config->len > CONFIG_MAX || codec_describe(config->codec, config->data, config->len, &codec, &why)) {
         if (config->track)
@@ -533,21 +783,16 @@ static bool frame_ok(const struct track *track, struct publisher_frame *frame) {
 
 /* How large VP9's pictures are only key frames tell: another size is another configuration. */
 static void renew(struct publisher *pub, struct track *track, const struct publisher_frame *frame) {
-    if (!frame->independent || !codec_info_renew(&track->codec, frame->data, frame->len) || pub->state != LIVE ||
-        track->index == NONE)
+    if (!frame->independent || !codec_info_renew(&track->codec, frame->data, frame->len))
+        return;
+    if (pub->state == STANDING)
+        forget(pub);
+    if (pub->state != LIVE || track->index == NONE)
         return;
     if (!track->changed)
         lane_reset(&track->spare);
     track->changed = true;
     change(pub, track);
-}
-
-/* How long Opus's frames are only frames tell. */
-static void learn(struct track *track, const struct publisher_frame *frame) {
-    uint32_t samples =
-        track->codec.codec == CODEC_OPUS ? codec_frame_samples(&track->codec, frame->data, frame->len) : 0;
-    if (samples)
-        track->codec.frame_samples = samples;
 }
 
 /* Its words are for the broadcaster; a finding is logged when it comes, becomes worse and goes. */
@@ -582,7 +827,7 @@ const struct advice *publisher_advice(const struct ingest *ingest, const char *s
 }
 
 void publisher_frame(struct publisher *pub, const struct publisher_frame *frame) {
-    if (pub->state != PROBING && pub->state != LIVE)
+    if (!takes_media(pub))
         return;
     struct publisher_frame checked = *frame;
     struct track *track = find_track(pub, frame->kind, frame->track);
@@ -604,25 +849,35 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
     int64_t now_us = clock_utc_us();
     if (pub->state == LIVE)
         take_live(pub, track, &checked, now_us);
+    if (pub->state == STANDING)
+        standing_frame(pub, track, &checked, now_us);
     if (pub->state != PROBING)
         return;
     pub->ingest->port.touch(pub->ingest->port.ctx, pub->claim);
     learn(track, &checked);
     probe_push(&pub->probe, &checked, now_us);
-    probe_step(pub, now_us);
+    if (pub->known && in_hand(pub))
+        start(pub);
+    else
+        probe_step(pub, now_us);
 }
 
 void publisher_track_end(struct publisher *pub, enum track_kind kind, uint8_t number) {
     struct track *track = find_track(pub, kind, number);
-    if (!track || track->ended || (pub->state != PROBING && pub->state != LIVE))
+    if (!track || track->ended || !takes_media(pub))
         return;
     track->ended = true;
     log_info("track_end", "stream", LOG_STR(pub->stream), "kind", LOG_STR(kind == TRACK_VIDEO ? "video" : "audio"),
              "track", LOG_INT(number));
-    if (pub->state == LIVE)
+    if (pub->state == LIVE) {
         change(pub, track);
-    else
-        remove_ended(pub);
+        return;
+    }
+    remove_ended(pub);
+    if (pub->state == STANDING) { /* what is in hand may begin with it */
+        probe_reset(&pub->probe);
+        pub->known = false;
+    }
 }
 
 /* --- time and end --- */
@@ -642,8 +897,10 @@ static bool go_on_without_lead(struct publisher *pub, int64_t now_us) {
 }
 
 static void sweep(struct publisher *pub, int64_t now_us) {
-    if (pub->state == LIVE || pub->state == PROBING)
-        live_names_hold(pub->ingest->live, pub->stream, pub, pub->last_media_us);
+    if (takes_media(pub))
+        hold_name(pub);
+    if (pub->state == STANDING && pub->probe.count && !pub->known)
+        find_out(pub, clock_utc_us());
     if (pub->state == PROBING && pub->probe.count)
         probe_step(pub, clock_utc_us());
     if ((pub->state != LIVE && pub->state != PROBING) || !pub->packager.opened ||
@@ -667,13 +924,15 @@ void publisher_close(struct publisher *pub, bool clean) {
     if (pub->claim) {
         if (pub->state == LIVE)
             packager_break(&pub->packager);
-        if (pub->packager.grant.epoch) {
+        if (pub->accepted) {
             metric_add(&metrics[M_PUBLISHERS], -1);
             log_info("publish_end", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "clean", LOG_INT(clean),
                      "why", LOG_STR(pub->why[0] ? pub->why : NULL));
         }
-        pub->ingest->port.release(pub->ingest->port.ctx, pub->claim, clean);
+        pub->ingest->port.release(pub->ingest->port.ctx, pub->claim,
+                                  true); /* however it went, this one won't be back */
     }
+    set_state(pub, LOST);
     add_up(pub);
     live_names_release(pub->ingest->live, pub->stream, pub);
     list_remove(&pub->link);

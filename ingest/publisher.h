@@ -33,9 +33,14 @@ struct publisher_events {
     void (*on_lost)(void *ctx, const char *why);
 };
 
-/* `name` may carry the key as a query ("show?key=…") as OBS's stream key field does. Strings are copied. */
+/* `name` may carry a query as OBS's stream key field does: "show?key=KEY&backup=1", the stream key, and that this is the stream's backup
+ * publisher, which stands by while there is another (common/media/writer.h); so is who publishes under a name that is configured as
+ * another's backup. To the publisher nothing of that shows. Strings are copied. */
 struct publisher *publisher_open(struct ingest *ingest, const char *app, const char *name, const char *peer,
                                  const struct publisher_events *events, void *ctx);
+/* What this node fetches itself: it needs no key. `stream`: "app/name". */
+struct publisher *publisher_open_own(struct ingest *ingest, const char *stream, enum claim_rank rank, const char *peer, const struct publisher_events *events,
+                                     void *ctx);
 
 /* What the publisher says of itself before media (onMetaData); zeros where unknown. It is a hint, never trusted. */
 struct publisher_metadata {

@@ -21,6 +21,7 @@ enum {
     ASK_US = 3000000,     /* origins have so long to answer a claim */
     ASK_MORE_US = 300000, /* and once one has granted it, the others so long */
     SWEEP_US = 500000,
+    TOUCH_US = 200000,   /* origins are told no more often that media comes */
     SILENT_US = 4000000, /* an origin that says nothing for so long, not even a beat, is dead */
     RETRY_MIN_US = 100000,
     RETRY_MAX_US = 2000000,
@@ -46,7 +47,8 @@ struct pushes {
 };
 
 enum target_state {
-    ASKING,   /* it has been asked for the stream, first or again */
+    ASKING,   /* it has been asked for the stream, first or again, or told that it is to be taken */
+    STANDING, /* this one stands by there */
     GRANTED,  /* it has granted a claim that is not decided yet */
     BRINGING, /* feeds go there */
     RESTING,  /* it failed; it will be asked again */
@@ -75,7 +77,8 @@ struct target {
     struct reader reader;
     uint64_t begin_msn;
     uint32_t failures;
-    bool beat_due;
+    bool beat_due, touch_due, take_due;
+    enum claim_result standing; /* of one where this stands by */
     int64_t heard_us;
     struct loop_timer *timer; /* to ask again; or, `broken`, to clear up */
     bool broken;
@@ -86,15 +89,18 @@ struct push {
     struct list link;
     struct pushes *pushes;
     char stream[STREAM_NAME_LEN], peer[64];
-    void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
-    void (*on_lost)(void *owner, const struct claim_loss *loss);
-    void *owner;
-    void *local;  /* claim on this node's own store */
-    bool decided; /* `on_result` was called, or is when the local claim answers */
+    struct claim_request asked; /* without the strings */
+    void *local;                /* claim on this node's own store */
+    bool decided;               /* `on_result` was called, or is when the local claim answers */
     bool granted, lost, released;
+    bool stands_by;  /* it has been told so, and hasn't been granted since */
+    bool superseded; /* that is due to be told */
+    bool took;       /* it stood by before it was granted: what its node has of the stream is of another run */
+    enum claim_result standing; /* what it was told last */
+    int64_t touched_us;
     bool cut; /* by an origin's operator: it is over, or was not begun */
     struct claim_grant grant;
-    int64_t granted_us;       /* when the first origin granted */
+    int64_t answered_us;      /* when the first origin granted, or had it stand by */
     struct loop_timer *timer; /* the claim's decision; later the end */
     struct target targets[PUSH_ORIGINS_MAX];
 };
@@ -138,16 +144,30 @@ static int count(const struct target *target, int n, const struct slice *slices)
     return n == -ESTALE ? HTTP_SOURCE_ERROR : target->push->released ? 0 : HTTP_SOURCE_WAIT;
 }
 
+/* Something that isn't the stream's is to be said. */
+static bool next_word(struct target *target, struct slice *slice) {
+    bool ready = target->state == BRINGING || target->state == STANDING || target->take_due;
+    if (ready && target->take_due)
+        *slice = timeline_out_take();
+    else if (ready && target->touch_due)
+        *slice = timeline_out_touch();
+    else if (ready && target->beat_due)
+        *slice = timeline_out_beat();
+    else
+        return false;
+    return true;
+}
+
 static int next_lines(void *ctx, struct slice *slices, int max) {
     struct target *target = ctx;
     struct stream *stream = target->state == BRINGING ? stream_of(target->push) : NULL;
     int n = stream ? timeline_out_slices(&target->timeline, stream, slices, max) : -EAGAIN;
-    if (n == -EAGAIN && target->beat_due && target->state == BRINGING) {
-        slices[0] = timeline_out_beat();
+    if (n == -EAGAIN && next_word(target, &slices[0])) {
         n = 1;
+        target->take_due = false;
     }
     if (n > 0)
-        target->beat_due = false;
+        target->beat_due = target->touch_due = false;
     return count(target, n, slices);
 }
 
@@ -236,6 +256,7 @@ static void close_feeds(struct target *target) {
     }
     reader_cancel(&target->reader);
     buf_clear(&target->control);
+    target->take_due = target->touch_due = target->beat_due = false;
 }
 
 /* Its stream is in the store, or will be: reads along from then on. */
@@ -251,7 +272,7 @@ static void attach(struct target *target) {
 static void bring(struct target *target) {
     const struct stream *stream = stream_of(target->push);
     target->begin_msn = target->granted.from_msn;
-    if (!target->begin_msn && stream && stream->first_listed < stream->segment_count)
+    if (!target->begin_msn && !target->push->took && stream && stream->first_listed < stream->segment_count)
         target->begin_msn = stream->segments[stream->first_listed]->msn;
     if (!target->begin_msn)
         target->begin_msn = target->push->grant.next_msn;
@@ -266,6 +287,8 @@ static void bring(struct target *target) {
 /* --- asking --- */
 
 static void judge(struct push *push);
+static void supersede(struct push *push);
+static void tell_standing(struct push *push);
 
 static void on_granted(struct target *target) {
     struct push *push = target->push;
@@ -276,8 +299,8 @@ static void on_granted(struct target *target) {
         return;
     }
     target_set(target, GRANTED);
-    if (!push->granted_us)
-        push->granted_us = now(push);
+    if (!push->answered_us)
+        push->answered_us = now(push);
     judge(push);
 }
 
@@ -290,8 +313,27 @@ static void on_cut(struct target *target, uint32_t refuse_s) {
     target_break(target);
 }
 
+/* It is another's by now, or not yet this one's. */
+static void on_standby(struct target *target, enum claim_result how) {
+    struct push *push = target->push;
+    target->standing = how;
+    if (push->granted) {
+        supersede(push);
+        return;
+    }
+    if (target->state != ASKING && target->state != STANDING)
+        return;
+    target->failures = 0;
+    target_set(target, STANDING);
+    if (!push->answered_us)
+        push->answered_us = now(push);
+    judge(push);
+}
+
 static void on_said(struct target *target, const struct feed_control *control) {
-    if (control->kind == FEED_CONTROL_GRANTED) {
+    if (control->kind == FEED_CONTROL_STANDBY) {
+        on_standby(target, control->standing);
+    } else if (control->kind == FEED_CONTROL_GRANTED) {
         target->granted = control->granted;
         on_granted(target);
     } else if (control->kind == FEED_CONTROL_CUT) {
@@ -333,17 +375,17 @@ static void on_head(void *ctx, int status) {
 }
 
 static void lose(struct push *push, const struct claim_loss *loss) {
-    if (push->lost || push->released || !push->granted)
+    if (push->lost || push->released || !(push->granted || push->stands_by))
         return;
     push->lost = true;
-    push->on_lost(push->owner, loss);
+    push->asked.on_lost(push->asked.owner, loss);
 }
 
 /* One origin's operator has cut the broadcast: it is over at all. They hear it when the publisher lets go. */
 static void end_broadcast(struct push *push, const struct target *target) {
     const struct writer_port *local = &push->pushes->local;
-    const struct stream *stream = push->lost ? NULL : stream_of(push);
-    if (push->cut || push->released || !push->local)
+    const struct stream *stream = push->lost || !push->local ? NULL : stream_of(push);
+    if (push->cut || push->released || !(push->local || push->stands_by))
         return;
     log_warn("push_cut", "stream", LOG_STR(push->stream), "origin", LOG_STR(target->origin->url));
     metric_add(&metrics[M_CUT], 1);
@@ -388,9 +430,13 @@ static void target_failed(struct target *target, const char *why) {
                  LOG_STR(why));
     }
     if (push->decided) {
+        bool busy = push->stands_by && target->status == 423;
         rest(target);
-        if (fenced)
-            lose(push, &(struct claim_loss){.why = "a later writer has the stream"});
+        if (fenced || busy)
+            lose(push, &(struct claim_loss){.why = fenced ? "a later writer has the stream"
+                                                          : "taken over by another publisher"});
+        else if (push->stands_by)
+            tell_standing(push); /* of the others */
         return;
     }
     if (target->status != 423)
@@ -406,7 +452,6 @@ static void target_failed(struct target *target, const char *why) {
 }
 
 static void push_step_end(struct push *push);
-
 static void on_end(void *ctx, int error, const char *text) {
     struct target *target = ctx;
     http_peer_ended(&target->origin->peer, &target->fetch);
@@ -414,6 +459,12 @@ static void on_end(void *ctx, int error, const char *text) {
         push_step_end(target->push);
     else
         target_failed(target, error ? text : "the origin has ended it");
+}
+
+/* Whether it is only to be granted when it is taken. So origins that disagree on who has a stream don't grant it while
+ * others hear a publisher. One that is to be the publisher is granted at once what nobody has. */
+static bool stands_by(const struct push *push) {
+    return !push->granted && (push->stands_by || push->asked.rank != CLAIM_PRIMARY || push->asked.stands_by);
 }
 
 static void ask(struct target *target) {
@@ -425,7 +476,8 @@ static void ask(struct target *target) {
                  stream->segments[stream->first_listed]->msn);
     else if (push->granted)
         snprintf(place, sizeof place, "&epoch=%" PRIu64, push->grant.epoch);
-    snprintf(url, sizeof url, "%s/feed/%s?peer=%s%s", target->origin->url, push->stream, push->peer, place);
+    snprintf(url, sizeof url, "%s/feed/%s?peer=%s&rank=%s%s%s", target->origin->url, push->stream, push->peer,
+             claim_rank_name(push->asked.rank), stands_by(push) ? "&standby=1" : "", place);
     target_set(target, ASKING);
     target->status = 0;
     target->broken = target->drains = false;
@@ -483,13 +535,19 @@ static void merge(struct claim_grant *into, const struct claim_grant *grant) {
 
 static void on_local_result(void *owner, enum claim_result result, const struct claim_grant *grant) {
     struct push *push = owner;
+    if (push->granted) {
+        supersede(push); /* by another of this node's publishers */
+        return;
+    }
     result = push->cut ? CLAIM_CUT : result; /* meanwhile */
     if (result != CLAIM_GRANTED) {
-        push->on_result(push->owner, result, NULL);
+        push->asked.on_result(push->asked.owner, claim_stands_by(result) ? CLAIM_BUSY : result, NULL);
         return;
     }
     merge(&push->grant, grant);
     push->granted = true;
+    push->took = push->stands_by;
+    push->stands_by = false;
     for (size_t i = 0; i < push->pushes->settings.origin_count; i++) {
         struct target *target = &push->targets[i];
         if (target->state == GRANTED)
@@ -497,38 +555,96 @@ static void on_local_result(void *owner, enum claim_result result, const struct 
         else if (target->state == REFUSED)
             rest(target);
     }
-    push->on_result(push->owner, CLAIM_GRANTED, &push->grant);
+    push->asked.on_result(push->asked.owner, CLAIM_GRANTED, &push->grant);
 }
 
 static void on_local_lost(void *owner, const struct claim_loss *loss) {
     lose(owner, loss);
 }
 
-static void settle(struct push *push, enum claim_result result) {
+/* What the origins say of a claim that stands by: the least that any of them allows. */
+static enum claim_result standing_of(const struct push *push) {
+    bool any = false, outranks = false;
+    for (size_t i = 0; i < push->pushes->settings.origin_count; i++) {
+        const struct target *target = &push->targets[i];
+        if (target->state == STANDING && target->standing == CLAIM_STANDBY)
+            return CLAIM_STANDBY;
+        any |= target->state == STANDING;
+        outranks |= target->state == STANDING && target->standing == CLAIM_OUTRANKS;
+    }
+    return !any ? CLAIM_STANDBY : outranks ? CLAIM_OUTRANKS : CLAIM_VACANT;
+}
+
+static void tell_standing(struct push *push) {
+    enum claim_result standing = standing_of(push);
+    if (push->released || push->lost || standing == push->standing)
+        return;
+    push->standing = standing;
+    push->asked.on_result(push->asked.owner, standing, NULL);
+}
+
+/* What one of them has granted meanwhile it gets back, for others hear somebody else; and whoever can't be asked, or
+ * has no room, is asked again and again. */
+static void stand_by(struct push *push) {
+    push->decided = push->stands_by = true;
+    push->standing = CLAIM_GRANTED;
+    loop_timer_cancel(push->timer);
+    for (size_t i = 0; i < push->pushes->settings.origin_count; i++)
+        if (push->targets[i].state != STANDING && push->targets[i].state != RESTING)
+            rest(&push->targets[i]);
+    tell_standing(push);
+}
+
+static void claim_local(struct push *push) {
     const struct writer_port *local = &push->pushes->local;
+    const struct claim_request request = {.stream = push->stream,
+                                          .peer = push->peer,
+                                          .rank = push->asked.rank,
+                                          .takes = true,
+                                          .on_result = on_local_result,
+                                          .on_lost = on_local_lost,
+                                          .owner = push};
+    push->local = local->claim(local->ctx, &request);
+}
+
+static void settle(struct push *push, enum claim_result result) {
+    if (claim_stands_by(result)) {
+        stand_by(push);
+        return;
+    }
     push->decided = true;
     loop_timer_cancel(push->timer);
     if (result == CLAIM_GRANTED) {
+        push->grant = (struct claim_grant){0};
         for (size_t i = 0; i < push->pushes->settings.origin_count; i++)
             if (push->targets[i].state == GRANTED)
                 merge(&push->grant, &push->targets[i].granted.grant);
-        push->local = local->claim(local->ctx, push->stream, push->peer, 0, on_local_result, on_local_lost, push);
+        claim_local(push);
         return;
     }
     for (size_t i = 0; i < push->pushes->settings.origin_count; i++)
         close_feeds(&push->targets[i]);
-    push->on_result(push->owner, result, NULL);
+    if (push->stands_by)
+        lose(push, &(struct claim_loss){.why = result == CLAIM_CUT ? "cut by the operator"
+                                                                   : "taken over by another publisher",
+                                        .cut = result == CLAIM_CUT});
+    else
+        push->asked.on_result(push->asked.owner, result, NULL);
 }
 
 /* Decides when all have answered, or time is up. */
 static void judge(struct push *push) {
-    uint32_t asking = 0, granted = 0, busy = 0, full = 0, cut = 0;
-    if (push->decided)
+    uint32_t asking = 0, granted = 0, busy = 0, full = 0, cut = 0, standing = 0;
+    if (push->decided) {
+        if (push->stands_by)
+            tell_standing(push);
         return;
+    }
     for (size_t i = 0; i < push->pushes->settings.origin_count; i++) {
         const struct target *target = &push->targets[i];
         asking += target->state == ASKING;
         granted += target->state == GRANTED;
+        standing += target->state == STANDING;
         busy += target->state == REFUSED && target->refusal == CLAIM_BUSY;
         full += target->state == REFUSED && target->refusal == CLAIM_FULL;
         cut += target->state == REFUSED && target->refusal == CLAIM_CUT;
@@ -538,9 +654,44 @@ static void judge(struct push *push) {
     else if (busy)
         settle(push, CLAIM_BUSY);
     else if (!asking)
-        settle(push, granted ? CLAIM_GRANTED : full ? CLAIM_FULL : CLAIM_UNREACHABLE);
-    else if (granted)
-        loop_timer_set(push->timer, push->granted_us + ASK_MORE_US - now(push));
+        settle(push, standing ? CLAIM_STANDBY : granted ? CLAIM_GRANTED : full ? CLAIM_FULL : CLAIM_UNREACHABLE);
+    else if (granted || standing)
+        loop_timer_set(push->timer, push->answered_us + ASK_MORE_US - now(push));
+}
+
+/* Asks all of them anew. */
+static void ask_all(struct push *push) {
+    push->decided = false;
+    push->answered_us = 0;
+    loop_timer_set(push->timer, ASK_US);
+    for (size_t i = 0; i < push->pushes->settings.origin_count; i++)
+        ask(&push->targets[i]);
+}
+
+/* In a turn of its own, for a target, or the local claim, may be in a callback. The stream is another's. What this one
+ * has written since is void. */
+static void supersede(struct push *push) {
+    if (push->superseded || push->released || push->lost || push->cut)
+        return;
+    push->superseded = true;
+    loop_timer_set(push->timer, 0);
+}
+
+static void on_superseded(struct push *push) {
+    const struct writer_port *local = &push->pushes->local;
+    push->superseded = push->granted = false;
+    push->stands_by = true;
+    local->release(local->ctx, push->local, true);
+    push->local = NULL;
+    for (size_t i = 0; i < push->pushes->settings.origin_count; i++) {
+        loop_timer_cancel(push->targets[i].timer);
+        close_feeds(&push->targets[i]);
+        push->targets[i].failures = 0;
+        target_set(&push->targets[i], REFUSED);
+    }
+    push->standing = CLAIM_STANDBY;
+    ask_all(push);
+    push->asked.on_result(push->asked.owner, CLAIM_STANDBY, NULL);
 }
 
 /* --- the end --- */
@@ -573,14 +724,23 @@ static void push_step_end(struct push *push) {
 
 static void on_push_timer(void *ctx) {
     struct push *push = ctx;
-    uint32_t granted = 0;
+    uint32_t granted = 0, standing = 0;
     if (push->released) {
         push_destroy(push);
         return;
     }
-    for (size_t i = 0; i < push->pushes->settings.origin_count; i++)
+    if (push->superseded) {
+        on_superseded(push);
+        return;
+    }
+    for (size_t i = 0; i < push->pushes->settings.origin_count; i++) {
         granted += push->targets[i].state == GRANTED;
-    settle(push, push->cut ? CLAIM_CUT : granted ? CLAIM_GRANTED : CLAIM_UNREACHABLE);
+        standing += push->targets[i].state == STANDING;
+    }
+    settle(push, push->cut                     ? CLAIM_CUT
+                 : standing || push->stands_by ? CLAIM_STANDBY
+                 : granted                     ? CLAIM_GRANTED
+                                               : CLAIM_UNREACHABLE);
 }
 
 /* --- the port --- */
@@ -594,17 +754,15 @@ static void copy_plain(char *out, size_t size, const char *text) {
     out[n] = 0;
 }
 
-static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
-                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
+static void *port_claim(void *ctx, const struct claim_request *request) {
     struct pushes *pushes = ctx;
     struct push *push = calloc(1, sizeof *push);
     if (!push)
         abort();
-    (void)epoch; /* publishers begin */
-    *push = (struct push){.pushes = pushes, .on_result = on_result, .on_lost = on_lost, .owner = owner};
-    snprintf(push->stream, sizeof push->stream, "%s", stream);
-    copy_plain(push->peer, sizeof push->peer, peer);
+    *push = (struct push){.pushes = pushes, .asked = *request}; /* its epoch is none: publishers begin */
+    push->asked.stream = push->asked.peer = NULL;
+    snprintf(push->stream, sizeof push->stream, "%s", request->stream);
+    copy_plain(push->peer, sizeof push->peer, request->peer);
     push->timer = loop_timer_create(pushes->loop, on_push_timer, push);
     push->cut = refusals_left_us(pushes->refusals, push->stream, now(push)) > 0;
     loop_timer_set(push->timer, push->cut ? 0 : ASK_US);
@@ -625,7 +783,7 @@ static int port_write(void *ctx, void *handle, struct record *record) {
     struct pushes *pushes = ctx;
     struct push *push = handle;
     bool open = record->type == RECORD_OPEN;
-    if (push->cut) {
+    if (push->cut || !push->local) {
         record_unref(record);
         return -ESTALE;
     }
@@ -638,7 +796,36 @@ static int port_write(void *ctx, void *handle, struct record *record) {
 
 static void port_touch(void *ctx, void *handle) {
     struct pushes *pushes = ctx;
-    pushes->local.touch(pushes->local.ctx, ((struct push *)handle)->local);
+    struct push *push = handle;
+    if (push->local)
+        pushes->local.touch(pushes->local.ctx, push->local);
+    if (now(push) - push->touched_us < TOUCH_US)
+        return;
+    push->touched_us = now(push);
+    for (size_t i = 0; i < pushes->settings.origin_count; i++) {
+        push->targets[i].touch_due = true;
+        if (push->targets[i].fetch.fetch)
+            http_fetch_resume(push->targets[i].fetch.fetch);
+    }
+}
+
+/* Of all that it stands by at, or of none. */
+static void port_take(void *ctx, void *handle) {
+    struct pushes *pushes = ctx;
+    struct push *push = handle;
+    if (!push->stands_by || !push->decided || push->lost || standing_of(push) == CLAIM_STANDBY)
+        return;
+    push->decided = false;
+    push->answered_us = 0;
+    loop_timer_set(push->timer, ASK_US);
+    for (size_t i = 0; i < pushes->settings.origin_count; i++) {
+        struct target *target = &push->targets[i];
+        if (target->state != STANDING)
+            continue;
+        target_set(target, ASKING);
+        target->take_due = true;
+        http_fetch_resume(target->fetch.fetch);
+    }
 }
 
 static void port_release(void *ctx, void *handle, bool clean) {
@@ -659,14 +846,18 @@ static void port_release(void *ctx, void *handle, bool clean) {
 }
 
 struct writer_port pushes_port(struct pushes *pushes) {
-    return (struct writer_port){
-        .ctx = pushes, .claim = port_claim, .write = port_write, .touch = port_touch, .release = port_release};
+    return (struct writer_port){.ctx = pushes,
+                                .claim = port_claim,
+                                .write = port_write,
+                                .touch = port_touch,
+                                .release = port_release,
+                                .take = port_take};
 }
 
 /* --- life cycle --- */
 
 static void sweep_target(struct target *target) {
-    if (target->state != BRINGING)
+    if (target->state != BRINGING && target->state != STANDING)
         return;
     if (now(target->push) - target->heard_us > SILENT_US) {
         http_peer_renew(&target->origin->peer);

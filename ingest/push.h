@@ -5,7 +5,10 @@
  *
  * A claim is granted when an origin grants it and none says that somebody else writes the stream. It is lost when an origin says that
  * a later writer has the stream (its epoch is higher), whatever the others say; or that its operator has cut the broadcast, which then
- * is over at all of them, and its name refused here, too. One loop, the hub's. */
+ * is over at all of them, and its name refused here, too.
+ *
+ * It stands by when one of them says so, and may be taken when all say so that it stands by at; it is taken from all of them at once. When
+ * one of them says that another has taken the stream it is asked for anew, to stand by. One loop, the hub's. */
 #pragma once
 #include <stddef.h>
 

@@ -55,7 +55,7 @@ enum srt_refusal srt_admission_judge(const struct srt_admission *rules, const ch
     *ret_id = id;
     if (!publish_key_admits(rules->publish_keys, rules->publish_key_count, id.stream, id.key))
         return id.key[0] ? SRT_REFUSED_WRONG_KEY : SRT_REFUSED_NO_KEY;
-    if (live_names_busy(rules->live, id.stream, now_us - rules->silent_us))
+    if (!id.backup && live_names_busy(rules->live, id.stream, now_us - rules->silent_us))
         return SRT_REFUSED_BUSY;
     if (address_counts_full(rules->addresses, from))
         return SRT_REFUSED_ADDRESS;

@@ -14,12 +14,16 @@
  *
  * It reports a socket as long as that can be read, so one whose queue is full leaves its set.
  *
+ * A call is a link from the beginning, which the loop makes and leaves in `calls` for our thread to begin it. libsrt
+ * reports it as writable when it is taken, and as broken when it isn't.
+ *
  * Of a caller whose handshake fails after it was judged (a wrong passphrase) we are never told, nor why: those judged
  * are watched until they are accepted or gone. */
 #include "ingest/srt_port.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <srt/access_control.h>
 #include <srt/srt.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -80,6 +84,9 @@ struct srt_link {
     int64_t paused_us;
     int64_t arrived_us; /* when packets did last, as of the last look at the statistics */
 
+    struct srt_call *call; /* NULL: it called us */
+    bool calling;          /* and has no answer yet */
+
     /* The loop's: */
     bool opened;
 
@@ -90,6 +97,7 @@ struct srt_link {
     size_t queued; /* bytes, those being delivered among them */
     bool posted, ended;
     enum srt_end end;
+    char refusal[48]; /* of a call that wasn't taken */
     struct srt_stats stats;
 };
 
@@ -112,7 +120,8 @@ struct srt_port {
     pthread_t thread;
     bool running;
     atomic_bool stopping;
-    atomic_uint count; /* links, until the loop has let go of them */
+    atomic_uint count;   /* links, until the loop has let go of them; without calls */
+    uint32_t call_count; /* the loop's: calls, likewise */
 
     /* The thread's: */
     struct list links, buckets[BUCKETS];
@@ -122,6 +131,9 @@ struct srt_port {
     pthread_mutex_t watch_lock; /* over what follows */
     struct watched watched[WATCHED_MAX];
     size_t watched_count;
+
+    pthread_mutex_t call_lock; /* over what follows */
+    struct list calls;         /* to be begun; by `link` */
 };
 
 static struct metric metrics[] = {
@@ -143,7 +155,7 @@ void srt_port_metrics_register(void) {
 }
 
 const char *srt_end_name(enum srt_end end) {
-    static const char *const names[SRT_END_COUNT] = {"stop", "bye", "lost", "silent", "slow", "closed"};
+    static const char *const names[SRT_END_COUNT] = {"stop", "bye", "lost", "silent", "slow", "closed", "refused"};
     return names[end];
 }
 
@@ -166,6 +178,14 @@ struct srt_stats srt_link_stats(struct srt_link *link) {
     struct srt_stats stats = link->stats;
     pthread_mutex_unlock(&link->lock);
     return stats;
+}
+
+bool srt_link_called(const struct srt_link *link) {
+    return link->call;
+}
+
+const char *srt_link_refusal(const struct srt_link *link) {
+    return link->refusal;
 }
 
 void srt_link_close(struct srt_link *link) {
@@ -193,8 +213,13 @@ static size_t deliver_all(struct srt_link *link, struct batch *batch) {
 }
 
 static void link_free(struct srt_link *link) {
-    atomic_fetch_sub(&link->port->count, 1);
-    address_counts_remove(link->port->settings.rules.addresses, link->address);
+    if (link->call) {
+        link->port->call_count--;
+    } else {
+        atomic_fetch_sub(&link->port->count, 1);
+        address_counts_remove(link->port->settings.rules.addresses, link->address);
+    }
+    free(link->call);
     pthread_mutex_destroy(&link->lock);
     free(link);
 }
@@ -209,7 +234,8 @@ static void on_link(void *ctx, void *message) {
     link->last = &link->first;
     link->posted = false;
     pthread_mutex_unlock(&link->lock);
-    if (!link->opened)
+    bool refused = ended && link->end == SRT_END_REFUSED;
+    if (!link->opened && !refused)
         port->events.on_open(port->ctx, link);
     link->opened = true;
     size_t bytes = deliver_all(link, first);
@@ -374,6 +400,11 @@ static void link_resume(struct srt_link *link, int64_t now_us) {
 }
 
 static void link_tick(struct srt_link *link, int64_t now_us, bool stats) {
+    if (link->calling) { /* its socket has a deadline of its own */
+        if (atomic_load(&link->closing))
+            link_end(link, SRT_END_REFUSED);
+        return;
+    }
     if (stats)
         link_stats(link, now_us);
     if (atomic_load(&link->closing))
@@ -457,20 +488,27 @@ static struct list *bucket_of(struct srt_port *port, SRTSOCKET socket) {
     return &port->buckets[(uint32_t)socket % BUCKETS];
 }
 
-/* It is counted under `address`. */
-static void link_create(struct srt_port *port, SRTSOCKET socket, const struct srt_stream_id *id,
-                        const struct sockaddr_storage *peer, const char address[ADDRESS_KEY_LEN], int64_t now_us) {
+static struct srt_link *link_new(struct srt_port *port) {
     struct srt_link *link = calloc(1, sizeof *link);
     if (!link)
         abort();
     link->port = port;
+    link->socket = SRT_INVALID_SOCK;
+    link->next_sequence = -1;
+    link->last = &link->first;
+    pthread_mutex_init(&link->lock, NULL);
+    list_init(&link->bucket);
+    return link;
+}
+
+/* It is counted under `address`. */
+static void link_create(struct srt_port *port, SRTSOCKET socket, const struct srt_stream_id *id,
+                        const struct sockaddr_storage *peer, const char address[ADDRESS_KEY_LEN], int64_t now_us) {
+    struct srt_link *link = link_new(port);
     link->socket = socket;
     link->info.id = *id;
     memcpy(link->address, address, sizeof link->address);
-    link->next_sequence = -1;
     link->arrived_us = now_us;
-    link->last = &link->first;
-    pthread_mutex_init(&link->lock, NULL);
     atomic_fetch_add(&port->count, 1);
     describe(link, peer);
     list_append(&port->links, &link->link);
@@ -555,6 +593,152 @@ static void tell_failed(struct srt_port *port, int64_t now_us) {
 
 /* --- the thread --- */
 
+static bool set_number(SRTSOCKET socket, SRT_SOCKOPT option, int32_t value) {
+    return srt_setsockflag(socket, option, &value, sizeof value) == 0;
+}
+
+static bool set_flag(SRTSOCKET socket, SRT_SOCKOPT option, bool value) {
+    return srt_setsockflag(socket, option, &value, sizeof value) == 0;
+}
+
+/* Before it is bound or connected; callers' sockets inherit them. */
+static bool set_options(SRTSOCKET socket, uint32_t latency_ms, uint32_t key_bytes, bool v6) {
+    int32_t packets = (int32_t)latency_ms * PACKETS_A_MS + RECEIVE_PACKETS_MIN;
+    if (packets > FLOW_PACKETS_MAX)
+        packets = FLOW_PACKETS_MAX;
+    return set_flag(socket, SRTO_RCVSYN, false) && set_flag(socket, SRTO_TSBPDMODE, true) &&
+           set_flag(socket, SRTO_TLPKTDROP, true) && set_flag(socket, SRTO_ENFORCEDENCRYPTION, true) &&
+           set_number(socket, SRTO_RCVLATENCY, (int32_t)latency_ms) &&
+           set_number(socket, SRTO_PBKEYLEN, (int32_t)key_bytes) && set_number(socket, SRTO_FC, FLOW_PACKETS_MAX) &&
+           set_number(socket, SRTO_RCVBUF, packets * (PACKET_BYTES - 28)) &&
+           set_number(socket, SRTO_PEERIDLETIMEO, IDLE_MS) && set_number(socket, SRTO_MINVERSION, VERSION_MIN) &&
+           (!v6 || set_number(socket, SRTO_IPV6ONLY, 0));
+}
+
+/* --- listeners that are called --- */
+
+static const char *reason_name(int reason) {
+    static const struct {
+        int reason;
+        const char *name;
+    } names[] = {
+        {SRT_REJ_UNKNOWN, "no answer"},
+        {SRT_REJ_PEER, "refused by the peer"},
+        {SRT_REJ_CLOSE, "the peer is closing"},
+        {SRT_REJ_VERSION, "the peer is too old"},
+        {SRT_REJ_BADSECRET, "BADSECRET"},
+        {SRT_REJ_UNSECURE, "UNSECURE"},
+        {SRT_REJ_TIMEOUT, "no answer"},
+        {SRT_REJX_BAD_REQUEST, "BAD_REQUEST"},
+        {SRT_REJX_UNAUTHORIZED, "UNAUTHORIZED"},
+        {SRT_REJX_OVERLOAD, "OVERLOAD"},
+        {SRT_REJX_FORBIDDEN, "FORBIDDEN"},
+        {SRT_REJX_NOTFOUND, "NOTFOUND"},
+        {SRT_REJX_BAD_MODE, "BAD_MODE"},
+        {SRT_REJX_UNACCEPTABLE, "UNACCEPTABLE"},
+        {SRT_REJX_CONFLICT, "CONFLICT"},
+        {SRT_REJX_NOTSUP_MEDIA, "NOTSUP_MEDIA"},
+        {SRT_REJX_LOCKED, "LOCKED"},
+        {SRT_REJX_FAILED_DEPEND, "FAILED_DEPEND"},
+        {SRT_REJX_ISE, "ISE"},
+        {SRT_REJX_UNIMPLEMENTED, "UNIMPLEMENTED"},
+        {SRT_REJX_GW, "GW"},
+        {SRT_REJX_DOWN, "DOWN"},
+        {SRT_REJX_VERSION, "VERSION"},
+        {SRT_REJX_NOROOM, "NOROOM"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (names[i].reason == reason)
+            return names[i].name;
+    return "refused";
+}
+
+static void call_fail(struct srt_link *link, int reason) {
+    snprintf(link->refusal, sizeof link->refusal, "%s (%d)", reason_name(reason),
+             reason < SRT_REJC_PREDEFINED ? 1000 + reason : reason);
+    link_end(link, SRT_END_REFUSED);
+}
+
+static bool set_text(SRTSOCKET socket, SRT_SOCKOPT option, const char *text) {
+    return !*text || srt_setsockflag(socket, option, text, (int)strlen(text)) == 0;
+}
+
+static void call_begin(struct srt_port *port, struct srt_link *link) {
+    const struct srt_call *call = link->call;
+    const struct sockaddr *address = (const struct sockaddr *)&call->address;
+    bool v6 = address->sa_family == AF_INET6;
+    int events = SRT_EPOLL_OUT | SRT_EPOLL_ERR;
+    link->socket = srt_create_socket();
+    list_append(&port->links, &link->link);
+    list_append(bucket_of(port, link->socket), &link->bucket);
+    if (!set_options(link->socket, call->latency_ms, call->key_bytes, v6) ||
+        !set_text(link->socket, SRTO_STREAMID, call->stream_id) ||
+        !set_text(link->socket, SRTO_PASSPHRASE, call->passphrase) ||
+        srt_epoll_add_usock(port->epoll, link->socket, &events) ||
+        srt_connect(link->socket, address, v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in)) == SRT_ERROR)
+        call_fail(link, srt_getrejectreason(link->socket));
+}
+
+static void begin_calls(struct srt_port *port) {
+    struct list due;
+    list_init(&due);
+    pthread_mutex_lock(&port->call_lock);
+    list_append_all(&due, &port->calls);
+    pthread_mutex_unlock(&port->call_lock);
+    list_each(it, &due) {
+        list_remove(it);
+        call_begin(port, list_entry(it, struct srt_link, link));
+    }
+}
+
+static void call_answered(struct srt_link *link, int64_t now_us) {
+    SRT_SOCKSTATUS state = srt_getsockstate(link->socket);
+    if (state == SRTS_CONNECTING)
+        return;
+    if (state != SRTS_CONNECTED) {
+        call_fail(link, srt_getrejectreason(link->socket));
+        return;
+    }
+    link->calling = false;
+    link->arrived_us = now_us;
+    describe(link, &link->call->address);
+    srt_epoll_remove_usock(link->port->epoll, link->socket);
+    link_watch(link);
+    pthread_mutex_lock(&link->lock);
+    post_and_unlock(link);
+}
+
+/* Those that our thread has not begun before it ended. */
+static void drop_calls(struct srt_port *port) {
+    list_each(it, &port->calls) {
+        struct srt_link *link = list_entry(it, struct srt_link, link);
+        list_remove(it);
+        link_end(link, SRT_END_REFUSED);
+    }
+}
+
+struct srt_link *srt_port_call(struct srt_port *port, const struct srt_call *call, void *user) {
+    if (port->call_count == SRT_CALLS_MAX)
+        return NULL;
+    struct srt_link *link = link_new(port);
+    link->call = malloc(sizeof *link->call);
+    if (!link->call)
+        abort();
+    *link->call = *call;
+    link->calling = true;
+    link->user = user;
+    struct srt_stream_id *id = &link->info.id;
+    int app = (int)strcspn(call->stream, "/");
+    snprintf(id->stream, sizeof id->stream, "%s", call->stream);
+    snprintf(id->app, sizeof id->app, "%.*s", app, call->stream);
+    snprintf(id->name, sizeof id->name, "%s", call->stream + app + (call->stream[app] == '/'));
+    port->call_count++;
+    pthread_mutex_lock(&port->call_lock);
+    list_append(&port->calls, &link->link);
+    pthread_mutex_unlock(&port->call_lock);
+    return link;
+}
+
 static struct srt_link *find_link(struct srt_port *port, SRTSOCKET socket) {
     list_each(it, bucket_of(port, socket)) {
         struct srt_link *link = list_entry(it, struct srt_link, bucket);
@@ -573,7 +757,9 @@ static bool listens(const struct srt_port *port, SRTSOCKET socket) {
 
 static void on_event(struct srt_port *port, SRTSOCKET socket, int64_t now_us) {
     struct srt_link *link = find_link(port, socket);
-    if (link)
+    if (link && link->calling)
+        call_answered(link, now_us);
+    else if (link)
         link_read(link, now_us);
     else if (listens(port, socket))
         accept_next(port, socket, now_us);
@@ -585,6 +771,7 @@ static void tick(struct srt_port *port, int64_t now_us) {
     bool stats = ++port->ticks % TICKS_A_STATS == 0;
     list_each(it, &port->links) link_tick(list_entry(it, struct srt_link, link), now_us, stats);
     tell_failed(port, now_us);
+    begin_calls(port);
 }
 
 static int wait_for_events(struct srt_port *port, SRT_EPOLL_EVENT events[EVENTS_MAX]) {
@@ -612,34 +799,15 @@ static void *run(void *arg) {
     }
     for (size_t i = 0; i < port->listener_count; i++)
         srt_close(port->listeners[i]);
-    list_each(it, &port->links) link_end(list_entry(it, struct srt_link, link), SRT_END_NONE);
+    begin_calls(port);
+    list_each(it, &port->links) {
+        struct srt_link *link = list_entry(it, struct srt_link, link);
+        link_end(link, link->calling ? SRT_END_REFUSED : SRT_END_NONE);
+    }
     return NULL;
 }
 
 /* --- listeners --- */
-
-static bool set_number(SRTSOCKET socket, SRT_SOCKOPT option, int32_t value) {
-    return srt_setsockflag(socket, option, &value, sizeof value) == 0;
-}
-
-static bool set_flag(SRTSOCKET socket, SRT_SOCKOPT option, bool value) {
-    return srt_setsockflag(socket, option, &value, sizeof value) == 0;
-}
-
-/* What callers' sockets inherit. */
-static bool set_options(SRTSOCKET socket, const struct srt_port_settings *settings, bool v6) {
-    int32_t packets = (int32_t)settings->latency_ms * PACKETS_A_MS + RECEIVE_PACKETS_MIN;
-    if (packets > FLOW_PACKETS_MAX)
-        packets = FLOW_PACKETS_MAX;
-    return set_flag(socket, SRTO_RCVSYN, false) && set_flag(socket, SRTO_TSBPDMODE, true) &&
-           set_flag(socket, SRTO_TLPKTDROP, true) && set_flag(socket, SRTO_ENFORCEDENCRYPTION, true) &&
-           set_number(socket, SRTO_RCVLATENCY, (int32_t)settings->latency_ms) &&
-           set_number(socket, SRTO_PBKEYLEN, (int32_t)settings->key_bytes) &&
-           set_number(socket, SRTO_FC, FLOW_PACKETS_MAX) &&
-           set_number(socket, SRTO_RCVBUF, packets * (PACKET_BYTES - 28)) &&
-           set_number(socket, SRTO_PEERIDLETIMEO, IDLE_MS) && set_number(socket, SRTO_MINVERSION, VERSION_MIN) &&
-           (!v6 || set_number(socket, SRTO_IPV6ONLY, 0));
-}
 
 static int last_errno(void) {
     int system_error = 0, error = srt_getlasterror(&system_error);
@@ -647,7 +815,7 @@ static int last_errno(void) {
 }
 
 static int listen_on(struct srt_port *port, SRTSOCKET socket, const struct sockaddr_storage *address, socklen_t len) {
-    if (!set_options(socket, &port->settings, address->ss_family == AF_INET6) ||
+    if (!set_options(socket, port->settings.latency_ms, port->settings.key_bytes, address->ss_family == AF_INET6) ||
         srt_bind(socket, (const struct sockaddr *)address, (int)len) || srt_listen_callback(socket, on_caller, port) ||
         srt_listen(socket, BACKLOG))
         return last_errno();
@@ -697,6 +865,7 @@ static void threads_off(struct srt_port *port) {
         pthread_join(port->thread, NULL);
         return;
     }
+    drop_calls(port);
     for (size_t i = 0; i < port->listener_count; i++)
         srt_close(port->listeners[i]);
 }
@@ -716,7 +885,9 @@ struct srt_port *srt_port_create(struct loop *loop, const struct srt_port_settin
     for (size_t i = 0; i < BUCKETS; i++)
         list_init(&port->buckets[i]);
     pthread_mutex_init(&port->watch_lock, NULL);
-    port->mailbox = mailbox_create(loop, settings->connections_max, on_link, on_link_left, port);
+    pthread_mutex_init(&port->call_lock, NULL);
+    list_init(&port->calls);
+    port->mailbox = mailbox_create(loop, settings->connections_max + SRT_CALLS_MAX, on_link, on_link_left, port);
     port->epoll = srt_epoll_create();
     if (port->epoll < 0)
         abort();
@@ -737,5 +908,6 @@ void srt_port_destroy(struct srt_port *port) {
     srt_cleanup();
     mailbox_destroy(port->mailbox);
     pthread_mutex_destroy(&port->watch_lock);
+    pthread_mutex_destroy(&port->call_lock);
     free(port);
 }

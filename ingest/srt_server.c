@@ -36,8 +36,16 @@ struct srt_server {
     struct log_limit refusal_lines; /* any thread */
 };
 
+struct srt_caller {
+    struct connection *connection;
+    struct srt_call_events events;
+    void *ctx;
+    bool hung_up;
+};
+
 struct connection {
     struct list link;
+    struct srt_caller *caller; /* of a call, which has no session; else NULL */
     struct srt_server *server;
     struct srt_link *srt;
     struct ts_session *session;
@@ -57,6 +65,7 @@ static struct metric metrics[] = {
     {"weir_srt_closed_total", "end=\"silent\"", "SRT connections closed.", METRIC_COUNTER, 0},
     {"weir_srt_closed_total", "end=\"slow\"", "SRT connections closed.", METRIC_COUNTER, 0},
     {"weir_srt_closed_total", "end=\"publisher\"", "SRT connections closed.", METRIC_COUNTER, 0},
+    {"weir_srt_closed_total", "end=\"refused\"", "SRT connections closed.", METRIC_COUNTER, 0},
     {"weir_srt_refused_total", "reason=\"bad_stream_id\"", "SRT publishers refused.", METRIC_COUNTER, 0},
     {"weir_srt_refused_total", "reason=\"no_key\"", "SRT publishers refused.", METRIC_COUNTER, 0},
     {"weir_srt_refused_total", "reason=\"full\"", "SRT publishers refused.", METRIC_COUNTER, 0},
@@ -140,24 +149,36 @@ static struct connection *other_of(const struct connection *connection) {
     return NULL;
 }
 
-static void on_open(void *ctx, struct srt_link *srt) {
-    struct srt_server *server = ctx;
-    const struct srt_link_info *info = srt_link_info(srt);
-    char name[STREAM_NAME_LEN + sizeof "?key=" + SRT_STREAM_ID_MAX];
+static void open_session(struct connection *connection) {
+    const struct srt_link_info *info = srt_link_info(connection->srt);
+    char name[STREAM_NAME_LEN + sizeof "?backup=1&key=" + SRT_STREAM_ID_MAX];
+    snprintf(name, sizeof name, "%s?backup=%d&key=%s", info->id.name, info->id.backup, info->id.key);
+    connection->session =
+        ts_session_create(connection->server->ingest, info->id.app, name, info->peer, &session_events, connection);
+}
+
+static struct connection *connection_create(struct srt_server *server) {
     struct connection *connection = calloc(1, sizeof *connection);
     if (!connection)
         abort();
     connection->server = server;
+    list_init(&connection->link);
+    return connection;
+}
+
+static void on_open(void *ctx, struct srt_link *srt) {
+    struct srt_server *server = ctx;
+    const struct srt_link_info *info = srt_link_info(srt);
+    struct connection *connection = srt_link_called(srt) ? srt_link_user(srt) : connection_create(server);
     connection->srt = srt;
     connection->opened_us = loop_now_us(server->loop);
-    snprintf(name, sizeof name, info->id.key[0] ? "%s?key=%s" : "%s", info->id.name, info->id.key);
-    connection->session =
-        ts_session_create(server->ingest, info->id.app, name, info->peer, &session_events, connection);
+    if (!connection->caller)
+        open_session(connection);
     connection->second = other_of(connection);
     list_append(&server->connections, &connection->link);
     srt_link_set_user(srt, connection);
     metric_add(&metrics[M_CONNECTIONS], 1);
-    metric_add(&metrics[M_ACCEPTED], 1);
+    metric_add(&metrics[M_ACCEPTED], !connection->caller);
     log_info("srt_connect", "peer", LOG_STR(info->peer), "app", LOG_STR(info->id.app), "name", LOG_STR(info->id.name),
              "version", LOG_STR(info->version), "latency_ms", LOG_INT(info->latency_ms), "aes",
              LOG_INT(info->key_bits));
@@ -167,14 +188,20 @@ static void on_data(void *ctx, struct srt_link *srt, const uint8_t *data, size_t
     const struct connection *connection = srt_link_user(srt);
     (void)ctx;
     metric_add(&metrics[M_BYTES], (int64_t)len);
-    ts_session_input(connection->session, data, len);
+    if (!connection->caller)
+        ts_session_input(connection->session, data, len);
+    else if (!connection->caller->hung_up)
+        connection->caller->events.on_data(connection->caller->ctx, data, len);
 }
 
 static void on_gap(void *ctx, struct srt_link *srt) {
     const struct connection *connection = srt_link_user(srt);
     (void)ctx;
     metric_add(&metrics[M_GAPS], 1);
-    ts_session_gap(connection->session);
+    if (!connection->caller)
+        ts_session_gap(connection->session);
+    else if (!connection->caller->hung_up)
+        connection->caller->events.on_gap(connection->caller->ctx);
 }
 
 static void log_close(const struct connection *connection, enum srt_end end) {
@@ -192,9 +219,30 @@ static void log_close(const struct connection *connection, enum srt_end end) {
               "dropped", LOG_INT(stats.dropped), (const char *)0);
 }
 
+static void caller_end(struct srt_caller *caller, struct srt_link *srt, enum srt_end end) {
+    static const char *const whys[SRT_END_COUNT] = {
+        [SRT_END_NONE] = "the node stops",           [SRT_END_BYE] = "the listener has ended it",
+        [SRT_END_LOST] = "the connection was lost",  [SRT_END_SILENT] = "the listener sends nothing",
+        [SRT_END_SLOW] = "more comes than is taken", [SRT_END_CLOSED] = "hung up"};
+    if (!caller->hung_up)
+        caller->events.on_end(caller->ctx, end == SRT_END_REFUSED ? srt_link_refusal(srt) : whys[end]);
+    free(caller);
+}
+
+/* Who called logs it. */
+static void on_call_refused(struct connection *connection, struct srt_link *srt) {
+    metric_add(&metrics[M_BYE + SRT_END_REFUSED - SRT_END_BYE], 1);
+    caller_end(connection->caller, srt, SRT_END_REFUSED);
+    free(connection);
+}
+
 static void on_close(void *ctx, struct srt_link *srt, enum srt_end end) {
     struct connection *connection = srt_link_user(srt);
     (void)ctx;
+    if (end == SRT_END_REFUSED) {
+        on_call_refused(connection, srt);
+        return;
+    }
     log_close(connection, end);
     if (connection->refused != SRT_ADMITTED)
         count_refusal(connection->refused);
@@ -202,11 +250,37 @@ static void on_close(void *ctx, struct srt_link *srt, enum srt_end end) {
         metric_add(&metrics[M_BYE + end - SRT_END_BYE], 1);
     metric_add(&metrics[M_CONNECTIONS], -1);
     ts_session_destroy(connection->session, end == SRT_END_BYE);
+    if (connection->caller)
+        caller_end(connection->caller, srt, end);
     struct connection *other = connection->second ? NULL : other_of(connection);
     if (other)
         other->second = false;
     list_remove(&connection->link);
     free(connection);
+}
+
+/* --- calls --- */
+
+struct srt_caller *srt_server_call(struct srt_server *server, const struct srt_call *call,
+                                   const struct srt_call_events *events, void *ctx) {
+    struct connection *connection = connection_create(server);
+    struct srt_caller *caller = connection->caller = malloc(sizeof *caller);
+    if (!caller)
+        abort();
+    *caller = (struct srt_caller){.connection = connection, .events = *events, .ctx = ctx};
+    connection->srt = srt_port_call(server->port, call, connection);
+    if (connection->srt)
+        return caller;
+    free(caller);
+    free(connection);
+    return NULL;
+}
+
+void srt_server_hang_up(struct srt_caller *caller) {
+    if (!caller || caller->hung_up)
+        return;
+    caller->hung_up = true;
+    srt_link_close(caller->connection->srt);
 }
 
 /* On any thread. */

@@ -1,4 +1,5 @@
-/* SRT ingest: a ts_session for each caller that srt_port lets in, its log lines and counters. On the loop's thread. */
+/* SRT ingest: a ts_session for each caller that srt_port lets in, its log lines and counters; and calls for who wants media from a
+ * listener. On the loop's thread. */
 #pragma once
 #include <stdint.h>
 
@@ -23,12 +24,25 @@ extern const struct srt_server_settings srt_server_settings_default;
 
 /* The ingest role's publish keys count. */
 struct srt_server *srt_server_create(struct loop *loop, struct ingest *ingest, const struct srt_server_settings *settings);
-/* As srt_port's. */
+/* As srt_port's; without a listener it only calls. */
 int srt_server_listen(struct srt_server *server, const char *address, uint16_t *ret_port);
 int srt_server_start(struct srt_server *server);
-/* Links are closed, their publishers as not clean. NULL is allowed. */
+/* Links are closed, their publishers as not clean, and calls end. NULL is allowed. */
 void srt_server_destroy(struct srt_server *server);
 void srt_server_metrics_register(void);
+
+/* What a listener sends that was called. From the loop. */
+struct srt_call_events {
+    void (*on_data)(void *ctx, const uint8_t *data, size_t len);
+    void (*on_gap)(void *ctx);
+    /* Once, the last. `why` is fit for a log. */
+    void (*on_end)(void *ctx, const char *why);
+};
+struct srt_caller;
+/* Calls (srt_port_call). NULL: there are too many. */
+struct srt_caller *srt_server_call(struct srt_server *server, const struct srt_call *call, const struct srt_call_events *events, void *ctx);
+/* Nothing more of it comes. Not after on_end, nor in another of its events. NULL is allowed. */
+void srt_server_hang_up(struct srt_caller *caller);
 
 /* A link as it is shown. */
 struct srt_view {

@@ -10,7 +10,7 @@ struct run {
 };
 
 struct pairs {
-    struct run r, m, t, s, u; /* `at` NULL: not given */
+    struct run r, m, t, s, u, backup; /* `at` NULL: not given */
 };
 
 static bool same(struct run run, const char *word) {
@@ -36,9 +36,9 @@ static bool printable(struct run run) {
 
 /* --- names and keys --- */
 
-static struct run key_in_query(struct run query) {
-    static const char word[] = "key=";
-    const size_t len = sizeof word - 1;
+/* The first that isn't empty; `word`: "key=". */
+static struct run in_query(struct run query, const char *word) {
+    const size_t len = strlen(word);
     while (query.len) {
         struct run item = take(&query, '&');
         if (item.len > len && memcmp(item.at, word, len) == 0)
@@ -63,8 +63,9 @@ static enum srt_stream_id_result set_name(struct run resource, struct run key, s
     copy(id.name, path);
     if (!name_join(id.stream, id.app, id.name))
         return SRT_STREAM_ID_BAD;
-    struct run in_query = key_in_query(resource);
-    copy(id.key, in_query.len ? in_query : key);
+    struct run given = in_query(resource, "key=");
+    copy(id.key, given.len ? given : key);
+    id.backup = same(in_query(resource, "backup="), "1");
     *ret_id = id;
     return SRT_STREAM_ID_OK;
 }
@@ -72,6 +73,8 @@ static enum srt_stream_id_result set_name(struct run resource, struct run key, s
 /* --- the standard syntax --- */
 
 static struct run *place_of(struct pairs *pairs, struct run key) {
+    if (same(key, "backup"))
+        return &pairs->backup;
     if (key.len != 1)
         return NULL;
     switch (*key.at) {
@@ -115,7 +118,12 @@ static enum srt_stream_id_result parse_standard(struct run rest, struct srt_stre
         return SRT_STREAM_ID_TYPE;
     if (!pairs.m.at || !same(pairs.m, "publish"))
         return SRT_STREAM_ID_MODE;
-    return pairs.r.at ? set_name(pairs.r, pairs.s.len ? pairs.s : pairs.u, ret_id) : SRT_STREAM_ID_BAD;
+    if (!pairs.r.at)
+        return SRT_STREAM_ID_BAD;
+    enum srt_stream_id_result result = set_name(pairs.r, pairs.s.len ? pairs.s : pairs.u, ret_id);
+    if (result == SRT_STREAM_ID_OK && pairs.backup.at && same(pairs.backup, "1"))
+        ret_id->backup = true;
+    return result;
 }
 
 /* --- the plain form --- */

@@ -2,16 +2,18 @@
  * of SRT). Pure.
  *
  *   #!::r=live/show,m=publish,u=KEY    the standard's keys, in any order: r resource, m mode, t type, and the stream key in
- *                                      s (session) or else u (user); all other keys are passed over
+ *                                      s (session) or else u (user); of ours, backup (1: a backup publisher); all other keys
+ *                                      are passed over
  *   publish/live/show?key=KEY          the plain form
  *   live/show?key=KEY                  the same: who brings no word for it means to publish
  *
- * The name may carry the key as RTMP's does ("?key=KEY", ended by "&") in every form; that goes before s and u. A KEY
+ * The name may carry a query as RTMP's does ("?key=KEY&backup=1") in every form; its key goes before s and u. A KEY
  * with a comma can't be given in the first form, which has that between its pairs.
  *
  * The standard knows no percent-encoding: what stands so in a URL is for the caller to undo. ffmpeg 5 and OBS don't; so one
  * that begins with "%23!::", which can be nothing else, is decoded as a whole. */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "common/media/name.h"
@@ -22,6 +24,7 @@ struct srt_stream_id {
     char stream[STREAM_NAME_LEN]; /* "app/name" */
     char app[STREAM_NAME_LEN], name[STREAM_NAME_LEN];
     char key[SRT_STREAM_ID_MAX + 1]; /* "": none */
+    bool backup;                     /* it is to stand by while there is another */
 };
 
 enum srt_stream_id_result {

@@ -409,16 +409,16 @@ static void on_result(void *ctx, enum publish_result result) {
 
 /* --- life --- */
 
-struct ts_session *ts_session_create(struct ingest *ingest, const char *app, const char *name, const char *peer,
-                                     const struct ts_session_events *events, void *ctx) {
-    static const struct publisher_events publisher_events = {on_result, on_lost};
+static const struct publisher_events publisher_events = {on_result, on_lost};
+
+static struct ts_session *create(struct ingest *ingest, const char *peer, const struct ts_session_events *events,
+                                 void *ctx) {
     struct ts_session *session = calloc(1, sizeof *session);
     if (!session)
         abort();
     session->events = *events;
     session->ctx = ctx;
     session->awaits_key = true;
-    snprintf(session->stream, sizeof session->stream, "%s/%.*s", app, (int)strcspn(name, "?"), name);
     snprintf(session->peer, sizeof session->peer, "%s", peer);
     buf_init(&session->held, TS_SESSION_HELD_MAX);
     session->ts = ts_create();
@@ -426,7 +426,22 @@ struct ts_session *ts_session_create(struct ingest *ingest, const char *app, con
     for (int i = 0; i < TS_AUDIO_MAX; i++)
         adts_init(&session->audio[i].adts);
     session->tell_timer = loop_timer_create(ingest->loop, on_tell, session);
+    return session;
+}
+
+struct ts_session *ts_session_create(struct ingest *ingest, const char *app, const char *name, const char *peer,
+                                     const struct ts_session_events *events, void *ctx) {
+    struct ts_session *session = create(ingest, peer, events, ctx);
+    snprintf(session->stream, sizeof session->stream, "%s/%.*s", app, (int)strcspn(name, "?"), name);
     session->publisher = publisher_open(ingest, app, name, peer, &publisher_events, session);
+    return session;
+}
+
+struct ts_session *ts_session_create_own(struct ingest *ingest, const char *stream, enum claim_rank rank,
+                                         const char *peer, const struct ts_session_events *events, void *ctx) {
+    struct ts_session *session = create(ingest, peer, events, ctx);
+    snprintf(session->stream, sizeof session->stream, "%s", stream);
+    session->publisher = publisher_open_own(ingest, stream, rank, peer, &publisher_events, session);
     return session;
 }
 

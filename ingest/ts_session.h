@@ -28,6 +28,9 @@ struct ts_session_events {
 /* `name` may carry the key as a query, as publisher_open's. Strings are copied. */
 struct ts_session *ts_session_create(struct ingest *ingest, const char *app, const char *name, const char *peer,
                                      const struct ts_session_events *events, void *ctx);
+/* Of what this node fetches itself (publisher_open_own). */
+struct ts_session *ts_session_create_own(struct ingest *ingest, const char *stream, enum claim_rank rank, const char *peer, const struct ts_session_events *events,
+                                         void *ctx);
 /* Bytes as they come, in any portions. What comes before the result is held up to TS_SESSION_HELD_MAX; then the oldest
  * is dropped. */
 void ts_session_input(struct ts_session *session, const uint8_t *data, size_t len);

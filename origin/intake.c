@@ -30,6 +30,7 @@ struct intake {
     struct writer_port port;
     struct intake_settings settings;
     struct map *streams;
+    struct list standing; /* sessions that stand by */
     struct loop_timer *sweep;
     bool draining;
 };
@@ -44,6 +45,7 @@ struct brought {
 
 /* One bringing: its timeline's request, and what belongs to it. */
 struct session {
+    struct list link; /* while it stands by */
     struct intake *intake;
     struct brought *brought;
     char stream[STREAM_NAME_LEN], token[FEED_SESSION_LEN];
@@ -51,7 +53,8 @@ struct session {
         first_msn; /* as the ingest node says: it goes on with that, and has this and later segments; or 0 */
     void *claim;
     bool granted, answered, failed, ended;
-    bool cut; /* by the operator: it has been told, and what it still brings is dropped */
+    bool standing; /* by */
+    bool cut;      /* by the operator, or another writes now: it has been told, and what it still brings is dropped */
     struct http_request *req;
     struct feed_lines *lines;
     struct buf control;        /* lines to be said */
@@ -76,11 +79,12 @@ static struct metric metrics[] = {
     {"weir_intake_sessions_total", "result=\"full\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
     {"weir_intake_sessions_total", "result=\"fenced\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
     {"weir_intake_sessions_total", "result=\"cut\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
+    {"weir_intake_sessions_total", "result=\"standby\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
     {"weir_intake_sessions_total", "result=\"key\"", "Attempts to bring a stream.", METRIC_COUNTER, 0},
     {"weir_intake_bytes_total", NULL, "Bytes brought.", METRIC_COUNTER, 0},
     {"weir_intake_failed_total", NULL, "Bringings that ended by what they brought, or by silence.", METRIC_COUNTER, 0},
 };
-enum { M_SESSIONS, M_GRANTED, M_BUSY, M_FULL, M_FENCED, M_CUT, M_KEY, M_BYTES, M_FAILED };
+enum { M_SESSIONS, M_GRANTED, M_BUSY, M_FULL, M_FENCED, M_CUT, M_STANDBY, M_KEY, M_BYTES, M_FAILED };
 
 void intake_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -135,6 +139,8 @@ static void end_tracks(struct session *session) {
 }
 
 static void let_go(struct session *session) {
+    list_remove(&session->link);
+    session->standing = false;
     if (session->brought && session->brought->session == session)
         session->brought->session = NULL;
     session->brought = NULL;
@@ -188,6 +194,13 @@ static const char *why_of(int rc) {
 
 static int on_line(void *ctx, const struct feed_line *line) {
     struct session *session = ctx;
+    const struct writer_port *port = &session->intake->port;
+    if (line->kind == FEED_LINE_TOUCH && session->claim)
+        port->touch(port->ctx, session->claim);
+    if (line->kind == FEED_LINE_TAKE && session->standing)
+        port->take(port->ctx, session->claim);
+    if (session->standing || line->kind >= FEED_LINE_TOUCH)
+        return 0;
     if (line->kind == FEED_LINE_HELLO)
         return line->version == FEED_VERSION ? 0 : -EBADMSG;
     int rc = session->brought ? assembler_line(session->brought->assembler, line) : -ESTALE;
@@ -205,7 +218,7 @@ static bool on_timeline_body(void *ctx, const uint8_t *data, size_t len) {
     if (!len || session->failed || session->cut)
         return true;
     metric_add(&metrics[M_BYTES], (int64_t)len);
-    int rc = session->granted ? feed_lines_push(session->lines, data, len) : -EBADMSG;
+    int rc = session->granted || session->standing ? feed_lines_push(session->lines, data, len) : -EBADMSG;
     if (rc)
         fail(session, why_of(rc));
     return true;
@@ -316,27 +329,69 @@ static void tell_places(struct session *session, struct feed_granted *granted) {
     granted->from_msn = msn;
 }
 
-static void on_granted(struct session *session, const struct claim_grant *grant) {
+/* With the control stream, in which something stands. */
+static void begin_control(struct session *session) {
     static const struct http_header headers[] = {{"Content-Type", "application/x-ndjson"},
                                                  {"Cache-Control", "no-store"}};
-    struct feed_control control = {.kind = FEED_CONTROL_GRANTED, .granted.grant = *grant};
-    struct feed_granted *granted = &control.granted;
-    metric_add(&metrics[M_SESSIONS], 1);
-    session->granted = true;
-    session->brought = brought_get(session->intake, session->stream);
-    session->brought->session = session; /* one before it has lost its claim, which it is being told */
-    strcpy(granted->session, session->token);
-    tell_places(session, granted);
-    if (feed_control_write(&session->control, &control))
-        abort(); /* the buffer is as large as a line may be */
+    if (session->answered) {
+        http_request_resume(session->req);
+        return;
+    }
     session->answered = true;
-    log_info("intake_start", "stream", LOG_STR(session->stream), "peer", LOG_STR(http_request_peer(session->req)),
-             "epoch", LOG_INT(grant->epoch), "from", LOG_INT(granted->from_msn));
     http_respond(session->req, &(struct http_response){.status = 200,
                                                        .headers = headers,
                                                        .header_count = 2,
                                                        .length = -1,
                                                        .source = {.next = next_control, .ctx = session}});
+}
+
+static void on_granted(struct session *session, const struct claim_grant *grant) {
+    struct feed_control control = {.kind = FEED_CONTROL_GRANTED, .granted.grant = *grant};
+    struct feed_granted *granted = &control.granted;
+    metric_add(&metrics[M_SESSIONS], 1);
+    list_remove(&session->link);
+    session->standing = false;
+    session->granted = true;
+    session->brought = brought_get(session->intake, session->stream);
+    session->brought->session = session; /* one before it has lost its claim, which it is being told */
+    strcpy(granted->session, session->token);
+    tell_places(session, granted);
+    if (feed_control_write(&session->control, &control)) {
+        fail(session, "takes no control");
+        return;
+    }
+    log_info("intake_start", "stream", LOG_STR(session->stream), "peer", LOG_STR(http_request_peer(session->req)),
+             "epoch", LOG_INT(grant->epoch), "from", LOG_INT(granted->from_msn));
+    begin_control(session);
+}
+
+/* The last that it hears: it is to ask anew, and then stands by. */
+static void on_superseded(struct session *session) {
+    end_tracks(session);
+    let_go(session);
+    session->cut = true;
+    loop_timer_set(session->finish, CUT_US);
+}
+
+static void on_standby(struct session *session, enum claim_result how) {
+    const struct feed_control control = {.kind = FEED_CONTROL_STANDBY, .standing = how};
+    if (session->failed || session->ended || session->cut)
+        return;
+    if (feed_control_write(&session->control, &control)) {
+        fail(session, "takes no control");
+        return;
+    }
+    if (session->granted) {
+        on_superseded(session);
+    } else if (!session->standing) {
+        session->standing = true;
+        session->epoch = 0; /* what it went on with is over */
+        list_append(&session->intake->standing, &session->link);
+        metric_add(&metrics[M_STANDBY], 1);
+        log_info("intake_standby", "stream", LOG_STR(session->stream), "peer",
+                 LOG_STR(http_request_peer(session->req)));
+    }
+    begin_control(session);
 }
 
 static void on_result(void *owner, enum claim_result result, const struct claim_grant *grant) {
@@ -350,6 +405,10 @@ static void on_result(void *owner, enum claim_result result, const struct claim_
                    [CLAIM_CUT] = {M_CUT, 410, "the operator has cut it"},
                    [CLAIM_UNREACHABLE] = {M_FULL, 503, "no origin"}};
     struct session *session = owner;
+    if (claim_stands_by(result)) {
+        on_standby(session, result);
+        return;
+    }
     metric_add(&metrics[answers[result].metric], 1);
     if (result == CLAIM_GRANTED)
         on_granted(session, grant);
@@ -391,6 +450,15 @@ static uint64_t query_number(const struct http_request *req, const char *key) {
                : 0;
 }
 
+/* What it asks for the stream as. One that says nothing of its rank is an older node. */
+static enum claim_rank query_rank(const struct http_request *req) {
+    char text[16];
+    enum claim_rank rank = CLAIM_PRIMARY;
+    if (http_query_get(http_request_query(req), "rank", text, sizeof text))
+        claim_rank_parse(text, &rank);
+    return rank;
+}
+
 static void handle_timeline(struct intake *intake, struct http_request *req, const char *stream) {
     struct session *session = calloc(1, sizeof *session);
     if (!session)
@@ -411,11 +479,19 @@ static void handle_timeline(struct intake *intake, struct http_request *req, con
     session->finish = loop_timer_create(intake->loop, on_finish, session);
     session->heard_us = loop_now_us(intake->loop);
     list_init(&session->tracks);
+    list_init(&session->link);
     buf_init(&session->control, FEED_CONTROL_MAX);
     http_request_on_close(req, on_session_close, session);
     http_request_on_body(req, on_timeline_body, session);
-    session->claim = intake->port.claim(intake->port.ctx, stream, *peer ? peer : http_request_peer(req), session->epoch,
-                                        on_result, on_lost, session);
+    const struct claim_request request = {.stream = stream,
+                                          .peer = *peer ? peer : http_request_peer(req),
+                                          .rank = query_rank(req),
+                                          .epoch = session->epoch,
+                                          .stands_by = query_number(req, "standby"),
+                                          .on_result = on_result,
+                                          .on_lost = on_lost,
+                                          .owner = session};
+    session->claim = intake->port.claim(intake->port.ctx, &request);
 }
 
 static void handle_track(struct intake *intake, struct http_request *req, const char *stream, const char *name) {
@@ -480,8 +556,19 @@ static void sweep_one(void *ctx, const char *name, void *value) {
         brought_destroy(brought);
 }
 
+static void sweep_standing(struct intake *intake) {
+    list_each(it, &intake->standing) {
+        struct session *session = list_entry(it, struct session, link);
+        if (loop_now_us(intake->loop) - session->heard_us > SILENT_US)
+            fail(session, "silent");
+        else
+            say(session, FEED_CONTROL_BEAT);
+    }
+}
+
 static void on_sweep(void *ctx) {
     struct intake *intake = ctx;
+    sweep_standing(intake);
     map_each(intake->streams, sweep_one, intake);
     loop_timer_set(intake->sweep, SWEEP_US);
 }
@@ -493,6 +580,7 @@ struct intake *intake_create(struct loop *loop, struct hub *hub, const struct wr
         abort();
     *intake = (struct intake){.loop = loop, .hub = hub, .port = *port, .settings = *settings, .streams = map_create()};
     intake->sweep = loop_timer_create(loop, on_sweep, intake);
+    list_init(&intake->standing);
     loop_timer_set(intake->sweep, SWEEP_US);
     return intake;
 }

@@ -1,6 +1,7 @@
 /* Streams that ingest nodes bring: POST /feed/{app}/{stream}, the timeline, whose response is the control stream, and
  * /feed/{app}/{stream}/{track} for each track, all without an end (docs/feed.md). A bringing is a writer of the origin like any other:
- * it claims the stream, writes what it is brought, and lets it go when its timeline ends or breaks. The origin's loop. */
+ * it claims the stream, writes what it is brought, and lets it go when its timeline ends or breaks. One that stands by is told on the
+ * control stream how, and brings nothing until it has taken the stream. The origin's loop. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/clock.h"
+#include "common/base/list.h"
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/map.h"
@@ -17,23 +18,47 @@
 enum { MSN_UNIT_US = 500000, PART_UNIT_US = 25000 };
 static const int64_t numbers_since_us = 1735689600ll * 1000000;
 
+enum {
+    STANDBY_MAX = 8, /* claims that stand by, a stream */
+    TURN_US =
+        300000, /* of those that a vacant stream is offered to each has so long before the next one is asked, too */
+    LOOK_MIN_US = 1000,
+};
+
+/* What its timer is for. */
+enum claim_due {
+    DUE_DECISION,
+    DUE_TELL, /* how it stands by */
+    DUE_TAKE,
+    DUE_LOSS,
+};
+
 struct claim {
     struct origin *origin;
-    struct broadcast *broadcast; /* NULL: not granted, or lost */
+    struct broadcast *broadcast; /* it writes that; NULL: not granted, or not any more */
+    struct broadcast *awaited;   /* it stands by there */
+    struct list link;
     char stream[STREAM_NAME_LEN], peer[64];
-    uint64_t epoch; /* it goes on with that; 0: a new one */
-    void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
-    void (*on_lost)(void *owner, const struct claim_loss *loss);
-    void *owner;
-    const char *lost_why; /* it is lost: on_lost is due */
+    struct claim_request asked; /* without the strings */
+    bool begun;                 /* it has written since it was granted */
+    enum claim_result standing; /* how it stands by; CLAIM_GRANTED: not told yet */
+    int64_t heard_us;           /* it stands by: when media came last */
+    const char *lost_why;
+    enum claim_due due;
     struct loop_timer *timer;
 };
 
-/* A stream that somebody writes or has just written. Ends with the grace time. */
+/* A stream that somebody writes or has just written, or means to write. Ends with the grace time, or with the last who
+ * stands by. */
 struct broadcast {
     struct origin *origin;
     char stream[STREAM_NAME_LEN];
     struct claim *claim; /* the writer, NULL while it is away */
+    struct list waiting; /* claims that stand by, the best first */
+    uint32_t waiting_count;
+    bool done;                     /* the last writer won't come back by itself */
+    int64_t vacant_us;             /* since when whoever stands by may take it; 0: it isn't so */
+    struct loop_timer *look_timer; /* when that has to be looked at */
     uint64_t epoch;
     int64_t end_us;     /* media time of what was written */
     int64_t written_us; /* when, by the loop's clock */
@@ -57,8 +82,14 @@ static struct metric metrics[] = {
     {"weir_origin_evicted_total", NULL, "Streams removed because memory was full: the largest at the time.",
      METRIC_COUNTER, 0},
     {"weir_origin_cut_total", NULL, "Broadcasts that the operator has cut here.", METRIC_COUNTER, 0},
+    {"weir_origin_takeovers_total", "reason=\"silence\"", "Times that a publisher which stood by took a stream over.",
+     METRIC_COUNTER, 0},
+    {"weir_origin_takeovers_total", "reason=\"gone\"", "Times that a publisher which stood by took a stream over.",
+     METRIC_COUNTER, 0},
+    {"weir_origin_takeovers_total", "reason=\"back\"", "Times that a publisher which stood by took a stream over.",
+     METRIC_COUNTER, 0},
 };
-enum { M_OVERSIZED, M_EVICTED, M_CUT };
+enum { M_OVERSIZED, M_EVICTED, M_CUT, M_SILENCE, M_GONE, M_BACK };
 
 void origin_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -76,7 +107,20 @@ static void broadcast_destroy(struct broadcast *broadcast) {
     tell(broadcast, 0);
     map_remove(broadcast->origin->broadcasts, broadcast->stream);
     loop_timer_destroy(broadcast->grace_timer);
+    loop_timer_destroy(broadcast->look_timer);
     free(broadcast);
+}
+
+/* It is over. Whoever stands by goes on doing so. */
+static void broadcast_end(struct broadcast *broadcast) {
+    if (!broadcast->waiting_count) {
+        broadcast_destroy(broadcast);
+        return;
+    }
+    tell(broadcast, 0);
+    broadcast->opened = broadcast->ended = false;
+    broadcast->epoch = 0;
+    broadcast->end_us = 0;
 }
 
 /* What its writer has ended stays so. */
@@ -92,8 +136,10 @@ static void on_grace_over(void *ctx) {
     struct broadcast *broadcast = ctx;
     log_info("stream_end", "stream", LOG_STR(broadcast->stream));
     write_state(broadcast, STREAM_ENDED);
-    broadcast_destroy(broadcast);
+    broadcast_end(broadcast);
 }
+
+static void on_look(void *ctx);
 
 static struct broadcast *broadcast_get(struct origin *origin, const char *stream) {
     struct broadcast *broadcast = map_get(origin->broadcasts, stream);
@@ -105,23 +151,125 @@ static struct broadcast *broadcast_get(struct origin *origin, const char *stream
     broadcast->origin = origin;
     strcpy(broadcast->stream, stream);
     broadcast->grace_timer = loop_timer_create(origin->loop, on_grace_over, broadcast);
+    broadcast->look_timer = loop_timer_create(origin->loop, on_look, broadcast);
+    broadcast->done = true;
+    list_init(&broadcast->waiting);
     map_set(origin->broadcasts, stream, broadcast);
     return broadcast;
 }
 
-/* Its writer has gone. */
-static void broadcast_leave(struct broadcast *broadcast) {
+/* --- standing by --- */
+
+/* In the next turn: its writer may be in a call of its own, and so may another. */
+static void claim_set_due(struct claim *claim, enum claim_due due) {
+    claim->due = due;
+    loop_timer_set(claim->timer, 0);
+}
+
+static bool quiet_for(const struct broadcast *broadcast, uint32_t ms) {
+    return loop_now_us(broadcast->origin->loop) - broadcast->written_us > (int64_t)ms * 1000;
+}
+
+/* How long nothing need have been written until it is whoever's who stands by. A writer that has only just been let in
+ * may take longer. */
+static uint32_t patience_ms(const struct broadcast *broadcast) {
+    const struct origin_settings *settings = &broadcast->origin->settings;
+    if (!broadcast->claim)
+        return broadcast->done ? 0 : settings->takeover_ms;
+    return broadcast->claim->begun ? settings->takeover_ms : settings->silent_ms;
+}
+
+static bool vacant(const struct broadcast *broadcast) {
+    return (!broadcast->claim && broadcast->done) || quiet_for(broadcast, patience_ms(broadcast));
+}
+
+/* Media comes from it. */
+static bool alive(const struct claim *claim) {
+    int64_t quiet_us = loop_now_us(claim->origin->loop) - claim->heard_us;
+    return quiet_us <= (int64_t)claim->origin->settings.takeover_ms * 1000;
+}
+
+static bool outranks(const struct claim *claim, const struct broadcast *broadcast) {
+    return broadcast->claim && broadcast->claim->asked.rank < claim->asked.rank;
+}
+
+static void look_soon(struct broadcast *broadcast) {
+    if (broadcast->waiting_count)
+        loop_timer_set(broadcast->look_timer, 0);
+}
+
+static void stand(struct claim *claim, enum claim_result how) {
+    if (how == claim->standing || claim->due == DUE_TAKE)
+        return;
+    claim->standing = how;
+    claim_set_due(claim, DUE_TELL);
+}
+
+/* When there will be something else to say. What is vacant is offered to one more after each turn. */
+static void look_later(struct broadcast *broadcast) {
+    int64_t us = TURN_US;
+    if (!broadcast->vacant_us)
+        us = broadcast->written_us + (int64_t)patience_ms(broadcast) * 1000 - loop_now_us(broadcast->origin->loop) + 1;
+    loop_timer_set(broadcast->look_timer, us > LOOK_MIN_US ? us : LOOK_MIN_US);
+}
+
+/* Says to all who stand by how they do. */
+static void on_look(void *ctx) {
+    struct broadcast *broadcast = ctx;
+    int64_t now_us = loop_now_us(broadcast->origin->loop), turns = 0;
+    if (!vacant(broadcast))
+        broadcast->vacant_us = 0;
+    else if (!broadcast->vacant_us)
+        broadcast->vacant_us = now_us;
+    if (broadcast->vacant_us)
+        turns = 1 + (now_us - broadcast->vacant_us) / TURN_US;
+    list_each(it, &broadcast->waiting) {
+        struct claim *claim = list_entry(it, struct claim, link);
+        bool called = turns > 0 && alive(claim);
+        turns -= called;
+        stand(claim, called ? CLAIM_VACANT : outranks(claim, broadcast) ? CLAIM_OUTRANKS : CLAIM_STANDBY);
+    }
+    if (broadcast->waiting_count)
+        look_later(broadcast);
+}
+
+static void stop_waiting(struct claim *claim) {
+    struct broadcast *broadcast = claim->awaited;
+    claim->awaited = NULL;
+    if (!broadcast)
+        return;
+    list_remove(&claim->link);
+    broadcast->waiting_count--;
+}
+
+static void wait_for(struct broadcast *broadcast, struct claim *claim, int64_t heard_us) {
+    struct list *at = broadcast->waiting.next;
+    while (at != &broadcast->waiting && list_entry(at, struct claim, link)->asked.rank >= claim->asked.rank)
+        at = at->next;
+    list_insert_before(at, &claim->link);
+    broadcast->waiting_count++;
+    claim->awaited = broadcast;
+    claim->standing = CLAIM_GRANTED;
+    claim->heard_us = heard_us;
+    claim->due = DUE_TELL;
+    look_soon(broadcast);
+}
+
+/* Its writer has gone. `done`: for good, as far as it knows. */
+static void broadcast_leave(struct broadcast *broadcast, bool done) {
     broadcast->claim = NULL;
+    broadcast->done = done;
+    look_soon(broadcast);
     write_state(broadcast, STREAM_AWAY);
     int64_t grace_us = (int64_t)broadcast->origin->settings.grace_ms * 1000;
     loop_timer_set(broadcast->grace_timer, broadcast->opened && !broadcast->ended ? grace_us : 0);
 }
 
-/* The writer is told in the next turn: it may be in a call of its own, and so may another. */
 static void claim_lose(struct claim *claim, const char *why) {
+    stop_waiting(claim);
     claim->broadcast = NULL;
     claim->lost_why = why;
-    loop_timer_set(claim->timer, 0);
+    claim_set_due(claim, DUE_LOSS);
 }
 
 /* --- grants --- */
@@ -168,17 +316,24 @@ static struct claim_grant grant_make(const struct broadcast *broadcast, uint64_t
 }
 
 static bool silent(const struct broadcast *broadcast) {
-    int64_t quiet_us = loop_now_us(broadcast->origin->loop) - broadcast->written_us;
-    return quiet_us > (int64_t)broadcast->origin->settings.silent_ms * 1000;
+    return quiet_for(broadcast, broadcast->origin->settings.silent_ms);
 }
 
+/* Whoever has another rank stands by from now on; who has the same has come back, or is another who has waited for long
+ * enough. */
 static void take_over(struct broadcast *broadcast, struct claim *claim) {
     struct claim *old = broadcast->claim;
-    log_warn("publish_takeover", "stream", LOG_STR(broadcast->stream), "from", LOG_STR(old->peer), "by",
-             LOG_STR(claim->peer));
+    log_warn("publish_takeover", "stream", LOG_STR(broadcast->stream), "from", LOG_STR(old->peer), "rank",
+             LOG_STR(claim_rank_name(old->asked.rank)), "by", LOG_STR(claim->peer), "rank",
+             LOG_STR(claim_rank_name(claim->asked.rank)));
     broadcast->claim = NULL;
     write_state(broadcast, STREAM_AWAY);
-    claim_lose(old, "taken over by another publisher");
+    if (old->asked.rank == claim->asked.rank && old->asked.rank != CLAIM_BACKUP) {
+        claim_lose(old, "taken over by another publisher");
+        return;
+    }
+    old->broadcast = NULL;
+    wait_for(broadcast, old, broadcast->written_us);
 }
 
 static void count_coming(void *ctx, const char *name, void *value) {
@@ -207,9 +362,61 @@ static uint64_t written_epoch(const struct origin *origin, const char *name) {
 /* Whether the claim may have the stream of one who has it. Who goes on may, unless it is with a later epoch that the
  * other means to write: that one has only just been granted it, and either writes, or leaves. */
 static enum claim_result contest(const struct claim *claim, const struct broadcast *broadcast) {
-    if (claim->epoch)
-        return broadcast->epoch > claim->epoch ? CLAIM_BUSY : CLAIM_GRANTED;
+    bool differ = broadcast->claim->asked.rank != claim->asked.rank;
+    if (claim->asked.epoch)
+        return broadcast->epoch <= claim->asked.epoch ? CLAIM_GRANTED : differ ? CLAIM_STANDBY : CLAIM_BUSY;
+    if (differ || claim->asked.rank == CLAIM_BACKUP)
+        return CLAIM_STANDBY;
     return silent(broadcast) ? CLAIM_GRANTED : CLAIM_BUSY;
+}
+
+/* Another of its rank that stands by, where there may be only one. */
+static struct claim *rival(const struct claim *claim, const struct broadcast *broadcast) {
+    if (!broadcast || claim->asked.rank == CLAIM_BACKUP)
+        return NULL;
+    list_each(it, &broadcast->waiting) {
+        struct claim *other = list_entry(it, struct claim, link);
+        if (other->asked.rank == claim->asked.rank)
+            return other;
+    }
+    return NULL;
+}
+
+static bool lively(const struct claim *claim) {
+    int64_t quiet_us = loop_now_us(claim->origin->loop) - claim->heard_us;
+    return quiet_us <= (int64_t)claim->origin->settings.silent_ms * 1000;
+}
+
+static bool somebody_waits(const struct broadcast *broadcast) {
+    list_each(it, &broadcast->waiting) if (alive(list_entry(it, struct claim, link))) return true;
+    return false;
+}
+
+/* Whether a new claim, or one that goes on, has the stream, or stands by. */
+static enum claim_result judge_known(const struct claim *claim, const struct broadcast *broadcast) {
+    const struct claim *other = rival(claim, broadcast);
+    enum claim_result result = CLAIM_GRANTED;
+    if (other && lively(other) && !claim->asked.epoch)
+        return CLAIM_BUSY;
+    if (broadcast->claim)
+        result = contest(claim, broadcast);
+    else if (!claim->asked.epoch && somebody_waits(broadcast))
+        result = CLAIM_STANDBY;
+    if (result == CLAIM_GRANTED && claim->asked.stands_by)
+        result = CLAIM_STANDBY;
+    return result == CLAIM_STANDBY && broadcast->waiting_count == STANDBY_MAX ? CLAIM_BUSY : result;
+}
+
+/* Of one that goes on: who has written since is of another rank, and so no reason to go. */
+static bool fenced(const struct claim *claim, const struct broadcast *broadcast) {
+    bool later = claim->asked.epoch && written_epoch(claim->origin, claim->stream) > claim->asked.epoch;
+    return later && !(broadcast && broadcast->claim && broadcast->claim->asked.rank != claim->asked.rank);
+}
+
+static enum claim_result decided_elsewhere(const struct claim *claim, const struct broadcast *broadcast) {
+    const struct claim *holder = broadcast ? broadcast->claim : NULL;
+    bool same = holder && holder->asked.rank == claim->asked.rank && claim->asked.rank != CLAIM_BACKUP;
+    return same ? contest(claim, broadcast) : CLAIM_GRANTED;
 }
 
 static enum claim_result judge(const struct claim *claim) {
@@ -217,38 +424,86 @@ static enum claim_result judge(const struct claim *claim) {
     const struct broadcast *broadcast = map_get(origin->broadcasts, claim->stream);
     if (refusals_left_us(origin->refusals, claim->stream, loop_now_us(origin->loop)))
         return CLAIM_CUT;
-    if (claim->epoch && written_epoch(origin, claim->stream) > claim->epoch)
+    if (fenced(claim, broadcast))
         return CLAIM_FENCED;
     if (!broadcast && full(origin, claim->stream))
         return CLAIM_FULL;
-    return broadcast && broadcast->claim ? contest(claim, broadcast) : CLAIM_GRANTED;
+    if (claim->asked.takes)
+        return decided_elsewhere(claim, broadcast);
+    if (!broadcast)
+        return claim->asked.stands_by ? CLAIM_STANDBY : CLAIM_GRANTED;
+    return judge_known(claim, broadcast);
+}
+
+static void grant(struct broadcast *broadcast, struct claim *claim) {
+    struct origin *origin = claim->origin;
+    stop_waiting(claim);
+    if (broadcast->claim)
+        take_over(broadcast, claim);
+    loop_timer_cancel(broadcast->grace_timer);
+    struct claim_grant grant = grant_make(broadcast, claim->asked.epoch);
+    claim->asked.epoch = 0; /* if it has to stand by one day, it begins anew */
+    broadcast->claim = claim;
+    broadcast->epoch = grant.epoch;
+    broadcast->written_us = loop_now_us(origin->loop);
+    broadcast->vacant_us = 0;
+    broadcast->done = false;
+    claim->broadcast = broadcast;
+    claim->begun = false;
+    look_soon(broadcast);
+    claim->asked.on_result(claim->asked.owner, CLAIM_GRANTED, &grant);
 }
 
 static void decide(struct claim *claim) {
     struct origin *origin = claim->origin;
     enum claim_result result = judge(claim);
-    if (result != CLAIM_GRANTED) {
-        claim->on_result(claim->owner, result, NULL);
+    if (result != CLAIM_GRANTED && result != CLAIM_STANDBY) {
+        claim->asked.on_result(claim->asked.owner, result, NULL);
         return;
     }
     struct broadcast *broadcast = broadcast_get(origin, claim->stream);
-    if (broadcast->claim)
-        take_over(broadcast, claim);
-    loop_timer_cancel(broadcast->grace_timer);
-    struct claim_grant grant = grant_make(broadcast, claim->epoch);
-    broadcast->claim = claim;
-    broadcast->epoch = grant.epoch;
-    broadcast->written_us = loop_now_us(origin->loop);
-    claim->broadcast = broadcast;
-    claim->on_result(claim->owner, CLAIM_GRANTED, &grant);
+    struct claim *other = rival(claim, broadcast);
+    if (other)
+        claim_lose(other, "taken over by another publisher");
+    if (result == CLAIM_GRANTED) {
+        grant(broadcast, claim);
+        return;
+    }
+    claim->asked.epoch = 0; /* what it went on with is another's by now */
+    wait_for(broadcast, claim, loop_now_us(origin->loop));
+}
+
+/* It means to take what it stands by for. Meanwhile somebody else may have, or the writer may be heard again. */
+static void try_take(struct claim *claim) {
+    struct broadcast *broadcast = claim->awaited;
+    bool free = vacant(broadcast);
+    claim->due = DUE_TELL;
+    if (!free && !outranks(claim, broadcast)) {
+        claim->standing = CLAIM_STANDBY;
+        claim->asked.on_result(claim->asked.owner, CLAIM_STANDBY, NULL);
+        return;
+    }
+    if (broadcast->opened)
+        metric_add(&metrics[!broadcast->claim ? M_GONE : free ? M_SILENCE : M_BACK], 1);
+    grant(broadcast, claim);
 }
 
 static void on_claim_timer(void *ctx) {
     struct claim *claim = ctx;
-    if (claim->lost_why)
-        claim->on_lost(claim->owner, &(struct claim_loss){.why = claim->lost_why});
-    else
+    switch (claim->due) {
+    case DUE_DECISION:
         decide(claim);
+        break;
+    case DUE_TELL:
+        claim->asked.on_result(claim->asked.owner, claim->standing, NULL);
+        break;
+    case DUE_TAKE:
+        try_take(claim);
+        break;
+    case DUE_LOSS:
+        claim->asked.on_lost(claim->asked.owner, &(struct claim_loss){.why = claim->lost_why});
+        break;
+    }
 }
 
 /* --- memory --- */
@@ -257,6 +512,15 @@ static void note_larger(void *ctx, struct stream *stream) {
     struct stream **largest = ctx;
     if (!*largest || stream->bytes > (*largest)->bytes)
         *largest = stream;
+}
+
+/* With all who write or stand by. */
+static void broadcast_evict(struct broadcast *broadcast, const char *why) {
+    if (broadcast->claim)
+        claim_lose(broadcast->claim, why);
+    while (broadcast->waiting_count)
+        claim_lose(list_entry(broadcast->waiting.next, struct claim, link), why);
+    broadcast_destroy(broadcast);
 }
 
 /* Memory is full. The largest stream goes at once, live or not, for it has taken most; whoever writes next may have
@@ -270,10 +534,8 @@ static bool evict_largest(struct origin *origin) {
              LOG_INT(store_bytes(hub_store(origin->hub))));
     metric_add(&metrics[M_EVICTED], 1);
     struct broadcast *broadcast = map_get(origin->broadcasts, largest->name);
-    if (broadcast && broadcast->claim)
-        claim_lose(broadcast->claim, "memory is full, and this stream has taken most of it");
     if (broadcast)
-        broadcast_destroy(broadcast);
+        broadcast_evict(broadcast, "memory is full, and this stream has taken most of it");
     hub_remove(origin->hub, largest);
     return true;
 }
@@ -283,7 +545,7 @@ static void give_up_oversized(struct claim *claim) {
     log_warn("stream_oversized", "stream", LOG_STR(claim->stream), "peer", LOG_STR(claim->peer));
     metric_add(&metrics[M_OVERSIZED], 1);
     claim_lose(claim, "the stream takes more memory than one may (limits.stream_memory_mb)");
-    broadcast_leave(broadcast);
+    broadcast_leave(broadcast, true);
 }
 
 /* As hub_write, but makes room when memory is full. -ESTALE: the writer itself had to go. */
@@ -299,21 +561,18 @@ static int write_making_room(struct claim *claim, struct record *record) {
 
 /* --- the port --- */
 
-static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
-                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
+static void *port_claim(void *ctx, const struct claim_request *request) {
     struct claim *claim = calloc(1, sizeof *claim);
     if (!claim)
         abort();
     claim->origin = ctx;
-    claim->epoch = epoch;
-    snprintf(claim->stream, sizeof claim->stream, "%s", stream);
-    snprintf(claim->peer, sizeof claim->peer, "%s", peer);
-    claim->on_result = on_result;
-    claim->on_lost = on_lost;
-    claim->owner = owner;
+    claim->asked = *request;
+    claim->asked.stream = claim->asked.peer = NULL;
+    snprintf(claim->stream, sizeof claim->stream, "%s", request->stream);
+    snprintf(claim->peer, sizeof claim->peer, "%s", request->peer);
+    list_init(&claim->link);
     claim->timer = loop_timer_create(claim->origin->loop, on_claim_timer, claim);
-    loop_timer_set(claim->timer, 0);
+    claim_set_due(claim, DUE_DECISION);
     return claim;
 }
 
@@ -335,8 +594,10 @@ static int port_write(void *ctx, void *handle, struct record *record) {
         record_unref(record);
         return -ESTALE;
     }
-    if (record->type != RECORD_STATE)
+    if (record->type != RECORD_STATE) {
         claim->broadcast->written_us = loop_now_us(origin->loop);
+        claim->begun = true;
+    }
     int rc = write_making_room(claim, record);
     if (!rc) {
         if (record->type == RECORD_OPEN) {
@@ -355,35 +616,66 @@ static int port_write(void *ctx, void *handle, struct record *record) {
 static void port_touch(void *ctx, void *handle) {
     struct claim *claim = handle;
     (void)ctx;
+    int64_t now_us = loop_now_us(claim->origin->loop);
     if (claim->broadcast)
-        claim->broadcast->written_us = loop_now_us(claim->origin->loop);
+        claim->broadcast->written_us = now_us;
+    if (claim->awaited && claim->awaited->vacant_us && !alive(claim))
+        look_soon(claim->awaited); /* it may be offered the stream again */
+    claim->heard_us = now_us;
 }
 
 static void port_release(void *ctx, void *handle, bool clean) {
     struct claim *claim = handle;
-    (void)ctx, (void)clean; /* OBS says goodbye when its network breaks, too: both get the grace time */
+    struct broadcast *awaited = claim->awaited;
+    (void)ctx;
     if (claim->broadcast)
-        broadcast_leave(claim->broadcast);
+        broadcast_leave(claim->broadcast, clean);
+    stop_waiting(claim);
+    if (awaited && !awaited->claim && !awaited->opened && !awaited->waiting_count)
+        broadcast_destroy(awaited);
     loop_timer_destroy(claim->timer);
     free(claim);
 }
 
+static void port_take(void *ctx, void *handle) {
+    struct claim *claim = handle;
+    (void)ctx;
+    if (claim->awaited)
+        claim_set_due(claim, DUE_TAKE);
+}
+
 struct writer_port origin_port(struct origin *origin) {
-    return (struct writer_port){
-        .ctx = origin, .claim = port_claim, .write = port_write, .touch = port_touch, .release = port_release};
+    return (struct writer_port){.ctx = origin,
+                                .claim = port_claim,
+                                .write = port_write,
+                                .touch = port_touch,
+                                .release = port_release,
+                                .take = port_take};
 }
 
 /* --- the operator --- */
 
-/* The writer is told at once: what it writes before it knows would look like another fault. */
-static void broadcast_cut(struct broadcast *broadcast, uint32_t refuse_s) {
-    struct claim *claim = broadcast->claim;
-    write_state(broadcast, STREAM_ENDED);
-    broadcast_destroy(broadcast);
-    if (!claim)
-        return;
+static void claim_cut(struct claim *claim, uint32_t refuse_s) {
+    stop_waiting(claim);
     claim->broadcast = NULL;
-    claim->on_lost(claim->owner, &(struct claim_loss){.why = "cut by the operator", .cut = true, .refuse_s = refuse_s});
+    loop_timer_cancel(claim->timer);
+    claim->asked.on_lost(claim->asked.owner,
+                         &(struct claim_loss){.why = "cut by the operator", .cut = true, .refuse_s = refuse_s});
+}
+
+/* The writer is told at once: what it writes before it knows would look like another fault. And so are those who stand
+ * by. */
+static void broadcast_cut(struct broadcast *broadcast, uint32_t refuse_s) {
+    struct claim *claims[STANDBY_MAX + 2] = {broadcast->claim};
+    size_t count = broadcast->claim ? 1 : 0;
+    list_each(it, &broadcast->waiting) if (count < sizeof claims / sizeof *claims) claims[count++] =
+        list_entry(it, struct claim, link);
+    write_state(broadcast, STREAM_ENDED);
+    for (size_t i = 0; i < count; i++)
+        stop_waiting(claims[i]);
+    broadcast_destroy(broadcast);
+    for (size_t i = 0; i < count; i++)
+        claim_cut(claims[i], refuse_s);
 }
 
 int origin_cut(struct origin *origin, const char *stream, uint32_t refuse_s) {
@@ -398,6 +690,12 @@ int origin_cut(struct origin *origin, const char *stream, uint32_t refuse_s) {
     if (broadcast)
         broadcast_cut(broadcast, refuse_s);
     return 0;
+}
+
+void origin_end(struct origin *origin, const char *stream) {
+    struct broadcast *broadcast = map_get(origin->broadcasts, stream);
+    if (broadcast && !broadcast->claim)
+        on_grace_over(broadcast);
 }
 
 /* --- life cycle --- */
@@ -433,4 +731,17 @@ void origin_on_stream(struct origin *origin, void (*fn)(void *ctx, const char *s
 const char *origin_publisher(const struct origin *origin, const char *stream) {
     const struct broadcast *broadcast = map_get(origin->broadcasts, stream);
     return broadcast && broadcast->claim ? broadcast->claim->peer : NULL;
+}
+
+void origin_each_claim(const struct origin *origin, const char *stream,
+                       void (*fn)(void *ctx, const struct origin_claim *claim), void *ctx) {
+    const struct broadcast *broadcast = map_get(origin->broadcasts, stream);
+    if (!broadcast)
+        return;
+    if (broadcast->claim)
+        fn(ctx, &(struct origin_claim){broadcast->claim->peer, broadcast->claim->asked.rank, true});
+    list_each(it, &broadcast->waiting) {
+        const struct claim *claim = list_entry(it, struct claim, link);
+        fn(ctx, &(struct origin_claim){claim->peer, claim->asked.rank, false});
+    }
 }

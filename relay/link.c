@@ -69,7 +69,7 @@ static const char *why_of(int rc) {
 
 static int on_line(void *ctx, const struct feed_line *line) {
     struct link *link = ctx;
-    if (line->kind == FEED_LINE_BEAT || line->kind == FEED_LINE_UNKNOWN)
+    if (line->kind == FEED_LINE_BEAT || line->kind == FEED_LINE_UNKNOWN || line->kind >= FEED_LINE_TOUCH)
         return 0;
     if (line->kind == FEED_LINE_HELLO && line->version != FEED_VERSION)
         return -EPROTO;

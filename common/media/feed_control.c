@@ -9,8 +9,12 @@
 static const char *const keys[] = {[FEED_CONTROL_GRANTED] = "granted",
                                    [FEED_CONTROL_CUT] = "cut",
                                    [FEED_CONTROL_BEAT] = "beat",
-                                   [FEED_CONTROL_DRAIN] = "drain"};
+                                   [FEED_CONTROL_DRAIN] = "drain",
+                                   [FEED_CONTROL_STANDBY] = "standby"};
 enum { KINDS = sizeof keys / sizeof *keys };
+/* What the stream is, to one who stands by. */
+static const char *const standings[] = {
+    [CLAIM_STANDBY] = "busy", [CLAIM_OUTRANKS] = "outranked", [CLAIM_VACANT] = "vacant"};
 
 static json_t *tracks_json(const struct feed_granted *granted) {
     json_t *tracks = json_object();
@@ -42,6 +46,8 @@ static json_t *value_json(const struct feed_control *control) {
         return granted_json(&control->granted);
     if (control->kind == FEED_CONTROL_CUT)
         return json_pack("{s:I}", "refuse_s", (json_int_t)control->refuse_s);
+    if (control->kind == FEED_CONTROL_STANDBY)
+        return json_pack("{s:s}", "stream", standings[control->standing]);
     return json_object();
 }
 
@@ -110,6 +116,18 @@ static bool parse_cut(json_t *json, uint32_t *ret_refuse_s) {
     return true;
 }
 
+static bool parse_standby(json_t *json, enum claim_result *ret_standing) {
+    const char *stream;
+    if (json_unpack(json, "{s:s}", "stream", &stream))
+        return false;
+    for (int i = CLAIM_STANDBY; i <= CLAIM_VACANT; i++)
+        if (!strcmp(stream, standings[i])) {
+            *ret_standing = (enum claim_result)i;
+            return true;
+        }
+    return false;
+}
+
 static enum feed_control_kind kind_of(json_t *json, json_t **ret_value) {
     for (int kind = FEED_CONTROL_GRANTED; kind < KINDS; kind++)
         if ((*ret_value = json_object_get(json, keys[kind])))
@@ -122,6 +140,8 @@ static bool parse_value(json_t *value, struct feed_control *control) {
         return parse_granted(value, &control->granted);
     if (control->kind == FEED_CONTROL_CUT)
         return parse_cut(value, &control->refuse_s);
+    if (control->kind == FEED_CONTROL_STANDBY)
+        return parse_standby(value, &control->standing);
     return true;
 }
 

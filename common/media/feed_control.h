@@ -28,12 +28,14 @@ enum feed_control_kind {
     FEED_CONTROL_CUT, /* the operator has ended the broadcast */
     FEED_CONTROL_BEAT,
     FEED_CONTROL_DRAIN, /* the origin is about to stop */
+    FEED_CONTROL_STANDBY,
 };
 
 struct feed_control {
     enum feed_control_kind kind;
     struct feed_granted granted;
     uint32_t refuse_s; /* cut: how long the name is not to be taken again; at most CLAIM_REFUSE_MAX_S */
+    enum claim_result standing; /* standby: CLAIM_STANDBY, CLAIM_OUTRANKS or CLAIM_VACANT */
 };
 
 /* Appends the line and its newline. 0 or -ENOBUFS. */

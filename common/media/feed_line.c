@@ -225,9 +225,10 @@ static bool parse_path(const json_t *json, struct record_path *path) {
 /* --- lines --- */
 
 static const char *const keys[] = {
-    [FEED_LINE_HELLO] = "hello",     [FEED_LINE_PATH] = "path",  [FEED_LINE_OPEN] = "open",
-    [FEED_LINE_SEGMENT] = "segment", [FEED_LINE_PART] = "part",  [FEED_LINE_STATE] = "state",
-    [FEED_LINE_BEAT] = "beat",       [FEED_LINE_DRAIN] = "drain"};
+    [FEED_LINE_HELLO] = "hello",     [FEED_LINE_PATH] = "path",   [FEED_LINE_OPEN] = "open",
+    [FEED_LINE_SEGMENT] = "segment", [FEED_LINE_PART] = "part",   [FEED_LINE_STATE] = "state",
+    [FEED_LINE_BEAT] = "beat",       [FEED_LINE_DRAIN] = "drain", [FEED_LINE_TOUCH] = "touch",
+    [FEED_LINE_TAKE] = "take"};
 enum { KINDS = sizeof keys / sizeof *keys };
 
 static json_t *value_json(const struct feed_line *line) {
@@ -299,6 +300,8 @@ static bool parse_value(struct feed_line *line, const json_t *value, const char 
     case FEED_LINE_UNKNOWN:
     case FEED_LINE_BEAT:
     case FEED_LINE_DRAIN:
+    case FEED_LINE_TOUCH:
+    case FEED_LINE_TAKE:
         return true;
     default:
         return parse_record(line, value, stream);

@@ -8,7 +8,9 @@
  *   part     a part is closed
  *   state    live, stalled, away, ended
  *   beat     nothing has happened for a while
- *   drain    the speaker is about to stop */
+ *   drain    the speaker is about to stop
+ *   touch    who brings the stream, or stands by, has media, although there is nothing to be brought
+ *   take     who stands by takes the stream */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -31,6 +33,8 @@ enum feed_line_kind {
     FEED_LINE_STATE,
     FEED_LINE_BEAT,
     FEED_LINE_DRAIN,
+    FEED_LINE_TOUCH,
+    FEED_LINE_TAKE,
 };
 
 struct feed_line {

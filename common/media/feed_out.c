@@ -337,6 +337,16 @@ struct slice timeline_out_drain(void) {
     return framed(drain, sizeof drain - 1);
 }
 
+struct slice timeline_out_touch(void) {
+    static const char touch[] = "{\"touch\":{}}\n";
+    return framed(touch, sizeof touch - 1);
+}
+
+struct slice timeline_out_take(void) {
+    static const char take[] = "{\"take\":{}}\n";
+    return framed(take, sizeof take - 1);
+}
+
 /* An init segment's blob is no HTTP/1.1 chunk, a chunk's is. */
 static struct slice give_box(struct track_out *out, const struct feed_piece *piece) {
     uint8_t box[FEED_BOX_BYTES];

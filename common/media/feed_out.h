@@ -68,3 +68,6 @@ int track_out_slices(struct track_out *out, const struct stream *stream, struct 
 /* A beat, as the body of a timeline; and that the node is about to stop, which is no timeline's first line. */
 struct slice timeline_out_beat(void);
 struct slice timeline_out_drain(void);
+/* What a node says that brings a stream, or stands by to. */
+struct slice timeline_out_touch(void);
+struct slice timeline_out_take(void);

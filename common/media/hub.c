@@ -321,8 +321,10 @@ static void source_ask(struct hub *hub, const char *name, const char *hops) {
     map_set(hub->wants, name, want);
 }
 
-void hub_set_source(struct hub *hub, const struct hub_source *source) {
+struct hub_source hub_set_source(struct hub *hub, const struct hub_source *source) {
+    struct hub_source before = hub->source;
     hub->source = *source;
+    return before;
 }
 
 void hub_absent(struct hub *hub, const char *stream) {

@@ -50,8 +50,9 @@ struct hub_source {
      * there, and the source is not asked. */
     void (*unwant)(void *ctx, const char *stream);
 };
-/* Copied. Before clients ask. It must outlive the clients. */
-void hub_set_source(struct hub *hub, const struct hub_source *source);
+/* Copied. Before clients ask. It must outlive the clients. Returns the one before, empty when there was none: whoever comes second asks it
+ * for what he hasn't. */
+struct hub_source hub_set_source(struct hub *hub, const struct hub_source *source);
 /* The source's word on a stream that it was asked for: there is none, or no more of it. Clients that wait are told; a stream that is here
  * stays as it is. Passed over when it isn't wanted. */
 void hub_absent(struct hub *hub, const char *stream);

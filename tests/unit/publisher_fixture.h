@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +34,10 @@ struct world {
     void *owner;
     struct loop_timer *grant_timer;
     int write_error;
-    uint32_t opens, records, touches;
+    enum claim_result answer; /* to the claim */
+    enum claim_rank rank;
+    char claimed[STREAM_NAME_LEN];
+    uint32_t opens, records, touches, takes;
     enum stream_state state;
     /* what the publisher told */
     int results, losses;
@@ -42,17 +46,15 @@ struct world {
 
 static inline void on_grant(void *ctx) {
     struct world *world = ctx;
-    world->on_result(world->owner, CLAIM_GRANTED, &world->grant);
+    world->on_result(world->owner, world->answer, world->answer == CLAIM_GRANTED ? &world->grant : NULL);
 }
 
-static inline void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
-                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
-    (void)epoch;
+static inline void *port_claim(void *ctx, const struct claim_request *request) {
     struct world *world = ctx;
-    (void)stream, (void)peer, (void)on_lost;
-    world->on_result = on_result;
-    world->owner = owner;
+    world->on_result = request->on_result;
+    world->owner = request->owner;
+    world->rank = request->rank;
+    snprintf(world->claimed, sizeof world->claimed, "%s", request->stream);
     loop_timer_set(world->grant_timer, 0);
     return world;
 }
@@ -81,6 +83,12 @@ static inline void port_release(void *ctx, void *claim, bool clean) {
     (void)ctx, (void)claim, (void)clean;
 }
 
+static inline void port_take(void *ctx, void *claim) {
+    struct world *world = ctx;
+    (void)claim;
+    world->takes++;
+}
+
 static inline void on_result(void *ctx, enum publish_result result) {
     struct world *world = ctx;
     world->results++;
@@ -95,22 +103,27 @@ static inline void on_lost(void *ctx, const char *why) {
     loop_stop(world->loop);
 }
 
-static inline struct world *begin_with(const char *name, struct ingest_settings settings) {
+static inline struct world *begin_answered(const char *name, struct ingest_settings settings, enum claim_result answer) {
     static const struct store_settings store = {.window_us = 30000000, .bytes_max = 64 << 20, .streams_max = 4};
     struct world *world = calloc(1, sizeof *world);
+    world->answer = answer;
     world->loop = loop_create();
     world->store = store_create(&store);
     world->grant_timer = loop_timer_create(world->loop, on_grant, world);
     world->grant = (struct claim_grant){.epoch = 9, .next_msn = 100, .next_part = 500, .not_before_us = 0};
     settings.segment_ms = 2000;
     settings.part_ms = 200;
-    struct writer_port port = {world, port_claim, port_write, port_touch, port_release};
+    struct writer_port port = {world, port_claim, port_write, port_touch, port_release, port_take};
     world->ingest = ingest_create(world->loop, &settings, &port);
     static const struct publisher_events events = {on_result, on_lost};
     world->pub = publisher_open(world->ingest, "live", name, "192.0.2.1:5", &events, world);
     assert_int_equal(world->results, 0); /* never from inside the call */
     loop_run(world->loop);
     return world;
+}
+
+static inline struct world *begin_with(const char *name, struct ingest_settings settings) {
+    return begin_answered(name, settings, CLAIM_GRANTED);
 }
 
 static inline struct world *begin(void) {

@@ -354,6 +354,70 @@ static void srt_alone_is_a_way_to_ingest(void **state) {
                         "f:3: ingest.srt.passphrases is given but nobody listens");
 }
 
+static void backups_are_pairs_of_names(void **state) {
+    static const char *const bad[] = {"live/show",       "live/show live/show", "live/* live/b",
+                                      "live/show b",     "live/show  live/b",   " live/show",
+                                      "live/show live/", "live/a live/b c",     "live/a live/b/c"};
+    char text[256];
+    (void)state;
+    struct conf *conf =
+        parse_good("ingest: {rtmp: {listen: ['[::]:1']}, backups: ['live/show live/show-b']}\norigin: {}\n");
+    assert_string_equal(conf->ingest.backups.items[0], "live/show live/show-b");
+    conf_destroy(conf);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, "ingest: {rtmp: {listen: ['[::]:1']}, backups: ['%s']}\norigin: {}\n", bad[i]);
+        assert_refused_with(text, "f:1: ingest.backups is ");
+    }
+}
+
+static void slates_have_a_name_and_a_file(void **state) {
+    static const char *const bad[] = {"live/show", "live/show clip.mp4", "/clip.mp4", "show /clip.mp4", "live/show "};
+    char text[256];
+    (void)state;
+    struct conf *conf =
+        parse_good("ingest: {rtmp: {listen: ['[::]:1']}, slate: ['live/* /a/clip of ours.mp4']}\norigin: {}\n");
+    assert_string_equal(conf->ingest.slate.items[0], "live/* /a/clip of ours.mp4");
+    conf_destroy(conf);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, "ingest: {rtmp: {listen: ['[::]:1']}, slate: ['%s']}\norigin: {}\n", bad[i]);
+        assert_refused_with(text, "f:1: ingest.slate is ");
+    }
+}
+
+#define SOURCES_OF "ingest: {sources: [%s]}\norigin: {}\n"
+
+static void sources_have_a_name_and_a_url(void **state) {
+    (void)state;
+    static const char *const good[] = {"live/cam rtmp://h/live/cam", "live/a~b https://u:p@h/x?y=1 on-demand"};
+    static const char *const bad[] = {"live/cam",
+                                      "live rtmp://h",
+                                      "live/* rtmp://h",
+                                      "live/cam  rtmp://h",
+                                      "live/cam rtmp://secret always",
+                                      "live/cam rtmp://h on-demand x",
+                                      "/cam rtmp://h",
+                                      "live/cam rtmp://s\303\244",
+                                      "live/.. rtmp://secret"};
+    char text[200];
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        snprintf(text, sizeof text, SOURCES_OF "relay: {}\nhttp: {listen: ['[::]:1']}\n", good[i]);
+        struct conf *conf = parse_good(text);
+        assert_string_equal(conf->ingest.sources.items[0], good[i]);
+        conf_destroy(conf);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, SOURCES_OF, bad[i]);
+        assert_refused_with(text, "f:1: ingest.sources is not acceptable, a list of \"app/name URL\"");
+        assert_null(strstr(error_text(), "secret"));
+    }
+    snprintf(text, sizeof text, SOURCES_OF, "live/cam http://h/a, live/came http://h/b, live/cam http://h/c");
+    assert_refused_with(text, "f:1: ingest.sources has \"live/cam\" twice, once would be right");
+    snprintf(text, sizeof text, SOURCES_OF, "live/cam http://h/a on-demand");
+    assert_refused_with(text, "f:1: ingest.sources has \"live/cam\" on demand, but nobody asks this node for streams");
+    snprintf(text, sizeof text, SOURCES_OF "feed: {listen: ['127.0.0.1:1']}\n", "live/cam http://h/a on-demand");
+    conf_destroy(parse_good(text));
+}
+
 static void longest_publish_key_is_accepted(void **state) {
     (void)state;
     for (int len = SETTING_KEY_MAX; len <= SETTING_KEY_MAX + 1; len++) {
@@ -731,6 +795,9 @@ int main(void) {
         cmocka_unit_test(longest_publish_key_is_accepted),
         cmocka_unit_test(srt_passphrases_have_ten_to_seventy_nine_characters),
         cmocka_unit_test(srt_alone_is_a_way_to_ingest),
+        cmocka_unit_test(backups_are_pairs_of_names),
+        cmocka_unit_test(slates_have_a_name_and_a_file),
+        cmocka_unit_test(sources_have_a_name_and_a_url),
         cmocka_unit_test(key_given_twice_is_refused),
         cmocka_unit_test(item_given_twice_is_refused),
         cmocka_unit_test(list_of_too_many_items_is_refused),

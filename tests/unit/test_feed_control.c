@@ -41,6 +41,20 @@ static void grant_is_written_as_it_was_read(void **state) {
     assert_int_equal(control.granted.tracks[1].number, 3);
 }
 
+static void standing_by_is_written_as_it_was_read(void **state) {
+    struct feed_control control;
+    (void)state;
+    assert_written_as_read("{\"standby\":{\"stream\":\"busy\"}}", &control);
+    assert_int_equal(control.kind, FEED_CONTROL_STANDBY);
+    assert_int_equal(control.standing, CLAIM_STANDBY);
+    assert_written_as_read("{\"standby\":{\"stream\":\"outranked\"}}", &control);
+    assert_int_equal(control.standing, CLAIM_OUTRANKS);
+    assert_written_as_read("{\"standby\":{\"stream\":\"vacant\"}}", &control);
+    assert_int_equal(control.standing, CLAIM_VACANT);
+    assert_int_equal(feed_control_parse("{\"standby\":{\"stream\":\"mine\"}}", 27, &control), -EBADMSG);
+    assert_int_equal(feed_control_parse("{\"standby\":{}}", 14, &control), -EBADMSG);
+}
+
 static void cut_beat_and_drain_are_written_as_they_were_read(void **state) {
     struct feed_control control;
     (void)state;
@@ -103,6 +117,7 @@ static void impossible_grants_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grant_is_written_as_it_was_read),
+        cmocka_unit_test(standing_by_is_written_as_it_was_read),
         cmocka_unit_test(cut_beat_and_drain_are_written_as_they_were_read),
         cmocka_unit_test(what_a_newer_origin_says_is_passed_over),
         cmocka_unit_test(what_is_no_line_is_refused),

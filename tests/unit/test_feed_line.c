@@ -31,6 +31,8 @@ static const char *const lines[] = {
     "{\"state\":{\"epoch\":1790000000123456,\"state\":\"away\"}}",
     "{\"beat\":{}}",
     "{\"drain\":{}}",
+    "{\"touch\":{}}",
+    "{\"take\":{}}",
 };
 
 static void lines_are_written_as_they_were_read(void **state) {

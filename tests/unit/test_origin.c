@@ -5,7 +5,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -15,14 +17,19 @@
 
 static const char *const name = "live/show";
 
+enum { TOLD_MAX = 16 };
+
 struct writer {
     struct world *world;
+    enum claim_rank rank;
     const char *stream;
     uint64_t goes_on; /* the epoch of a claim that does */
     void *claim;
     enum claim_result result;
     struct claim_grant grant;
     int results, losses, cuts;
+    enum claim_result told[TOLD_MAX];
+    uint32_t told_count;
 };
 
 struct world {
@@ -39,6 +46,7 @@ static void on_result(void *owner, enum claim_result result, const struct claim_
     struct writer *writer = owner;
     writer->results++;
     writer->result = result;
+    writer->told[writer->told_count++ % TOLD_MAX] = result;
     assert_int_equal(!!grant, result == CLAIM_GRANTED);
     if (grant)
         writer->grant = *grant;
@@ -68,14 +76,19 @@ static void await_state(struct world *world, enum stream_state state) {
     loop_run(world->loop);
 }
 
-static struct world *begin_with(const struct store_settings *store, uint32_t grace_ms, uint32_t silent_ms) {
+static struct world *begin_ranked(const struct store_settings *store, uint32_t grace_ms, uint32_t silent_ms,
+                                  uint32_t takeover_ms) {
     struct world *world = calloc(1, sizeof *world);
     world->loop = loop_create();
     world->hub = hub_create(world->loop, store);
-    world->origin = origin_create(world->loop, world->hub, &(struct origin_settings){grace_ms, silent_ms});
+    world->origin = origin_create(world->loop, world->hub, &(struct origin_settings){grace_ms, silent_ms, takeover_ms});
     world->port = origin_port(world->origin);
     world->poll_timer = loop_timer_create(world->loop, on_poll, world);
     return world;
+}
+
+static struct world *begin_with(const struct store_settings *store, uint32_t grace_ms, uint32_t silent_ms) {
+    return begin_ranked(store, grace_ms, silent_ms, silent_ms);
 }
 
 static struct world *begin(uint32_t grace_ms, uint32_t silent_ms) {
@@ -91,12 +104,27 @@ static void end(struct world *world) {
     free(world);
 }
 
-static void claim_with(struct world *world, struct writer *writer, const char *stream, uint64_t epoch) {
-    *writer = (struct writer){.world = world, .stream = stream, .goes_on = epoch};
-    writer->claim =
-        world->port.claim(world->port.ctx, stream, "192.0.2.1:9", writer->goes_on, on_result, on_lost, writer);
+static void claim_for(struct world *world, struct writer *writer, const char *stream, uint64_t epoch,
+                      enum claim_rank rank, bool stands_by) {
+    *writer = (struct writer){.world = world, .rank = rank, .stream = stream, .goes_on = epoch};
+    writer->claim = world->port.claim(world->port.ctx, &(struct claim_request){.stream = stream,
+                                                                               .peer = "192.0.2.1:9",
+                                                                               .rank = rank,
+                                                                               .epoch = epoch,
+                                                                               .stands_by = stands_by,
+                                                                               .on_result = on_result,
+                                                                               .on_lost = on_lost,
+                                                                               .owner = writer});
     assert_int_equal(writer->results, 0);
     loop_run(world->loop);
+}
+
+static void claim_with(struct world *world, struct writer *writer, const char *stream, uint64_t epoch) {
+    claim_for(world, writer, stream, epoch, CLAIM_PRIMARY, false);
+}
+
+static void claim_ranked(struct world *world, struct writer *writer, enum claim_rank rank) {
+    claim_for(world, writer, name, 0, rank, false);
 }
 
 static void claim_as(struct world *world, struct writer *writer, const char *stream) {
@@ -529,6 +557,311 @@ static void streams_that_are_written_are_told_of(void **state) {
     end(world);
 }
 
+/* --- ranks --- */
+
+static const struct store_settings roomy = {.window_us = 30000000, .bytes_max = 64 << 20, .streams_max = 4};
+enum { NEVER_MS = 3600000, SOON_MS = 30 };
+
+static void touch(struct writer *writer) {
+    writer->world->port.touch(writer->world->port.ctx, writer->claim);
+}
+
+/* Until it is told something; media comes meanwhile. */
+static enum claim_result await_word(struct writer *writer) {
+    int before = writer->results;
+    while (writer->results == before) {
+        touch(writer);
+        one_turn(writer->world);
+    }
+    return writer->result;
+}
+
+static enum claim_result take(struct writer *writer) {
+    writer->world->port.take(writer->world->port.ctx, writer->claim);
+    return await_word(writer);
+}
+
+static void write_next_part(struct writer *writer) {
+    writer->grant.next_part++;
+    writer->grant.next_msn++;
+    fixture_write_part(writer->stream, writer->grant.epoch, writer->grant.next_part, writer->grant.next_msn, 0, 0,
+                       write_one, writer);
+}
+
+static void backup_stands_by_and_takes_over_from_a_silent_publisher(void **state) {
+    (void)state;
+    struct world *world = begin_ranked(&roomy, NEVER_MS, NEVER_MS, SOON_MS);
+    struct writer a, b;
+    claim_ranked(world, &a, CLAIM_PRIMARY);
+    write_first_part(&a);
+    int64_t written_us = loop_now_us(world->loop);
+    claim_ranked(world, &b, CLAIM_BACKUP);
+    assert_int_equal(b.result, CLAIM_STANDBY);
+    assert_int_equal(await_word(&b), CLAIM_VACANT);
+    assert_in_range(loop_now_us(world->loop) - written_us, SOON_MS * 1000, UINT64_MAX);
+    assert_int_equal(take(&b), CLAIM_GRANTED);
+    assert_true(b.grant.epoch > a.grant.epoch && b.grant.resumes);
+    assert_int_equal(b.grant.next_msn, a.grant.next_msn + 1);
+    assert_int_equal(await_word(&a), CLAIM_OUTRANKS); /* it may have it back */
+    struct record *late = fixture_chunk(name, a.grant.epoch, 0, a.grant.next_msn + 1, 1, 10);
+    assert_int_equal(world->port.write(world->port.ctx, a.claim, late), -ESTALE);
+    write_first_part(&b);
+    assert_int_equal(a.losses + b.losses, 0);
+    release(&a);
+    release(&b);
+    end(world);
+}
+
+static void publisher_that_is_back_takes_its_stream_from_a_backup_that_writes(void **state) {
+    (void)state;
+    struct world *world = begin_ranked(&roomy, NEVER_MS, NEVER_MS, NEVER_MS);
+    struct writer a, b, again;
+    claim_ranked(world, &b, CLAIM_BACKUP);
+    assert_int_equal(b.result, CLAIM_GRANTED);
+    write_first_part(&b);
+    claim_ranked(world, &a, CLAIM_PRIMARY);
+    assert_int_equal(a.result, CLAIM_OUTRANKS);
+    write_next_part(&b);
+    assert_int_equal(take(&a), CLAIM_GRANTED);
+    assert_int_equal(await_word(&b), CLAIM_STANDBY);
+    write_first_part(&a);
+    assert_int_equal(take(&b), CLAIM_STANDBY); /* not while the other writes */
+    claim_ranked(world, &again, CLAIM_PRIMARY);
+    assert_int_equal(again.result, CLAIM_BUSY); /* as ever, among equals */
+    release(&again);
+    release(&a);
+    release(&b);
+    end(world);
+}
+
+static void writer_that_is_done_leaves_the_stream_at_once(void **state) {
+    (void)state;
+    struct world *world = begin_ranked(&roomy, NEVER_MS, NEVER_MS, NEVER_MS);
+    struct writer a, b;
+    claim_ranked(world, &a, CLAIM_PRIMARY);
+    write_first_part(&a);
+    claim_ranked(world, &b, CLAIM_BACKUP);
+    world->port.release(world->port.ctx, a.claim, true);
+    assert_int_equal(await_word(&b), CLAIM_VACANT);
+    assert_int_equal(take(&b), CLAIM_GRANTED);
+    assert_true(b.grant.resumes);
+    release(&b);
+    end(world);
+}
+
+/* Its connection broke; it may be back in a moment, with its epoch. */
+static void writer_that_may_come_back_has_the_time_of_silence(void **state) {
+    (void)state;
+    struct world *world = begin_ranked(&roomy, NEVER_MS, NEVER_MS, NEVER_MS);
+    struct writer a, b, back;
+    claim_ranked(world, &a, CLAIM_PRIMARY);
+    write_first_part(&a);
+    claim_ranked(world, &b, CLAIM_BACKUP);
+    world->port.release(world->port.ctx, a.claim, false);
+    one_turn(world);
+    assert_int_equal(b.results, 1);
+    assert_int_equal(take(&b), CLAIM_STANDBY);
+    claim_with(world, &back, name, a.grant.epoch);
+    assert_int_equal(back.result, CLAIM_GRANTED);
+    assert_int_equal(back.grant.epoch, a.grant.epoch);
+    release(&back);
+    release(&b);
+    end(world);
+}
+
+static void writer_that_comes_back_too_late_stands_by(void **state) {
+    (void)state;
+    struct world *world = begin_ranked(&roomy, NEVER_MS, NEVER_MS, SOON_MS);
+    struct writer a, b, back;
+    claim_ranked(world, &a, CLAIM_PRIMARY);
+    write_first_part(&a);
+    claim_ranked(world, &b, CLAIM_BACKUP);
+    world->port.release(world->port.ctx, a.claim, false);
+    while (b.result != CLAIM_VACANT)
+        await_word(&b);
+    assert_int_equal(take(&b), CLAIM_GRANTED);
+    write_first_part(&b);
+    claim_with(world, &back, name, a.grant.epoch);
+    while (back.result == CLAIM_STANDBY || back.result == CLAIM_VACANT)
+        await_word(&back);
+    assert_int_equal(back.result, CLAIM_OUTRANKS);
+    touch(&back);
+    assert_int_equal(take(&back), CLAIM_GRANTED);
+    assert_true(back.grant.epoch > b.grant.epoch);
+    release(&back);
+    release(&b);
+    end(world);
+}
+
+static void vacant_stream_is_offered_to_the_best_first_and_then_to_others(void **state) {
+    (void)state;
+    struct world *world = begin_ranked(&roomy, NEVER_MS, NEVER_MS, NEVER_MS);
+    struct writer a, slate, first, second;
+    claim_ranked(world, &a, CLAIM_PRIMARY);
+    write_first_part(&a);
+    claim_ranked(world, &slate, CLAIM_SLATE);
+    claim_ranked(world, &first, CLAIM_BACKUP);
+    claim_ranked(world, &second, CLAIM_BACKUP);
+    world->port.release(world->port.ctx, a.claim, true);
+    assert_int_equal(await_word(&first), CLAIM_VACANT);
+    assert_int_equal(second.result, CLAIM_STANDBY);
+    assert_int_equal(slate.result, CLAIM_STANDBY);
+    int64_t offered_us = loop_now_us(world->loop);
+    assert_int_equal(await_word(&second), CLAIM_VACANT); /* the first has no media in hand, it seems */
+    assert_true(loop_now_us(world->loop) - offered_us > 200000);
+    assert_int_equal(slate.result, CLAIM_STANDBY);
+    assert_int_equal(take(&second), CLAIM_GRANTED);
+    assert_int_equal(take(&first), CLAIM_STANDBY);
+    release(&first);
+    world->port.release(world->port.ctx, second.claim, true);
+    while (slate.result != CLAIM_VACANT)
+        await_word(&slate);
+    release(&slate);
+    end(world);
+}
+
+/* It would only be silent, too. */
+static void vacant_stream_is_not_offered_to_one_without_media(void **state) {
+    (void)state;
+    struct world *world = begin_ranked(&roomy, NEVER_MS, NEVER_MS, SOON_MS);
+    struct writer a, first, second;
+    claim_ranked(world, &a, CLAIM_PRIMARY);
+    write_first_part(&a);
+    claim_ranked(world, &first, CLAIM_BACKUP);
+    claim_ranked(world, &second, CLAIM_BACKUP);
+    int64_t from_us = loop_now_us(world->loop);
+    while (loop_now_us(world->loop) - from_us < 3 * SOON_MS * 1000) {
+        touch(&a);
+        touch(&second);
+        one_turn(world);
+    }
+    while (second.result != CLAIM_VACANT) {
+        touch(&second);
+        one_turn(world);
+    }
+    assert_int_equal(first.result, CLAIM_STANDBY);
+    release(&a);
+    release(&first);
+    release(&second);
+    end(world);
+}
+
+static void publisher_that_stands_by_keeps_its_place_while_it_is_heard(void **state) {
+    (void)state;
+    struct world *world = begin_ranked(&roomy, NEVER_MS, SOON_MS, NEVER_MS);
+    struct writer a, b, other;
+    claim_ranked(world, &b, CLAIM_BACKUP);
+    write_first_part(&b);
+    claim_ranked(world, &a, CLAIM_PRIMARY);
+    touch(&a);
+    claim_ranked(world, &other, CLAIM_PRIMARY);
+    assert_int_equal(other.result, CLAIM_BUSY);
+    release(&other);
+    int64_t from_us = loop_now_us(world->loop);
+    while (loop_now_us(world->loop) - from_us <= SOON_MS * 1000)
+        one_turn(world);
+    claim_ranked(world, &other, CLAIM_PRIMARY);
+    assert_int_equal(other.result, CLAIM_OUTRANKS);
+    one_turn(world);
+    assert_int_equal(a.losses, 1);
+    release(&a);
+    release(&other);
+    release(&b);
+    end(world);
+}
+
+static void those_who_stand_by_are_bounded(void **state) {
+    (void)state;
+    struct world *world = begin_ranked(&roomy, NEVER_MS, NEVER_MS, NEVER_MS);
+    struct writer a, waiting[8], more;
+    claim_ranked(world, &a, CLAIM_PRIMARY);
+    for (int i = 0; i < 8; i++) {
+        claim_ranked(world, &waiting[i], CLAIM_BACKUP);
+        assert_int_equal(waiting[i].result, CLAIM_STANDBY);
+    }
+    claim_ranked(world, &more, CLAIM_BACKUP);
+    assert_int_equal(more.result, CLAIM_BUSY);
+    release(&more);
+    for (int i = 0; i < 8; i++)
+        release(&waiting[i]);
+    release(&a);
+    end(world);
+}
+
+static void claim_that_is_to_stand_by_isnt_granted_what_nobody_has(void **state) {
+    (void)state;
+    struct world *world = begin_ranked(&roomy, NEVER_MS, NEVER_MS, NEVER_MS);
+    struct writer b;
+    claim_for(world, &b, name, 0, CLAIM_BACKUP, true);
+    assert_int_equal(b.result, CLAIM_VACANT);
+    assert_int_equal(take(&b), CLAIM_GRANTED);
+    assert_false(b.grant.resumes);
+    release(&b);
+    claim_for(world, &b, name, 0, CLAIM_BACKUP, true);
+    release(&b); /* nothing is left of it */
+    end(world);
+}
+
+static void stream_ends_though_somebody_stands_by_without_media(void **state) {
+    (void)state;
+    struct world *world = begin_ranked(&roomy, SOON_MS, NEVER_MS, NEVER_MS);
+    struct writer a, b;
+    claim_ranked(world, &a, CLAIM_PRIMARY);
+    write_first_part(&a);
+    claim_ranked(world, &b, CLAIM_BACKUP);
+    world->port.release(world->port.ctx, a.claim, true);
+    assert_int_equal(await_word(&b), CLAIM_VACANT);
+    await_state(world, STREAM_ENDED);
+    assert_int_equal(b.losses, 0);
+    assert_int_equal(take(&b), CLAIM_GRANTED);
+    assert_false(b.grant.resumes);
+    write_first_part(&b);
+    release(&b);
+    end(world);
+}
+
+static void cut_broadcast_is_over_for_those_who_stand_by(void **state) {
+    (void)state;
+    struct world *world = begin_ranked(&roomy, NEVER_MS, NEVER_MS, NEVER_MS);
+    struct writer a, b;
+    claim_ranked(world, &a, CLAIM_PRIMARY);
+    write_first_part(&a);
+    claim_ranked(world, &b, CLAIM_BACKUP);
+    assert_int_equal(origin_cut(world->origin, name, 60), 0);
+    assert_int_equal(a.cuts, 1);
+    assert_int_equal(b.cuts, 1);
+    release(&a);
+    release(&b);
+    end(world);
+}
+
+struct seen {
+    char text[128];
+};
+
+static void note_claim(void *ctx, const struct origin_claim *claim) {
+    struct seen *seen = ctx;
+    size_t len = strlen(seen->text);
+    snprintf(seen->text + len, sizeof seen->text - len, "%s%s ", claim->writes ? "*" : "",
+             claim_rank_name(claim->rank));
+}
+
+static void claims_are_shown(void **state) {
+    (void)state;
+    struct world *world = begin_ranked(&roomy, NEVER_MS, NEVER_MS, NEVER_MS);
+    struct writer a, b, c;
+    struct seen seen = {""};
+    claim_ranked(world, &b, CLAIM_BACKUP);
+    claim_ranked(world, &c, CLAIM_SLATE);
+    claim_ranked(world, &a, CLAIM_PRIMARY);
+    origin_each_claim(world->origin, name, note_claim, &seen);
+    assert_string_equal(seen.text, "*backup primary slate ");
+    release(&a);
+    release(&b);
+    release(&c);
+    end(world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(new_stream_gets_numbers_from_the_clock),
@@ -550,6 +883,19 @@ int main(void) {
         cmocka_unit_test(stream_too_many_is_refused),
         cmocka_unit_test(new_stream_is_refused_when_memory_is_nearly_full),
         cmocka_unit_test(streams_that_are_written_are_told_of),
+        cmocka_unit_test(backup_stands_by_and_takes_over_from_a_silent_publisher),
+        cmocka_unit_test(publisher_that_is_back_takes_its_stream_from_a_backup_that_writes),
+        cmocka_unit_test(writer_that_is_done_leaves_the_stream_at_once),
+        cmocka_unit_test(writer_that_may_come_back_has_the_time_of_silence),
+        cmocka_unit_test(writer_that_comes_back_too_late_stands_by),
+        cmocka_unit_test(vacant_stream_is_offered_to_the_best_first_and_then_to_others),
+        cmocka_unit_test(vacant_stream_is_not_offered_to_one_without_media),
+        cmocka_unit_test(publisher_that_stands_by_keeps_its_place_while_it_is_heard),
+        cmocka_unit_test(those_who_stand_by_are_bounded),
+        cmocka_unit_test(claim_that_is_to_stand_by_isnt_granted_what_nobody_has),
+        cmocka_unit_test(stream_ends_though_somebody_stands_by_without_media),
+        cmocka_unit_test(cut_broadcast_is_over_for_those_who_stand_by),
+        cmocka_unit_test(claims_are_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

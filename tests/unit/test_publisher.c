@@ -1,7 +1,9 @@
 #include "ingest/publisher.h"
 
 #include "common/auth/publish_key.h"
+#include "common/base/clock.h"
 #include "ingest/advice.h"
+#include "ingest/live_names.h"
 #include "ingest/timeline.h"
 #include "publisher_fixture.h"
 
@@ -398,6 +400,161 @@ static void longest_key_arrives_whole(void **state) {
     end(world);
 }
 
+/* --- standing by --- */
+
+static char *const pairs[] = {"live/show live/show-b"};
+
+static struct world *begin_as(const char *name, enum claim_result answer) {
+    return begin_answered(name, (struct ingest_settings){.stall_ms = 2000, .backups = pairs, .backup_count = 1},
+                          answer);
+}
+
+static void tell(struct world *world, enum claim_result result) {
+    world->on_result(world->owner, result, NULL);
+}
+
+/* As a later writer, behind what there is. */
+static void grant_again(struct world *world, int64_t not_before_us) {
+    struct stream *stream = stream_of(world);
+    world->grant = (struct claim_grant){.epoch = world->grant.epoch + 10,
+                                        .next_msn = stream->segments[stream->segment_count - 1]->msn + 1,
+                                        .next_part = stream->next_part,
+                                        .resumes = true,
+                                        .not_before_us = not_before_us,
+                                        .target_duration_ms = 2000,
+                                        .part_target_us = stream->open->open.part_target_us,
+                                        .init_versions = stream->open->open.tracks[0].init_version,
+                                        .discontinuity_sequence = 0};
+    world->on_result(world->owner, CLAIM_GRANTED, &world->grant);
+}
+
+/* A second was published, with an independent frame each half of one; then somebody else is to. */
+static struct world *begin_standing(void) {
+    struct world *world = begin();
+    configure(world, true);
+    publish(world, 0, 31, 15);
+    tell(world, CLAIM_STANDBY);
+    return world;
+}
+
+static void takeover_begins_with_what_came_since_the_last_independent_frame(void **state) {
+    (void)state;
+    struct world *world = begin_standing();
+    uint32_t records = world->records, touches = world->touches;
+    publish(world, 31, 65, 15);
+    assert_int_equal(world->records, records); /* nothing of it is written */
+    assert_true(world->touches > touches);     /* but it is heard */
+    assert_int_equal(world->takes, 0);
+    tell(world, CLAIM_VACANT);
+    assert_int_equal(world->takes, 1);
+    publish(world, 65, 66, 15);
+    assert_int_equal(world->takes, 1); /* once is enough */
+    grant_again(world, 0);
+    struct stream *stream = stream_of(world);
+    assert_int_equal(stream->epoch, world->grant.epoch);
+    const struct segment *segment = stream->segments[stream->segment_count - 1];
+    assert_int_equal(segment->msn, world->grant.next_msn);
+    assert_int_equal(segment->chunks[0].count, 6); /* 60 to 65, at once */
+    assert_true(segment->chunks[0].items[0]->chunk.flags & CHUNK_INDEPENDENT);
+    publish(world, 66, 120, 15);
+    assert_true(segment->parts[0].record->part.flags & PART_DISCONTINUITY);
+    assert_int_equal(world->losses, 0);
+    end(world);
+}
+
+static void answer_that_is_no_lets_it_take_again(void **state) {
+    (void)state;
+    struct world *world = begin_standing();
+    publish(world, 31, 50, 15);
+    tell(world, CLAIM_VACANT);
+    tell(world, CLAIM_STANDBY);
+    publish(world, 50, 60, 15);
+    assert_int_equal(world->takes, 1);
+    tell(world, CLAIM_VACANT);
+    assert_int_equal(world->takes, 2);
+    end(world);
+}
+
+/* What is kept and sent at once, after a silence, is no reason to take the stream back. */
+static void stream_is_taken_back_at_an_independent_frame_of_steady_media(void **state) {
+    (void)state;
+    struct world *world = begin_standing();
+    tell(world, CLAIM_OUTRANKS);
+    publish(world, 31, 200, 15);
+    assert_int_equal(world->takes, 0);
+    int64_t from_us = clock_mono_us();
+    for (int64_t n = 200; n < 260 && !world->takes; n++) {
+        while (clock_mono_us() - from_us < (n - 200) * 1000000 / 30)
+            ;
+        video(world, n, 0, 15);
+        assert_true(!world->takes || n % 15 == 0);
+        assert_true(!world->takes || n >= 215);
+    }
+    assert_int_equal(world->takes, 1);
+    grant_again(world, 0);
+    assert_int_equal(stream_of(world)->epoch, world->grant.epoch);
+    end(world);
+}
+
+static void other_configuration_is_looked_at_before_the_stream_is_taken(void **state) {
+    (void)state;
+    static const uint8_t other_asc[] = {0x12, 0x10}; /* 44.1 kHz */
+    struct world *world = begin_standing();
+    publish(world, 31, 40, 15);
+    set_config(world, CODEC_AAC, other_asc, sizeof other_asc);
+    tell(world, CLAIM_VACANT);
+    assert_int_equal(world->takes, 0); /* no picture is in hand that belongs to it */
+    publish(world, 40, 60, 15);
+    assert_int_equal(world->takes, 1);
+    grant_again(world, 0);
+    assert_int_equal(stream_of(world)->open->open.tracks[1].sample_rate, 44100);
+    end(world);
+}
+
+static void what_is_too_old_is_left_out(void **state) {
+    (void)state;
+    struct world *world = begin_standing();
+    publish(world, 31, 50, 15);
+    tell(world, CLAIM_VACANT);
+    grant_again(world, clock_utc_us() + 3000000);
+    uint32_t opens = world->opens;
+    publish(world, 50, 60, 15);
+    assert_int_equal(world->opens, opens); /* up to the next independent frame */
+    publish(world, 60, 61, 15);
+    assert_int_equal(world->opens, opens + 1);
+    end(world);
+}
+
+static void backup_may_stand_by_from_the_first(void **state) {
+    (void)state;
+    struct world *world = begin_as("show?backup=1", CLAIM_STANDBY);
+    assert_int_equal(world->result, PUBLISH_OK);
+    assert_int_equal(world->rank, CLAIM_BACKUP);
+    assert_false(live_names_busy(world->ingest->live, "live/show", 0)); /* the name is free for its publisher */
+    configure(world, true);
+    publish(world, 0, 20, 15);
+    assert_int_equal(world->records, 0);
+    tell(world, CLAIM_VACANT);
+    assert_int_equal(world->takes, 1);
+    world->on_result(world->owner, CLAIM_GRANTED, &world->grant);
+    assert_int_equal(stream_of(world)->epoch, world->grant.epoch);
+    assert_int_equal(world->results, 1); /* of all that the publisher hears nothing */
+    end(world);
+}
+
+static void second_name_of_a_pair_is_the_firsts_backup(void **state) {
+    (void)state;
+    struct world *world = begin_as("show-b", CLAIM_STANDBY);
+    assert_int_equal(world->rank, CLAIM_BACKUP);
+    assert_string_equal(world->claimed, "live/show");
+    end(world);
+    world = begin_as("show", CLAIM_GRANTED);
+    assert_int_equal(world->rank, CLAIM_PRIMARY);
+    assert_string_equal(world->claimed, "live/show");
+    assert_true(live_names_busy(world->ingest->live, "live/show", 0));
+    end(world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stream_appears_after_three_frames),
@@ -418,6 +575,13 @@ int main(void) {
         cmocka_unit_test(full_memory_is_told),
         cmocka_unit_test(names_and_keys_are_checked),
         cmocka_unit_test(longest_key_arrives_whole),
+        cmocka_unit_test(takeover_begins_with_what_came_since_the_last_independent_frame),
+        cmocka_unit_test(answer_that_is_no_lets_it_take_again),
+        cmocka_unit_test(stream_is_taken_back_at_an_independent_frame_of_steady_media),
+        cmocka_unit_test(other_configuration_is_looked_at_before_the_stream_is_taken),
+        cmocka_unit_test(what_is_too_old_is_left_out),
+        cmocka_unit_test(backup_may_stand_by_from_the_first),
+        cmocka_unit_test(second_name_of_a_pair_is_the_firsts_backup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,6 +43,7 @@ struct writer {
     struct authority node;
     struct pushes *pushes;
     struct writer_port port;
+    enum claim_rank rank;
     void *claim;
     bool answered;
     enum claim_result result;
@@ -52,7 +53,7 @@ struct writer {
 
 struct world {
     struct loop *loop;
-    uint32_t silent_ms;
+    uint32_t silent_ms, takeover_ms;
     struct authority origins[ORIGINS];
     char *urls[ORIGINS];
     struct writer a, b;
@@ -61,7 +62,8 @@ struct world {
 
 static void authority_begin(struct world *world, struct authority *node) {
     node->hub = hub_create(world->loop, &store_settings);
-    node->origin = origin_create(world->loop, node->hub, &(struct origin_settings){GRACE_MS, world->silent_ms});
+    node->origin = origin_create(world->loop, node->hub,
+                                 &(struct origin_settings){GRACE_MS, world->silent_ms, world->takeover_ms});
     const struct writer_port port = origin_port(node->origin);
     node->intake = intake_create(world->loop, node->hub, &port, &(struct intake_settings){NULL});
 }
@@ -91,7 +93,7 @@ static void authority_restart(struct world *world, struct authority *node) {
 }
 
 static void writer_begin(struct world *world, struct writer *writer) {
-    *writer = (struct writer){.world = world};
+    *writer = (struct writer){.world = world, .rank = CLAIM_PRIMARY};
     authority_begin(world, &writer->node);
     const struct writer_port local = origin_port(writer->node.origin);
     const struct pushes_settings settings = {.node = "ingest",
@@ -115,12 +117,13 @@ static void writer_end(struct writer *writer) {
     authority_end(&writer->node);
 }
 
-static int begin_with(void **state, uint32_t silent_ms) {
+static int begin_ranked(void **state, uint32_t silent_ms, uint32_t takeover_ms) {
     struct world *world = calloc(1, sizeof *world);
     assert_non_null(world);
     *state = world;
     world->loop = loop_create();
     world->silent_ms = silent_ms;
+    world->takeover_ms = takeover_ms;
     for (int i = 0; i < ORIGINS; i++) {
         authority_begin(world, &world->origins[i]);
         authority_listen(world, &world->origins[i]);
@@ -131,8 +134,17 @@ static int begin_with(void **state, uint32_t silent_ms) {
     return 0;
 }
 
+static int begin_with(void **state, uint32_t silent_ms) {
+    return begin_ranked(state, silent_ms, 60000);
+}
+
 static int begin(void **state) {
     return begin_with(state, 3000);
+}
+
+/* Whoever stands by takes over after a moment. */
+static int begin_attentive(void **state) {
+    return begin_ranked(state, 3000, 700);
 }
 
 /* Who doesn't write is silent at once. */
@@ -174,7 +186,13 @@ static bool answered(void *ctx) {
 
 static enum claim_result claim_to_go_on(struct writer *writer, uint64_t epoch) {
     writer->answered = false;
-    writer->claim = writer->port.claim(writer->port.ctx, name, "192.0.2.1:9", epoch, on_result, on_lost, writer);
+    writer->claim = writer->port.claim(writer->port.ctx, &(struct claim_request){.stream = name,
+                                                                                 .peer = "192.0.2.1:9",
+                                                                                 .rank = writer->rank,
+                                                                                 .epoch = epoch,
+                                                                                 .on_result = on_result,
+                                                                                 .on_lost = on_lost,
+                                                                                 .owner = writer});
     assert_true(await(writer->world->loop, answered, writer));
     return writer->result;
 }
@@ -489,9 +507,185 @@ static void origin_that_stops_takes_no_other_stream(void **state) {
     release(&world->a);
 }
 
+/* --- standing by --- */
+
+struct word {
+    const struct writer *writer;
+    enum claim_result result;
+};
+
+/* Media comes meanwhile. */
+static bool told(void *ctx) {
+    const struct word *word = ctx;
+    word->writer->port.touch(word->writer->port.ctx, word->writer->claim);
+    return word->writer->result == word->result;
+}
+
+static void await_word(struct writer *writer, enum claim_result result) {
+    struct word word = {writer, result};
+    assert_true(await(writer->world->loop, told, &word));
+}
+
+static void take(struct writer *writer) {
+    writer->port.take(writer->port.ctx, writer->claim);
+    await_word(writer, CLAIM_GRANTED);
+}
+
+static void backup_on_another_node_takes_over_and_gives_back(void **state) {
+    struct world *world = *state;
+    world->b.rank = CLAIM_BACKUP;
+    begin_bringing(&world->a);
+    assert_int_equal(claim(&world->b), CLAIM_STANDBY);
+    release(&world->a);
+    await_word(&world->b, CLAIM_VACANT);
+    take(&world->b);
+    assert_true(world->b.grant.resumes && world->b.grant.epoch > world->a.grant.epoch);
+    assert_int_equal(world->b.grant.next_msn, world->a.grant.next_msn + 1);
+    open_stream(&world->b);
+    write_segment(&world->b, 0);
+    await_both(&world->b);
+    assert_int_equal(claim(&world->a), CLAIM_OUTRANKS);
+    write_segment(&world->b, 1); /* it goes on until the stream is taken */
+    await_both(&world->b);
+    take(&world->a);
+    assert_int_equal(world->a.grant.next_msn, world->b.grant.next_msn + 2);
+    await_word(&world->b, CLAIM_STANDBY);
+    open_stream(&world->a);
+    write_segment(&world->a, 0);
+    await_both(&world->a);
+    release(&world->a);
+    await_word(&world->b, CLAIM_VACANT);
+    take(&world->b);
+    open_stream(&world->b);
+    write_segment(&world->b, 0);
+    await_both(&world->b);
+    assert_int_equal(world->a.lost + world->b.lost, 0);
+}
+
+/* Both bring through one node's window. */
+static void backup_on_the_same_node_takes_over_and_gives_back(void **state) {
+    struct world *world = *state;
+    struct writer *a = &world->a, c = {.world = world, .rank = CLAIM_BACKUP, .port = world->a.port};
+    begin_bringing(a);
+    assert_int_equal(claim(&c), CLAIM_STANDBY);
+    await_word(&c, CLAIM_VACANT); /* the other falls silent */
+    take(&c);
+    open_stream(&c);
+    write_segment(&c, 0);
+    await_both(a);
+    await_word(a, CLAIM_OUTRANKS);
+    take(a);
+    assert_true(a->grant.epoch > c.grant.epoch);
+    open_stream(a);
+    write_segment(a, 0);
+    await_both(a);
+    for (int i = 0; i < ORIGINS; i++)
+        assert_int_equal(store_find(hub_store(world->origins[i].hub), name)->epoch, a->grant.epoch);
+    assert_int_equal(a->lost + c.lost, 0);
+    release(&c);
+}
+
+static void backup_takes_over_from_nobody_whom_an_origin_hears(void **state) {
+    struct world *world = *state;
+    struct writer other = {.world = world, .rank = CLAIM_PRIMARY, .port = origin_port(world->origins[1].origin)};
+    assert_int_equal(claim(&other), CLAIM_GRANTED);
+    open_stream(&other);
+    world->b.rank = CLAIM_BACKUP;
+    assert_int_equal(claim(&world->b), CLAIM_STANDBY);
+    world->b.port.take(world->b.port.ctx, world->b.claim);
+    release(&other);
+    await_word(&world->b, CLAIM_VACANT);
+    take(&world->b);
+    assert_null(origin_publisher(world->a.node.origin, name));
+    for (int i = 0; i < ORIGINS; i++)
+        assert_non_null(origin_publisher(world->origins[i].origin, name));
+}
+
+struct touching {
+    struct world *world;
+    int64_t until_us;
+};
+
+static bool touched_for_long(void *ctx) {
+    struct touching *touching = ctx;
+    const struct writer *a = &touching->world->a;
+    a->port.touch(a->port.ctx, a->claim);
+    return loop_now_us(touching->world->loop) > touching->until_us;
+}
+
+/* The origins hear that media comes, though nothing is written: it is being looked at. */
+static void who_is_only_touched_is_not_silent_to_origins(void **state) {
+    struct world *world = *state;
+    begin_bringing(&world->a);
+    world->b.rank = CLAIM_BACKUP;
+    assert_int_equal(claim(&world->b), CLAIM_STANDBY);
+    struct touching touching = {world, loop_now_us(world->loop) + 1500000};
+    assert_true(await(world->loop, touched_for_long, &touching));
+    assert_int_equal(world->b.result, CLAIM_STANDBY);
+    await_word(&world->b, CLAIM_VACANT);
+}
+
+static void count_claim(void *ctx, const struct origin_claim *claimed) {
+    uint32_t *count = ctx;
+    *count += !claimed->writes;
+}
+
+static bool nobody_stands_by(void *ctx) {
+    const struct world *world = ctx;
+    uint32_t count = 0;
+    for (int i = 0; i < ORIGINS; i++)
+        origin_each_claim(world->origins[i].origin, name, count_claim, &count);
+    return !count;
+}
+
+static void claim_that_stood_by_is_forgotten(void **state) {
+    struct world *world = *state;
+    begin_bringing(&world->a);
+    world->b.rank = CLAIM_BACKUP;
+    assert_int_equal(claim(&world->b), CLAIM_STANDBY);
+    assert_false(nobody_stands_by(world));
+    release(&world->b);
+    assert_true(await(world->loop, nobody_stands_by, world));
+}
+
+static bool b_is_cut(void *ctx) {
+    return ((struct world *)ctx)->b.cuts > 0;
+}
+
+static void cut_reaches_those_who_stand_by(void **state) {
+    struct world *world = *state;
+    begin_bringing(&world->a);
+    world->b.rank = CLAIM_BACKUP;
+    assert_int_equal(claim(&world->b), CLAIM_STANDBY);
+    assert_int_equal(origin_cut(world->origins[0].origin, name, 60), 0);
+    assert_true(await(world->loop, b_is_cut, world));
+}
+
+static void origins_that_come_back_are_stood_by_at_again(void **state) {
+    struct world *world = *state;
+    begin_bringing(&world->a);
+    world->b.rank = CLAIM_BACKUP;
+    assert_int_equal(claim(&world->b), CLAIM_STANDBY);
+    release(&world->a);
+    await_word(&world->b, CLAIM_VACANT);
+    for (int i = 0; i < ORIGINS; i++)
+        authority_restart(world, &world->origins[i]);
+    await_word(&world->b, CLAIM_STANDBY); /* nobody can be asked */
+    await_word(&world->b, CLAIM_VACANT);
+    take(&world->b);
+    open_stream(&world->b);
+    write_segment(&world->b, 0);
+    await_like(world, &world->origins[0], &world->b.node);
+}
+
 static void claim_may_be_dropped_before_it_is_answered(void **state) {
     struct world *world = *state;
-    world->a.claim = world->a.port.claim(world->a.port.ctx, name, "x", 0, on_result, on_lost, &world->a);
+    world->a.claim = world->a.port.claim(world->a.port.ctx, &(struct claim_request){.stream = name,
+                                                                                    .peer = "x",
+                                                                                    .rank = CLAIM_PRIMARY,
+                                                                                    .on_result = on_result,
+                                                                                    .on_lost = on_lost,
+                                                                                    .owner = &world->a});
     release(&world->a);
     assert_int_equal(claim(&world->b), CLAIM_GRANTED);
     assert_false(world->a.answered);
@@ -516,6 +710,13 @@ int main(void) {
         cmocka_unit_test_setup_teardown(origin_that_stops_is_brought_the_stream_for_as_long_as_it_stands, begin, end),
         cmocka_unit_test_setup_teardown(origin_that_stops_takes_no_other_stream, begin, end),
         cmocka_unit_test_setup_teardown(claim_may_be_dropped_before_it_is_answered, begin, end),
+        cmocka_unit_test_setup_teardown(backup_on_another_node_takes_over_and_gives_back, begin, end),
+        cmocka_unit_test_setup_teardown(backup_on_the_same_node_takes_over_and_gives_back, begin_attentive, end),
+        cmocka_unit_test_setup_teardown(backup_takes_over_from_nobody_whom_an_origin_hears, begin, end),
+        cmocka_unit_test_setup_teardown(who_is_only_touched_is_not_silent_to_origins, begin_attentive, end),
+        cmocka_unit_test_setup_teardown(claim_that_stood_by_is_forgotten, begin, end),
+        cmocka_unit_test_setup_teardown(cut_reaches_those_who_stand_by, begin, end),
+        cmocka_unit_test_setup_teardown(origins_that_come_back_are_stood_by_at_again, begin, end),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

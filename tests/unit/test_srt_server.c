@@ -77,6 +77,8 @@ void ts_session_gap(struct ts_session *session) {
 }
 
 void ts_session_destroy(struct ts_session *session, bool clean) {
+    if (!session)
+        return;
     session->open = false;
     session->clean = clean;
     open_sessions--;
@@ -600,6 +602,146 @@ static void a_caller_that_vanishes_is_lost(void **state) {
     close(relay);
 }
 
+/* --- calls --- */
+
+static struct called {
+    size_t bytes;
+    uint8_t last;
+    uint32_t ends;
+    char why[64];
+} called;
+
+static void on_called_data(void *ctx, const uint8_t *data, size_t len) {
+    struct called *of = ctx;
+    of->bytes += len;
+    of->last = data[len - 1];
+}
+
+static void on_called_gap(void *ctx) {
+    (void)ctx;
+}
+
+static void on_called_end(void *ctx, const char *why) {
+    struct called *of = ctx;
+    of->ends++;
+    snprintf(of->why, sizeof of->why, "%s", why);
+}
+
+static struct srt_caller *call_port(uint16_t to, const char *stream_id, const char *passphrase) {
+    static const struct srt_call_events events = {on_called_data, on_called_gap, on_called_end};
+    struct srt_call call = {.stream = "live/enc", .latency_ms = 80};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(to),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    memcpy(&call.address, &address, sizeof address);
+    snprintf(call.stream_id, sizeof call.stream_id, "%s", stream_id);
+    snprintf(call.passphrase, sizeof call.passphrase, "%s", passphrase ? passphrase : "");
+    called = (struct called){0};
+    return srt_server_call(server, &call, &events, &called);
+}
+
+static bool call_ended(void *ctx) {
+    (void)ctx;
+    return called.ends > 0;
+}
+
+static bool call_has_bytes(void *ctx) {
+    return called.bytes >= *(size_t *)ctx;
+}
+
+/* An encoder that listens: a socket of libsrt's, non-blocking. */
+static SRTSOCKET encoder_listen(const char *passphrase, uint16_t *ret_port) {
+    SRTSOCKET socket = srt_create_socket();
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int32_t off = 0;
+    int len = sizeof address;
+    srt_setsockflag(socket, SRTO_RCVSYN, &off, sizeof off);
+    srt_setsockflag(socket, SRTO_PASSPHRASE, passphrase, (int)strlen(passphrase));
+    assert_int_equal(srt_bind(socket, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(srt_listen(socket, 1), 0);
+    srt_getsockname(socket, (struct sockaddr *)&address, &len);
+    *ret_port = ntohs(address.sin_port);
+    return socket;
+}
+
+static SRTSOCKET accepted;
+
+static bool is_accepted(void *ctx) {
+    accepted = srt_accept(*(SRTSOCKET *)ctx, NULL, NULL);
+    return accepted != SRT_INVALID_SOCK;
+}
+
+static void a_listener_that_is_called_is_heard(void **state) {
+    (void)state;
+    struct srt_server_settings settings = settings_with();
+    uint16_t encoder_port;
+    char id[64] = "";
+    int len = sizeof id;
+    server = srt_server_create(loop, ingest, &settings);
+    assert_int_equal(srt_server_start(server), 0);
+    SRTSOCKET encoder = encoder_listen("ten of them", &encoder_port);
+    assert_non_null(call_port(encoder_port, "#!::r=cam,m=request", "ten of them"));
+    run_until(is_accepted, &encoder);
+    srt_getsockflag(accepted, SRTO_STREAMID, id, &len);
+    assert_string_equal(id, "#!::r=cam,m=request");
+    send_datagrams(accepted, 0, 40);
+    run_until(call_has_bytes, &(size_t){40 * (size_t)DATAGRAM});
+    assert_int_equal(called.last, 39);
+    assert_int_equal(session_count, 0);
+    srt_server_each(server, note_info, NULL);
+    assert_string_equal(first_info.id.stream, "live/enc");
+    assert_int_equal(first_info.key_bits, 128);
+    assert_true(first_info.latency_ms >= 80);
+    srt_close(accepted);
+    run_until(call_ended, NULL);
+    assert_string_equal(called.why, "the listener has ended it");
+    srt_close(encoder);
+}
+
+static void a_call_that_isnt_taken_says_why(void **state) {
+    (void)state;
+    static char *passphrases[] = {"live/secret:of all in live"};
+    static const struct {
+        const char *id, *passphrase, *why;
+    } cases[] = {{"nonsense", NULL, "BAD_REQUEST (1400)"},
+                 {"#!::r=live/x,m=request", NULL, "BAD_MODE (1405)"},
+                 {"live/secret", "not the right one", "BADSECRET (1010)"},
+                 {"live/secret", NULL, "UNSECURE (1011)"}};
+    struct srt_server_settings settings = settings_with();
+    settings.passphrases = passphrases;
+    settings.passphrase_count = 1;
+    start(&settings);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        call_port(port, cases[i].id, cases[i].passphrase);
+        run_until(call_ended, NULL);
+        assert_string_equal(called.why, cases[i].why);
+        assert_int_equal(called.bytes, 0);
+    }
+    double before = metric("weir_srt_closed_total{end=\"refused\"} ");
+    srt_server_hang_up(call_port(port, "nonsense", NULL));
+    run_until(is_metric, &(struct metric_wait){"weir_srt_closed_total{end=\"refused\"} ", before + 1});
+    assert_int_equal(called.ends, 0);
+}
+
+/* One that is being set up, and one that nobody has begun. */
+static void calls_end_with_the_server(void **state) {
+    (void)state;
+    struct srt_server_settings settings = settings_with();
+    relay_start(0, 0); /* it swallows all that comes */
+    on_every_tick = NULL;
+    server = srt_server_create(loop, ingest, &settings);
+    call_port(relay_port, "x", NULL);
+    srt_server_destroy(server);
+    assert_int_equal(called.ends, 1);
+    server = srt_server_create(loop, ingest, &settings);
+    assert_int_equal(srt_server_start(server), 0);
+    call_port(relay_port, "x", NULL);
+    srt_server_destroy(server);
+    server = NULL;
+    assert_int_equal(called.ends, 1);
+    close(relay);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -620,6 +762,9 @@ int main(void) {
         TEST(an_address_in_use_is_told),
         TEST(what_is_lost_for_good_is_a_gap),
         TEST(a_caller_that_vanishes_is_lost),
+        TEST(a_listener_that_is_called_is_heard),
+        TEST(a_call_that_isnt_taken_says_why),
+        TEST(calls_end_with_the_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

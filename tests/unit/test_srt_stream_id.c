@@ -65,6 +65,25 @@ static void other_modes_are_told_apart(void **state) {
     CHECK_ALL(texts, SRT_STREAM_ID_MODE);
 }
 
+static bool backup(const char *text) {
+    struct srt_stream_id id;
+    assert_int_equal(srt_stream_id_parse(text, strlen(text), &id), SRT_STREAM_ID_OK);
+    assert_string_equal(id.stream, "live/show");
+    return id.backup;
+}
+
+static void backups_say_so_in_every_form(void **state) {
+    (void)state;
+    assert_true(backup("#!::r=live/show,m=publish,backup=1"));
+    assert_true(backup("#!::backup=1,r=live/show?key=secret,m=publish"));
+    assert_true(backup("#!::r=live/show?backup=1,m=publish"));
+    assert_true(backup("publish/live/show?key=secret&backup=1"));
+    assert_false(backup("#!::r=live/show,m=publish,backup=0"));
+    assert_false(backup("#!::r=live/show,m=publish"));
+    assert_false(backup("live/show?backup=10"));
+    assert_false(backup("live/show?backup"));
+}
+
 static void files_and_authorization_are_told_apart(void **state) {
     (void)state;
     static const char *const texts[] = {"#!::r=live/show,m=publish,t=file", "#!::t=auth,r=x"};
@@ -162,6 +181,7 @@ int main(void) {
         cmocka_unit_test(standard_syntax_takes_the_key_from_session_or_user),
         cmocka_unit_test(unknown_keys_are_passed_over),
         cmocka_unit_test(other_modes_are_told_apart),
+        cmocka_unit_test(backups_say_so_in_every_form),
         cmocka_unit_test(files_and_authorization_are_told_apart),
         cmocka_unit_test(plain_form_with_and_without_the_word),
         cmocka_unit_test(percent_signs_stand_for_themselves),

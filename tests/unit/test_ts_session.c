@@ -53,13 +53,10 @@ struct world {
     char why[160];
 };
 
-static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
-                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
+static void *port_claim(void *ctx, const struct claim_request *request) {
     struct world *world = ctx;
-    (void)stream, (void)peer, (void)on_lost, (void)epoch;
-    world->on_claimed = on_result;
-    world->owner = owner;
+    world->on_claimed = request->on_result;
+    world->owner = request->owner;
     return world;
 }
 
@@ -93,6 +90,10 @@ static void port_release(void *ctx, void *claim, bool clean) {
     world->released_clean += clean;
 }
 
+static void port_take(void *ctx, void *claim) {
+    (void)ctx, (void)claim;
+}
+
 static void told(struct world *world) {
     if (world->destroys) {
         ts_session_destroy(world->session, true);
@@ -122,7 +123,7 @@ static struct world *begin_claiming(const char *name) {
     struct world *world = calloc(1, sizeof *world);
     world->loop = loop_create();
     world->store = store_create(&store);
-    struct writer_port port = {world, port_claim, port_write, port_touch, port_release};
+    struct writer_port port = {world, port_claim, port_write, port_touch, port_release, port_take};
     world->ingest = ingest_create(world->loop, &settings, &port);
     ts_mux_init(&world->mux);
     world->session = ts_session_create(world->ingest, "live", name, "192.0.2.1:5", &events, world);

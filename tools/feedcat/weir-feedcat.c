@@ -86,6 +86,12 @@ static int on_line(void *ctx, const struct feed_line *line) {
     case FEED_LINE_DRAIN:
         puts("drain");
         break;
+    case FEED_LINE_TOUCH:
+        puts("touch");
+        break;
+    case FEED_LINE_TAKE:
+        puts("take");
+        break;
     default:
         puts("unknown");
         break;
