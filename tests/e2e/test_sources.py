@@ -44,8 +44,10 @@ def test_a_file_is_played_in_a_loop_in_real_time(clip, tmp_path):
             file.write(os.read(fetch.stdout.fileno(), 65536))
             file.flush()
         took = time.monotonic() - begun
-    fetch.kill()
-    fetch.wait()
+    fetch.terminate()  # that is told to all processes of a service: it goes when the node does, or its pipe
+    assert os.read(fetch.stdout.fileno(), 65536)
+    fetch.stdout.close()
+    assert fetch.wait(10) == 0
     times = times_of(out)
     assert len(times) == 2
     for dts in times.values():
