@@ -5,6 +5,7 @@
 
 enum {
     GRID_TOLERANCE_TS = 135, /* 1.5 ms: both the anchor and the frame were rounded to milliseconds */
+    NTSC_TOLERANCE = 5000,   /* a rate given as 23.98 is 24000/1001, too */
     OFF_GRID_MAX = 8,        /* then the nominal rate is not believed any more */
     AUDIO_TOLERANCE_MS = 50,
     AUDIO_FAR_MS = 10000, /* from the picture, at the start: no encoder sends it so early or late */
@@ -60,11 +61,9 @@ int64_t timeline_drift_us(const struct timeline *timeline) {
 
 /* The n-th tick of the grid, exact for rates such as 30000/1001 given in thousandths (29970 stands for 29.97003). */
 static int64_t grid_ts(const struct timeline_track *video, int64_t n) {
-    int64_t rate = video->rate_milli;
-    if (rate > 2000 && rate % 1000 && (rate + 30) / 1000 * 1000 - rate <= 60) { /* 23976, 29970, 59940: N × 1000/1001 */
-        int64_t whole = (rate + 60) / 1000;
+    int64_t rate = video->rate_milli, whole = (rate + 999) / 1000;
+    if (rate % 1000 && llabs(rate * 1001 - whole * 1000000) <= NTSC_TOLERANCE) /* 23976, 29970, 119880: N × 1000/1001 */
         return n * TIMELINE_VIDEO_HZ * 1001 / (whole * 1000);
-    }
     return n * TIMELINE_VIDEO_HZ * 1000 / rate;
 }
 

@@ -59,6 +59,10 @@ static void usual_rates_lie_on_an_exact_grid(void **state) {
     check_rate(30000 / 1001., 29970);
     check_rate(24000 / 1001., 23976);
     check_rate(60000 / 1001., 59940);
+    check_rate(120000 / 1001., 119880);
+    check_rate(24000 / 1001., 23980); /* as some round it */
+    check_rate(12.5, 12500);
+    check_rate(7.5, 7500);
 }
 
 static void variable_rate_keeps_its_times_and_never_over_declares(void **state) {
