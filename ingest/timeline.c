@@ -7,9 +7,16 @@ enum {
     GRID_TOLERANCE_TS = 135, /* 1.5 ms: both the anchor and the frame were rounded to milliseconds */
     NTSC_TOLERANCE = 5000,   /* a rate given as 23.98 is 24000/1001, too */
     OFF_GRID_MAX = 8,        /* then the nominal rate is not believed any more */
+    ON_GRID_AGAIN = 30,      /* until so many in a row keep to it */
+    STEP_AGREE = 4,          /* so many pictures in a row behind are a clock that was put back */
+    STEP_MIN_MS = 50,        /* less is caught up with */
+    SUSPECT_MS = 100,        /* forward, while no time has gone by: believed when the next picture says the same */
+    AHEAD_MAX_US = 10000000, /* of the clock, by holes: then a hole is none */
+    OFFSET_MAX_TS = 10 * TIMELINE_VIDEO_HZ, /* from decoding to presentation: a time that is wrong */
     AUDIO_TOLERANCE_MS = 50,
-    AUDIO_FAR_MS = 10000, /* from the picture, at the start: no encoder sends it so early or late */
-    AUDIO_AGREE = 25,     /* so many frames in a row elsewhere are no mistake */
+    AUDIO_LATE_MS = 10000, /* behind the picture, at the start: no encoder sends it so late */
+    AUDIO_EARLY_MS = 2500, /* before it; also, more than that can't wait for its picture */
+    AUDIO_AGREE = 25,      /* so many frames in a row elsewhere are no mistake */
     JUMP_MS = 1000,
     DRIFT_BLOCK_US = 10000000,
     DRIFT_STEP_US = 50000,   /* smaller changes are noise */
@@ -45,6 +52,8 @@ void timeline_map(struct timeline *timeline, int64_t first_us, int64_t now_us, i
     timeline->video.started = timeline->audio.started = false;
     timeline->audio.astray = 0;
     timeline->video.delta_count = 0;
+    timeline->video.behind = timeline->audio.behind = 0;
+    timeline->doubted = false;
 }
 
 int64_t timeline_end_us(const struct timeline *timeline) {
@@ -131,23 +140,39 @@ static int64_t video_offset(const struct timeline_track *video, int64_t offset_t
     return llabs(grid_ts(video, n) - offset_ts) <= GRID_TOLERANCE_TS ? grid_ts(video, n) : offset_ts;
 }
 
+/* A frame that does not keep to the rate. Many make it doubtful, and it is given up until many in a row keep to it. */
+static void off_grid(struct timeline_track *video, int64_t raw, bool fits) {
+    if (!fits) {
+        grid_anchor(video, raw);
+        video->on_grid = 0;
+        video->off_grid += !video->given_up;
+    } else if (++video->on_grid >= ON_GRID_AGAIN) {
+        video->given_up = false;
+        video->off_grid = 0;
+    }
+    if (video->off_grid > OFF_GRID_MAX)
+        video->given_up = true;
+}
+
 static void video_place(struct timeline *timeline, int64_t raw, int64_t offset_ts, struct timeline_time *ret_time) {
     struct timeline_track *video = &timeline->video;
     if (!video->started)
         grid_anchor(video, raw = max64(raw, video->end_ts));
     int64_t dts = raw;
-    bool on_grid = grid_snap(video, raw, &dts);
+    bool fits = grid_snap(video, raw, &dts), on_grid = fits && !video->given_up;
     if (!on_grid) {
         dts = max64(raw, video->end_ts);
         timeline->moved += dts != raw;
-        grid_anchor(video, dts);
-        if (video->rate_milli && ++video->off_grid > OFF_GRID_MAX)
-            video->rate_milli = 0;
+        off_grid(video, raw, fits);
     } else if (video->off_grid && !(video->delta_count % 256)) {
         video->off_grid--;
     }
+    if (offset_ts > OFFSET_MAX_TS)
+        offset_ts = 0;
     ret_time->dts_ts = dts;
     ret_time->duration_ts = video_duration(video, dts, on_grid);
+    if (dts > raw && !on_grid) /* what comes next catches up */
+        ret_time->duration_ts = ret_time->duration_ts / 2 + 1;
     ret_time->exact = on_grid;
     ret_time->pts_ts = dts + video_offset(video, offset_ts + (raw - dts), on_grid);
     video->end_ts = dts + ret_time->duration_ts;
@@ -160,27 +185,31 @@ static int64_t in_audio(const struct timeline *timeline, int64_t ms) {
     return timeline->audio.hz * ms / 1000;
 }
 
+/* How far behind the picture, or before it. */
+static int64_t audio_late(const struct timeline *timeline, int64_t raw) {
+    return ticks(timeline_us(timeline->video.end_ts, TIMELINE_VIDEO_HZ), timeline->audio.hz) - raw;
+}
+
 /* Whether sound beside a picture stands where neither what came before nor the picture would have it. */
 static bool audio_astray(const struct timeline *timeline, int64_t raw) {
     const struct timeline_track *audio = &timeline->audio;
     if (!timeline->has_video || !timeline->video.started)
         return false;
-    int64_t picture = ticks(timeline_us(timeline->video.end_ts, TIMELINE_VIDEO_HZ), audio->hz);
+    int64_t late = audio_late(timeline, raw);
     if (!audio->started)
-        return llabs(raw - picture) > in_audio(timeline, AUDIO_FAR_MS);
-    return llabs(raw - picture) > in_audio(timeline, JUMP_MS) &&
-           llabs(raw - audio->end_ts) > in_audio(timeline, JUMP_MS);
+        return late > in_audio(timeline, AUDIO_LATE_MS) || -late > in_audio(timeline, AUDIO_EARLY_MS);
+    return llabs(late) > in_audio(timeline, JUMP_MS) && llabs(raw - audio->end_ts) > in_audio(timeline, JUMP_MS);
 }
 
 /* A single frame astray is a mistake of the encoder's. When many in a row agree with each other, its clock of the sound
  * has jumped: the sound goes on beside the picture. True when this one is to be dropped. */
 static bool audio_refuse(struct timeline *timeline, int64_t *raw) {
     struct timeline_track *audio = &timeline->audio;
-    if (!audio_astray(timeline, *raw)) {
+    bool agrees = audio->astray && llabs(*raw - audio->astray_ts) < in_audio(timeline, AUDIO_TOLERANCE_MS);
+    if (!audio_astray(timeline, *raw) && !(agrees && llabs(audio_late(timeline, *raw)) > in_audio(timeline, JUMP_MS))) {
         audio->astray = 0;
         return false;
     }
-    bool agrees = audio->astray && llabs(*raw - audio->astray_ts) < in_audio(timeline, AUDIO_TOLERANCE_MS);
     audio->astray = agrees ? audio->astray + 1 : 1;
     audio->astray_ts = *raw + audio->frame_samples;
     if (audio->astray < AUDIO_AGREE)
@@ -216,6 +245,10 @@ static enum timeline_verdict audio_place(struct timeline *timeline, int64_t raw,
 
 /* --- both --- */
 
+static int64_t least_late_us(const struct timeline *timeline) {
+    return timeline->block_min_us < timeline->before_min_us ? timeline->block_min_us : timeline->before_min_us;
+}
+
 /* How late the mapping has become; true when it is off by so much that it must be made anew. Media that is ahead of the
  * clock stays there: its time can't go back. */
 static bool drift_note(struct timeline *timeline, int64_t media_us, int64_t now_us) {
@@ -224,7 +257,7 @@ static bool drift_note(struct timeline *timeline, int64_t media_us, int64_t now_
         timeline->block_min_us = late;
     if (now_us < timeline->block_end_us)
         return false;
-    int64_t least = timeline->block_min_us < timeline->before_min_us ? timeline->block_min_us : timeline->before_min_us;
+    int64_t least = least_late_us(timeline);
     timeline->before_min_us = timeline->block_min_us;
     timeline->block_min_us = INT64_MAX;
     timeline->block_end_us = now_us + DRIFT_BLOCK_US;
@@ -233,32 +266,72 @@ static bool drift_note(struct timeline *timeline, int64_t media_us, int64_t now_
     return timeline->drift_us > DRIFT_MAX_US;
 }
 
-static bool jumped(const struct timeline *timeline, const struct timeline_track *track, int64_t dts_us) {
-    int64_t step_us = dts_us - track->last_raw_us;
-    return track->started &&
-           (step_us > max64(timeline->hole_max_ms, JUMP_MS) * 1000 || step_us < -JUMP_MS * INT64_C(1000));
+/* The leading track's clock was put on, or back, by so much that the stream can't go on with it. A second or more is a
+ * hole only if the time went by. */
+static bool jumped(const struct timeline *timeline, const struct timeline_track *track, int64_t step_us,
+                   int64_t early_us, int64_t ahead_us) {
+    if (!track->started)
+        return false;
+    return step_us > max64(timeline->hole_max_ms, JUMP_MS) * 1000 || step_us < -JUMP_MS * INT64_C(1000) ||
+           (step_us > JUMP_MS * INT64_C(1000) && early_us > JUMP_MS * INT64_C(1000)) ||
+           (step_us > SUSPECT_MS * INT64_C(1000) && ahead_us > AHEAD_MAX_US);
+}
+
+/* A little forward, while no time has gone by: a mistake, unless the next frame has it, too. */
+static bool doubtful(struct timeline *timeline, const struct timeline_track *track, int64_t step_us, int64_t early_us) {
+    bool doubt = track->started && !timeline->doubted && step_us > SUSPECT_MS * INT64_C(1000) &&
+                 step_us <= JUMP_MS * INT64_C(1000) && early_us > STEP_MIN_MS * INT64_C(1000);
+    timeline->doubted = doubt;
+    return doubt;
+}
+
+/* A little back, several frames in a row: the leading track's clock was put back. Its mapping is moved so that the
+ * stream goes on where it is, and the other track with it. */
+static int64_t put_on(struct timeline *timeline, struct timeline_track *track, int64_t raw, int64_t step_us) {
+    int64_t behind_us = track->started ? timeline_us(track->end_ts - raw, track->hz) : 0;
+    track->behind = step_us > 0 && behind_us > STEP_MIN_MS * INT64_C(1000) ? track->behind + 1 : 0;
+    if (track->behind < STEP_AGREE)
+        return raw;
+    track->behind = 0;
+    timeline->base_us += behind_us;
+    return track->end_ts;
+}
+
+/* What is wrong with the clock that all tracks share shows in the leading one. True for a break. */
+static bool lead(struct timeline *timeline, const struct timeline_track *track, int64_t *dts_us, int64_t *pts_us,
+                 int64_t now_us) {
+    int64_t step_us = *dts_us - track->last_raw_us, late_us = now_us - timeline->base_us - *dts_us;
+    int64_t early_us = least_late_us(timeline) == INT64_MAX ? 0 : least_late_us(timeline) - late_us;
+    if (doubtful(timeline, track, step_us, early_us)) {
+        int64_t shift_us = timeline_us(track->end_ts, track->hz) - timeline->base_us - *dts_us;
+        *dts_us += shift_us;
+        *pts_us += shift_us;
+        return false;
+    }
+    bool drifted = drift_note(timeline, timeline->base_us + *dts_us, now_us);
+    if (!jumped(timeline, track, step_us, early_us, -late_us) && !drifted)
+        return false;
+    timeline_map(timeline, *dts_us, now_us, timeline_end_us(timeline));
+    return true;
 }
 
 enum timeline_verdict timeline_frame(struct timeline *timeline, enum track_kind kind, int64_t dts_us, int64_t pts_us,
                                      int64_t now_us, struct timeline_time *ret_time) {
     struct timeline_track *track = kind == TRACK_VIDEO ? &timeline->video : &timeline->audio;
-    bool leads = kind == TRACK_VIDEO || !timeline->has_video, broke = false;
-    if (leads) {
-        bool drifted = drift_note(timeline, timeline->base_us + dts_us, now_us);
-        broke = jumped(timeline, track, dts_us) || drifted;
-        if (broke)
-            timeline_map(timeline, dts_us, now_us, timeline_end_us(timeline));
-    }
-    int64_t raw = ticks(timeline->base_us + dts_us, track->hz);
+    bool leads = kind == TRACK_VIDEO || !timeline->has_video;
+    bool broke = leads && lead(timeline, track, &dts_us, &pts_us, now_us);
+    int64_t raw = ticks(timeline->base_us + dts_us, track->hz), step_us = dts_us - track->last_raw_us;
+    if (leads)
+        raw = put_on(timeline, track, raw, step_us);
+    track->last_raw_us = dts_us;
     if (kind == TRACK_AUDIO) {
         enum timeline_verdict verdict = audio_place(timeline, raw, ret_time);
         if (verdict == TIMELINE_DROP)
             return verdict;
     } else {
         if (track->started && !broke)
-            note_delta(track, ticks(dts_us - track->last_raw_us, TIMELINE_VIDEO_HZ));
+            note_delta(track, ticks(step_us, TIMELINE_VIDEO_HZ));
         video_place(timeline, raw, ticks(pts_us - dts_us, TIMELINE_VIDEO_HZ), ret_time);
     }
-    track->last_raw_us = dts_us;
     return broke ? TIMELINE_BREAK : TIMELINE_OK;
 }
