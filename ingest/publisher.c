@@ -34,7 +34,8 @@ enum {
     AUDIO_CHUNK_US = 90000, /* about 100 ms: 4 or 5 AAC frames at 48 kHz */
     VIDEO_TRACK_ID = 1,
     AUDIO_TRACK_ID = 101,
-    BAD_FRAMES_MAX = 100, /* in a row, of which none can be used: this isn't H.264, or not AAC */
+    OFFSET_MAX_US = 10000000, /* from decoding to presentation */
+    BAD_FRAMES_MAX = 100,     /* in a row, of which none can be used: this isn't H.264, or not AAC */
 };
 
 struct publisher {
@@ -569,15 +570,23 @@ static bool frame_ok(struct publisher *pub, const struct publisher_frame *frame,
         return false;
     if (frame->kind == TRACK_AUDIO)
         return pub->audio.config_len > 0;
-    if (!pub->video.config_len || frame->pts_us < frame->dts_us)
+    if (!pub->video.config_len)
         return false;
     return h264_access_unit_ok(frame->data, frame->len, pub->h264.nal_length_size, ret_independent);
+}
+
+/* To be shown before it is decoded, or long after: when it is decoded, for want of anything better. */
+static void repair_offset(struct publisher_frame *frame) {
+    int64_t offset_us = frame->pts_us - frame->dts_us;
+    if (offset_us < 0 || offset_us > OFFSET_MAX_US)
+        frame->pts_us = frame->dts_us;
 }
 
 void publisher_frame(struct publisher *pub, const struct publisher_frame *frame) {
     if ((pub->state != PROBING && pub->state != LIVE) || frame->track)
         return;
     struct publisher_frame checked = *frame;
+    repair_offset(&checked);
     metric_add(&metrics[frame->kind == TRACK_VIDEO ? M_VIDEO : M_AUDIO], 1);
     if (!frame_ok(pub, frame, &checked.independent)) {
         metric_add(&metrics[M_DROPPED], 1);
@@ -588,7 +597,7 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
     pub->bad_frames = 0;
     if (frame->kind == TRACK_VIDEO || !pub->video.config_len)
         pub->last_media_us = loop_now_us(pub->ingest->loop);
-    if (frame->kind == TRACK_VIDEO && frame->pts_us > frame->dts_us && !pub->b_frames && pub->state == LIVE)
+    if (frame->kind == TRACK_VIDEO && checked.pts_us > checked.dts_us && !pub->b_frames && pub->state == LIVE)
         pub->b_frames = pub->reinit = true; /* decoders were promised none */
     if (pub->state == LIVE && pub->reinit && frame->kind == TRACK_VIDEO && checked.independent)
         restart(pub);

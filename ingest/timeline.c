@@ -12,7 +12,6 @@ enum {
     STEP_MIN_MS = 50,        /* less is caught up with */
     SUSPECT_MS = 100,        /* forward, while no time has gone by: believed when the next picture says the same */
     AHEAD_MAX_US = 10000000, /* of the clock, by holes: then a hole is none */
-    OFFSET_MAX_TS = 10 * TIMELINE_VIDEO_HZ, /* from decoding to presentation: a time that is wrong */
     AUDIO_TOLERANCE_MS = 50,
     AUDIO_LATE_MS = 10000, /* behind the picture, at the start: no encoder sends it so late */
     AUDIO_EARLY_MS = 2500, /* before it; also, more than that can't wait for its picture */
@@ -54,6 +53,9 @@ void timeline_map(struct timeline *timeline, int64_t first_us, int64_t now_us, i
     timeline->video.delta_count = 0;
     timeline->video.behind = timeline->audio.behind = 0;
     timeline->doubted = false;
+    /* sound that was sent behind its picture may come from before that */
+    if (!timeline->audio.end_ts && timeline->audio.hz)
+        timeline->audio.end_ts = ticks(not_before_us, timeline->audio.hz);
 }
 
 int64_t timeline_end_us(const struct timeline *timeline) {
@@ -167,8 +169,6 @@ static void video_place(struct timeline *timeline, int64_t raw, int64_t offset_t
     } else if (video->off_grid && !(video->delta_count % 256)) {
         video->off_grid--;
     }
-    if (offset_ts > OFFSET_MAX_TS)
-        offset_ts = 0;
     ret_time->dts_ts = dts;
     ret_time->duration_ts = video_duration(video, dts, on_grid);
     if (dts > raw && !on_grid) /* what comes next catches up */
@@ -229,14 +229,14 @@ static enum timeline_verdict audio_place(struct timeline *timeline, int64_t raw,
         timeline->dropped++;
         return TIMELINE_DROP;
     }
+    if (audio->end_ts - raw > tolerance) {
+        timeline->dropped++;
+        return TIMELINE_DROP; /* more samples than time: one too many; or from before the stream's end */
+    }
     if (!audio->started)
         audio->end_ts = max64(raw, audio->end_ts);
     else if (raw - audio->end_ts > tolerance)
         audio->end_ts = raw; /* frames are missing */
-    else if (audio->end_ts - raw > tolerance) {
-        timeline->dropped++;
-        return TIMELINE_DROP; /* more samples than time: one too many */
-    }
     audio->started = true;
     *ret_time = (struct timeline_time){audio->end_ts, audio->end_ts, audio->frame_samples, true};
     audio->end_ts += audio->frame_samples;

@@ -156,6 +156,10 @@ static void media_never_starts_before_the_stream_s_end(void **state) {
     place(&run.timeline, TRACK_VIDEO, 0, 0, epoch_us, &time);
     assert_true(timeline_us(time.dts_ts, 90000) >= epoch_us + 3000000);
     assert_int_equal(timeline_drift_us(&run.timeline), -3000000); /* capture times stay true */
+    /* nor does sound that was sent behind its picture */
+    for (int64_t us = -500000; us < 100000; us += 20000)
+        if (timeline_frame(&run.timeline, TRACK_AUDIO, us, us, epoch_us, &time) != TIMELINE_DROP)
+            assert_true(timeline_us(time.dts_ts, 48000) >= epoch_us + 3000000);
 }
 
 static void slow_clock_shows_in_capture_times_only_and_then_is_mapped_anew(void **state) {
