@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ingest/bits.h"
+#include "ingest/h264_entry.h"
 
 enum {
     NAL_SLICE = 1,
@@ -217,17 +218,18 @@ static bool configured(const struct annexb *annexb, const struct annexb_nal *nal
 /* --- access units --- */
 
 /* Takes the parameter sets. False when there is no NAL unit at all. */
-static bool look(struct annexb *annexb, const uint8_t *data, size_t len, bool *ret_idr) {
+static bool look(struct annexb *annexb, const uint8_t *data, size_t len, bool *ret_independent) {
     struct annexb_nal nal;
+    struct h264_entry entry = {0};
     bool any = false;
-    *ret_idr = false;
     for (uint32_t i = 0; i < annexb->set_count; i++)
         annexb->sets[i].fresh = false;
     for (; annexb_nal_next(&data, &len, &nal); any = true) {
         if (type_of(&nal) == NAL_SPS || type_of(&nal) == NAL_PPS)
             take_set(annexb, &nal);
-        *ret_idr |= type_of(&nal) == NAL_IDR;
+        h264_entry_add(&entry, nal.data, nal.len);
     }
+    *ret_independent = h264_entry_here(&entry);
     return any;
 }
 

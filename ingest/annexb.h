@@ -28,7 +28,8 @@ struct annexb {
 };
 
 struct annexb_unit {
-    bool idr, config_changed;
+    bool idr; /* or the like, see h264_entry.h: decoding can begin with it */
+    bool config_changed;
     const uint8_t *data; /* with lengths of 4 bytes; until the next call. len 0: there is no picture in it */
     size_t len;
 };
