@@ -13,9 +13,10 @@ enum {
     SUSPECT_MS = 100,        /* forward, while no time has gone by: believed when the next picture says the same */
     AHEAD_MAX_US = 10000000, /* of the clock, by holes: then a hole is none */
     AUDIO_TOLERANCE_MS = 50,
-    AUDIO_LATE_MS = 10000, /* behind the picture, at the start: no encoder sends it so late */
-    AUDIO_EARLY_MS = 2500, /* before it; also, more than that can't wait for its picture */
-    AUDIO_AGREE = 25,      /* so many frames in a row elsewhere are no mistake */
+    LATE_MS = 10000, /* behind the picture, at the start: no encoder sends it so late */
+    EARLY_MS = 2500, /* before it; also, more than that can't wait for its picture */
+    AGREE = 25,      /* so many frames in a row elsewhere are no mistake */
+    AGREE_MS = 50,
     JUMP_MS = 1000,
     DRIFT_BLOCK_US = 10000000,
     DRIFT_STEP_US = 50000,   /* smaller changes are noise */
@@ -24,14 +25,18 @@ enum {
     DURATION_MAX_TS = 2 * TIMELINE_VIDEO_HZ,
 };
 
-void timeline_init(struct timeline *timeline, bool has_video, uint32_t rate_milli, uint32_t sample_rate,
-                   uint32_t frame_samples, uint32_t hole_max_ms) {
-    *timeline = (struct timeline){.has_video = has_video, .hole_max_ms = hole_max_ms};
-    timeline->video.hz = TIMELINE_VIDEO_HZ;
-    timeline->video.rate_milli =
-        rate_milli >= TIMELINE_RATE_MILLI_MIN && rate_milli <= TIMELINE_RATE_MILLI_MAX ? rate_milli : 0;
-    timeline->audio.hz = sample_rate;
-    timeline->audio.frame_samples = frame_samples;
+void timeline_init(struct timeline *timeline, uint32_t hole_max_ms) {
+    *timeline = (struct timeline){.hole_max_ms = hole_max_ms};
+}
+
+void timeline_add_video(struct timeline *timeline, uint32_t rate_milli) {
+    bool usable = rate_milli >= TIMELINE_RATE_MILLI_MIN && rate_milli <= TIMELINE_RATE_MILLI_MAX;
+    timeline->tracks[timeline->track_count++] =
+        (struct timeline_track){.kind = TRACK_VIDEO, .hz = TIMELINE_VIDEO_HZ, .rate_milli = usable ? rate_milli : 0};
+}
+
+void timeline_add_audio(struct timeline *timeline, uint32_t sample_rate) {
+    timeline->tracks[timeline->track_count++] = (struct timeline_track){.kind = TRACK_AUDIO, .hz = sample_rate};
 }
 
 static int64_t ticks(int64_t us, uint32_t hz) {
@@ -44,24 +49,24 @@ static int64_t max64(int64_t a, int64_t b) {
 
 void timeline_map(struct timeline *timeline, int64_t first_us, int64_t now_us, int64_t not_before_us) {
     timeline->base_us = max64(now_us, not_before_us) - first_us;
-    timeline->mapped = true;
     timeline->block_end_us = now_us + DRIFT_BLOCK_US;
     timeline->block_min_us = timeline->before_min_us = INT64_MAX;
     timeline->drift_us = now_us < not_before_us ? now_us - not_before_us : 0;
-    timeline->video.started = timeline->audio.started = false;
-    timeline->audio.astray = 0;
-    timeline->video.delta_count = 0;
-    timeline->video.behind = timeline->audio.behind = 0;
+    for (uint32_t i = 0; i < timeline->track_count; i++) {
+        struct timeline_track *track = &timeline->tracks[i];
+        track->started = false;
+        track->astray = track->delta_count = track->behind = 0;
+        if (!track->end_ts) /* what was sent behind its picture may come from before that */
+            track->end_ts = ticks(not_before_us, track->hz);
+    }
     timeline->doubted = false;
-    /* sound that was sent behind its picture may come from before that */
-    if (!timeline->audio.end_ts && timeline->audio.hz)
-        timeline->audio.end_ts = ticks(not_before_us, timeline->audio.hz);
 }
 
 int64_t timeline_end_us(const struct timeline *timeline) {
-    int64_t video = timeline->video.end_ts ? timeline_us(timeline->video.end_ts, TIMELINE_VIDEO_HZ) : 0;
-    int64_t audio = timeline->audio.end_ts ? timeline_us(timeline->audio.end_ts, timeline->audio.hz) : 0;
-    return max64(video, audio);
+    int64_t end_us = 0;
+    for (uint32_t i = 0; i < timeline->track_count; i++)
+        end_us = max64(end_us, timeline_us(timeline->tracks[i].end_ts, timeline->tracks[i].hz));
+    return end_us;
 }
 
 int64_t timeline_drift_us(const struct timeline *timeline) {
@@ -156,8 +161,8 @@ static void off_grid(struct timeline_track *video, int64_t raw, bool fits) {
         video->given_up = true;
 }
 
-static void video_place(struct timeline *timeline, int64_t raw, int64_t offset_ts, struct timeline_time *ret_time) {
-    struct timeline_track *video = &timeline->video;
+static void video_place(struct timeline *timeline, struct timeline_track *video, int64_t raw, int64_t offset_ts,
+                        struct timeline_time *ret_time) {
     if (!video->started)
         grid_anchor(video, raw = max64(raw, video->end_ts));
     int64_t dts = raw;
@@ -179,56 +184,53 @@ static void video_place(struct timeline *timeline, int64_t raw, int64_t offset_t
     video->started = true;
 }
 
-/* --- audio --- */
+/* --- beside a leading picture --- */
 
-static int64_t in_audio(const struct timeline *timeline, int64_t ms) {
-    return timeline->audio.hz * ms / 1000;
+static int64_t ms_ts(const struct timeline_track *track, int64_t ms) {
+    return track->hz * ms / 1000;
 }
 
-/* How far behind the picture, or before it. */
-static int64_t audio_late(const struct timeline *timeline, int64_t raw) {
-    return ticks(timeline_us(timeline->video.end_ts, TIMELINE_VIDEO_HZ), timeline->audio.hz) - raw;
+/* Where the leading picture ends, in ticks of another track. */
+static int64_t picture_ts(const struct timeline *timeline, const struct timeline_track *track) {
+    return ticks(timeline_us(timeline->tracks[0].end_ts, TIMELINE_VIDEO_HZ), track->hz);
 }
 
-/* Whether sound beside a picture stands where neither what came before nor the picture would have it. */
-static bool audio_astray(const struct timeline *timeline, int64_t raw) {
-    const struct timeline_track *audio = &timeline->audio;
-    if (!timeline->has_video || !timeline->video.started)
+/* Whether a track beside a picture stands where neither what came before nor the picture would have it. */
+static bool astray(const struct timeline *timeline, const struct timeline_track *track, int64_t raw) {
+    const struct timeline_track *lead = &timeline->tracks[0];
+    if (track == lead || lead->kind != TRACK_VIDEO || !lead->started)
         return false;
-    int64_t late = audio_late(timeline, raw);
-    if (!audio->started)
-        return late > in_audio(timeline, AUDIO_LATE_MS) || -late > in_audio(timeline, AUDIO_EARLY_MS);
-    return llabs(late) > in_audio(timeline, JUMP_MS) && llabs(raw - audio->end_ts) > in_audio(timeline, JUMP_MS);
+    int64_t late = picture_ts(timeline, track) - raw;
+    if (!track->started)
+        return late > ms_ts(track, LATE_MS) || -late > ms_ts(track, EARLY_MS);
+    return llabs(late) > ms_ts(track, JUMP_MS) && llabs(raw - track->end_ts) > ms_ts(track, JUMP_MS);
 }
 
-/* A single frame astray is a mistake of the encoder's. When many in a row agree with each other, its clock of the sound
- * has jumped: the sound goes on beside the picture. True when this one is to be dropped. */
-static bool audio_refuse(struct timeline *timeline, int64_t *raw) {
-    struct timeline_track *audio = &timeline->audio;
-    bool agrees = audio->astray && llabs(*raw - audio->astray_ts) < in_audio(timeline, AUDIO_TOLERANCE_MS);
-    if (!audio_astray(timeline, *raw) && !(agrees && llabs(audio_late(timeline, *raw)) > in_audio(timeline, JUMP_MS))) {
-        audio->astray = 0;
+/* A single frame astray is a mistake of the encoder's. When many in a row agree with each other, its clock of that
+ * track has jumped: it goes on beside the picture. True when this one is to be dropped. */
+static bool refuse(struct timeline *timeline, struct timeline_track *track, int64_t *raw, uint32_t duration_ts) {
+    bool agrees = track->astray && llabs(*raw - track->astray_ts) < ms_ts(track, AGREE_MS);
+    bool apart = agrees && llabs(picture_ts(timeline, track) - *raw) > ms_ts(track, JUMP_MS);
+    if (!astray(timeline, track, *raw) && !apart) {
+        track->astray = 0;
         return false;
     }
-    audio->astray = agrees ? audio->astray + 1 : 1;
-    audio->astray_ts = *raw + audio->frame_samples;
-    if (audio->astray < AUDIO_AGREE)
+    track->astray = agrees ? track->astray + 1 : 1;
+    track->astray_ts = *raw + duration_ts;
+    if (track->astray < AGREE)
         return true;
-    int64_t picture = ticks(timeline_us(timeline->video.end_ts, TIMELINE_VIDEO_HZ), audio->hz);
-    audio->shift_ts += max64(picture, audio->end_ts) - *raw;
-    *raw = max64(picture, audio->end_ts);
-    audio->astray = 0;
+    int64_t beside = max64(picture_ts(timeline, track), track->end_ts);
+    track->shift_ts += beside - *raw;
+    *raw = beside;
+    track->astray = 0;
     return false;
 }
 
-static enum timeline_verdict audio_place(struct timeline *timeline, int64_t raw, struct timeline_time *ret_time) {
-    struct timeline_track *audio = &timeline->audio;
-    int64_t tolerance = in_audio(timeline, AUDIO_TOLERANCE_MS);
-    raw += audio->shift_ts;
-    if (audio_refuse(timeline, &raw)) {
-        timeline->dropped++;
-        return TIMELINE_DROP;
-    }
+/* --- audio --- */
+
+static enum timeline_verdict audio_place(struct timeline *timeline, struct timeline_track *audio, int64_t raw,
+                                         uint32_t samples, struct timeline_time *ret_time) {
+    int64_t tolerance = ms_ts(audio, AUDIO_TOLERANCE_MS);
     if (audio->end_ts - raw > tolerance) {
         timeline->dropped++;
         return TIMELINE_DROP; /* more samples than time: one too many; or from before the stream's end */
@@ -238,8 +240,8 @@ static enum timeline_verdict audio_place(struct timeline *timeline, int64_t raw,
     else if (raw - audio->end_ts > tolerance)
         audio->end_ts = raw; /* frames are missing */
     audio->started = true;
-    *ret_time = (struct timeline_time){audio->end_ts, audio->end_ts, audio->frame_samples, true};
-    audio->end_ts += audio->frame_samples;
+    *ret_time = (struct timeline_time){audio->end_ts, audio->end_ts, samples, true};
+    audio->end_ts += samples;
     return TIMELINE_OK;
 }
 
@@ -315,23 +317,28 @@ static bool lead(struct timeline *timeline, const struct timeline_track *track, 
     return true;
 }
 
-enum timeline_verdict timeline_frame(struct timeline *timeline, enum track_kind kind, int64_t dts_us, int64_t pts_us,
+enum timeline_verdict timeline_frame(struct timeline *timeline, uint32_t index, const struct timeline_stamp *stamp,
                                      int64_t now_us, struct timeline_time *ret_time) {
-    struct timeline_track *track = kind == TRACK_VIDEO ? &timeline->video : &timeline->audio;
-    bool leads = kind == TRACK_VIDEO || !timeline->has_video;
-    bool broke = leads && lead(timeline, track, &dts_us, &pts_us, now_us);
-    int64_t raw = ticks(timeline->base_us + dts_us, track->hz), step_us = dts_us - track->last_raw_us;
-    if (leads)
+    struct timeline_track *track = &timeline->tracks[index];
+    int64_t dts_us = stamp->dts_us, pts_us = stamp->pts_us;
+    bool broke = !index && lead(timeline, track, &dts_us, &pts_us, now_us);
+    int64_t raw = ticks(timeline->base_us + dts_us, track->hz) + track->shift_ts, step_us = dts_us - track->last_raw_us;
+    bool audio = track->kind == TRACK_AUDIO;
+    if (!index)
         raw = put_on(timeline, track, raw, step_us);
+    if (refuse(timeline, track, &raw, audio ? stamp->samples : shortest_delta(track))) {
+        timeline->dropped++;
+        return TIMELINE_DROP;
+    }
     track->last_raw_us = dts_us;
-    if (kind == TRACK_AUDIO) {
-        enum timeline_verdict verdict = audio_place(timeline, raw, ret_time);
+    if (audio) {
+        enum timeline_verdict verdict = audio_place(timeline, track, raw, stamp->samples, ret_time);
         if (verdict == TIMELINE_DROP)
             return verdict;
     } else {
         if (track->started && !broke)
             note_delta(track, ticks(step_us, TIMELINE_VIDEO_HZ));
-        video_place(timeline, raw, ticks(pts_us - dts_us, TIMELINE_VIDEO_HZ), ret_time);
+        video_place(timeline, track, raw, ticks(pts_us - dts_us, TIMELINE_VIDEO_HZ), ret_time);
     }
     return broke ? TIMELINE_BREAK : TIMELINE_OK;
 }

@@ -286,8 +286,9 @@ static void got_of_day(const struct publisher_frame *frame) {
     struct timeline_time time;
     if (got_count == 1)
         timeline_map(&timeline, frame->dts_us, epoch_us, 0);
+    const struct timeline_stamp stamp = {frame->dts_us, frame->pts_us, source.sound.samples};
     enum timeline_verdict verdict =
-        timeline_frame(&timeline, frame->kind, frame->dts_us, frame->pts_us, epoch_us + made->arrived_us, &time);
+        timeline_frame(&timeline, frame->kind == TRACK_AUDIO, &stamp, epoch_us + made->arrived_us, &time);
     int64_t off_us = timeline_us(time.dts_ts, hz) - epoch_us - made->true_us;
     bool first = !frames[frame->kind]++;
     if (first)
@@ -307,7 +308,9 @@ static void hours_across_the_wrap(uint32_t mask, const struct fault_rate *rate, 
     source.b_frames = 0;
     memset(end_ts, 0, sizeof end_ts);
     memset(frames, 0, sizeof frames);
-    timeline_init(&timeline, true, rate->milli, source.sound.hz, source.sound.samples, 2000);
+    timeline_init(&timeline, 2000);
+    timeline_add_video(&timeline, rate->milli);
+    timeline_add_audio(&timeline, source.sound.hz);
     rtmp_begin(mask, got_of_day);
     rtmp_until(hours * 3600 * 1000000);
     rtmp_end();

@@ -18,7 +18,9 @@ struct run {
 
 static struct run begin(uint32_t rate_milli) {
     struct run run = {0};
-    timeline_init(&run.timeline, true, rate_milli, 48000, 1024, 2000);
+    timeline_init(&run.timeline, 2000);
+    timeline_add_video(&run.timeline, rate_milli);
+    timeline_add_audio(&run.timeline, 48000);
     timeline_map(&run.timeline, 0, epoch_us, 0);
     return run;
 }
@@ -26,7 +28,8 @@ static struct run begin(uint32_t rate_milli) {
 /* In milliseconds, as RTMP has them. */
 static enum timeline_verdict place(struct timeline *timeline, enum track_kind kind, int64_t dts_ms, int64_t pts_ms,
                                    int64_t now_us, struct timeline_time *ret_time) {
-    return timeline_frame(timeline, kind, dts_ms * 1000, pts_ms * 1000, now_us, ret_time);
+    const struct timeline_stamp stamp = {dts_ms * 1000, pts_ms * 1000, 1024};
+    return timeline_frame(timeline, kind == TRACK_VIDEO ? 0 : 1, &stamp, now_us, ret_time);
 }
 
 /* Frames at `fps`, rounded to milliseconds as FLV has them: on an exact grid, nothing over-declared, no drift. */
@@ -157,8 +160,8 @@ static void media_never_starts_before_the_stream_s_end(void **state) {
     assert_true(timeline_us(time.dts_ts, 90000) >= epoch_us + 3000000);
     assert_int_equal(timeline_drift_us(&run.timeline), -3000000); /* capture times stay true */
     /* nor does sound that was sent behind its picture */
-    for (int64_t us = -500000; us < 100000; us += 20000)
-        if (timeline_frame(&run.timeline, TRACK_AUDIO, us, us, epoch_us, &time) != TIMELINE_DROP)
+    for (int64_t ms = -500; ms < 100; ms += 20)
+        if (place(&run.timeline, TRACK_AUDIO, ms, ms, epoch_us, &time) != TIMELINE_DROP)
             assert_true(timeline_us(time.dts_ts, 48000) >= epoch_us + 3000000);
 }
 

@@ -69,8 +69,11 @@ static struct run begin(uint32_t seed, enum fault fault) {
 
 static void init(struct run *run) {
     const struct fault_source *s = &run->source;
-    timeline_init(&run->timeline, s->has_video, s->variable ? 0 : s->rate.milli, s->has_audio ? s->sound.hz : 0,
-                  s->sound.samples, HOLE_MAX_MS);
+    timeline_init(&run->timeline, HOLE_MAX_MS);
+    if (s->has_video)
+        timeline_add_video(&run->timeline, s->variable ? 0 : s->rate.milli);
+    if (s->has_audio)
+        timeline_add_audio(&run->timeline, s->sound.hz);
     run->tracks[TRACK_VIDEO].hz = TIMELINE_VIDEO_HZ;
     run->tracks[TRACK_AUDIO].hz = s->sound.hz;
 }
@@ -109,8 +112,8 @@ static void step(struct run *run) {
     run->begun = true;
     struct track *track = &run->tracks[frame.kind];
     track->frames++;
-    enum timeline_verdict verdict =
-        timeline_frame(&run->timeline, frame.kind, frame.dts_us, frame.pts_us, epoch_us + frame.arrived_us, &time);
+    const struct timeline_stamp stamp = {frame.dts_us, frame.pts_us, run->source.sound.samples};
+    enum timeline_verdict verdict = timeline_frame(&run->timeline, !leads, &stamp, epoch_us + frame.arrived_us, &time);
     run->breaks += verdict == TIMELINE_BREAK;
     track->dropped += verdict == TIMELINE_DROP;
     run->unsteady += run->healthy && verdict != TIMELINE_OK;
