@@ -267,7 +267,8 @@ static uint32_t samples_of(const struct track *track, const struct publisher_fra
 
 static void live_frame(struct publisher *pub, struct track *track, const struct publisher_frame *frame,
                        int64_t now_us) {
-    const struct lane_frame lane_frame = {.stamp = {frame->dts_us, frame->pts_us, samples_of(track, frame)},
+    const struct lane_frame lane_frame = {.stamp = {frame->dts_us, frame->pts_us, samples_of(track, frame),
+                                                    frame->independent},
                                           .independent = frame->independent,
                                           .capture_us = now_us,
                                           .len = frame->len,
@@ -488,7 +489,7 @@ void publisher_config(struct publisher *pub, const struct publisher_config *conf
 /* A track that is no part of the stream: the latest that it could begin with is kept. */
 static void spare_frame(struct publisher *pub, struct track *track, const struct publisher_frame *frame,
                         int64_t now_us) {
-    const struct lane_frame lane_frame = {.stamp = {frame->dts_us, frame->pts_us, 0},
+    const struct lane_frame lane_frame = {.stamp = {frame->dts_us, frame->pts_us, 0, frame->independent},
                                           .independent = frame->independent,
                                           .capture_us = now_us,
                                           .len = frame->len,

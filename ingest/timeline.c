@@ -279,10 +279,13 @@ static bool jumped(const struct timeline *timeline, const struct timeline_track 
            (step_us > SUSPECT_MS * INT64_C(1000) && ahead_us > AHEAD_MAX_US);
 }
 
-/* A little forward, while no time has gone by: a mistake, unless the next frame has it, too. */
-static bool doubtful(struct timeline *timeline, const struct timeline_track *track, int64_t step_us, int64_t early_us) {
-    bool doubt = track->started && !timeline->doubted && step_us > SUSPECT_MS * INT64_C(1000) &&
-                 step_us <= JUMP_MS * INT64_C(1000) && early_us > STEP_MIN_MS * INT64_C(1000);
+/* Somewhere else, while no time has gone by: a mistake, unless the next frame has it, too. By more than a second it is
+ * believed of a picture that decoding can begin with: so that a discontinuity does. */
+static bool doubtful(struct timeline *timeline, const struct timeline_track *track, int64_t step_us, int64_t early_us,
+                     bool begins) {
+    bool back = step_us < -JUMP_MS * INT64_C(1000), far = back || step_us > JUMP_MS * INT64_C(1000);
+    bool forward = step_us > SUSPECT_MS * INT64_C(1000) && early_us > STEP_MIN_MS * INT64_C(1000);
+    bool doubt = track->started && !timeline->doubted && (forward || back) && !(far && begins);
     timeline->doubted = doubt;
     return doubt;
 }
@@ -301,10 +304,10 @@ static int64_t put_on(struct timeline *timeline, struct timeline_track *track, i
 
 /* What is wrong with the clock that all tracks share shows in the leading one. True for a break. */
 static bool lead(struct timeline *timeline, const struct timeline_track *track, int64_t *dts_us, int64_t *pts_us,
-                 int64_t now_us) {
+                 bool begins, int64_t now_us) {
     int64_t step_us = *dts_us - track->last_raw_us, late_us = now_us - timeline->base_us - *dts_us;
     int64_t early_us = least_late_us(timeline) == INT64_MAX ? 0 : least_late_us(timeline) - late_us;
-    if (doubtful(timeline, track, step_us, early_us)) {
+    if (doubtful(timeline, track, step_us, early_us, begins)) {
         int64_t shift_us = timeline_us(track->end_ts, track->hz) - timeline->base_us - *dts_us;
         *dts_us += shift_us;
         *pts_us += shift_us;
@@ -321,7 +324,7 @@ enum timeline_verdict timeline_frame(struct timeline *timeline, uint32_t index, 
                                      int64_t now_us, struct timeline_time *ret_time) {
     struct timeline_track *track = &timeline->tracks[index];
     int64_t dts_us = stamp->dts_us, pts_us = stamp->pts_us;
-    bool broke = !index && lead(timeline, track, &dts_us, &pts_us, now_us);
+    bool broke = !index && lead(timeline, track, &dts_us, &pts_us, stamp->begins, now_us);
     int64_t raw = ticks(timeline->base_us + dts_us, track->hz) + track->shift_ts, step_us = dts_us - track->last_raw_us;
     bool audio = track->kind == TRACK_AUDIO;
     if (!index)

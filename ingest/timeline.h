@@ -7,7 +7,8 @@
  *
  * All tracks of a publisher are on one clock. The one that was added first leads. When it jumps, back by more than a second or
  * forward by more than the longest hole, or by more than a second while no time went by, the clock is mapped anew: the caller begins
- * a new segment with a discontinuity. When it goes back by less the mapping is moved and the stream goes on. What jumps alone
+ * a new segment with a discontinuity. A jump that only one frame has, which decoding can't begin with, is a mistake, and the frame is
+ * put where it was expected. When it goes back by less the mapping is moved and the stream goes on. What jumps alone
  * beside a leading picture is put beside it. What is repaired how: docs/operations.md. */
 #pragma once
 #include <stdbool.h>
@@ -27,6 +28,7 @@ enum timeline_verdict {
 struct timeline_stamp {
     int64_t dts_us, pts_us;
     uint32_t samples; /* audio */
+    bool begins;      /* video: decoding can begin with it, so that a clock may well begin anew */
 };
 
 struct timeline_time {

@@ -237,7 +237,8 @@ static void step(struct world *world) {
                                     .data = aac,
                                     .len = sizeof aac};
     if (made.kind == TRACK_VIDEO) {
-        frame.independent = made.true_us >= world->next_key_us;
+        frame.independent =
+            made.true_us >= world->next_key_us && !made.faulty; /* whose time may be any: a new clock's */
         if (frame.independent)
             world->next_key_us = made.true_us + world->gop_us;
         frame.data = frame.independent ? idr : inter;

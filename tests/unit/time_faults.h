@@ -13,6 +13,7 @@ enum fault {
     FAULT_STUCK,         /* ten in a row have */
     FAULT_BACKWARD,      /* single pictures have a time of up to a second before */
     FAULT_FORWARD,       /* or of up to a second ahead */
+    FAULT_FAR,           /* or of any time, up to hours away */
     FAULT_STEP_BACK,     /* both clocks go back by up to a second, and on from there */
     FAULT_STEP_FORWARD,  /* forward likewise */
     FAULT_SOUND_ASTRAY,  /* single frames of sound have any time */
@@ -28,7 +29,7 @@ enum fault {
 };
 
 static const char *const fault_names[FAULT_COUNT] = {
-    "none", "equal", "stuck", "backward", "forward", "step_back", "step_forward", "sound_astray", "sound_step", "sound_missing",
+    "none", "equal", "stuck", "backward", "forward", "far", "step_back", "step_forward", "sound_astray", "sound_step", "sound_missing",
     "short_silence", "no_offset", "", "jump_back", "jump_forward", "picture_missing",
 };
 
@@ -130,6 +131,7 @@ static inline void fault_begin(struct fault_source *s, enum fault fault, int64_t
     case FAULT_STEP_FORWARD:
         s->size_us = fault_between(s, 1000, 950000);
         break;
+    case FAULT_FAR:
     case FAULT_SOUND_ASTRAY:
     case FAULT_SOUND_STEP:
         s->size_us = fault_between(s, 1500, 100000) * (fault_random(s, 2) ? 1000 : 36000) * (back ? -1 : 1);
@@ -188,10 +190,10 @@ static inline bool fault_video(struct fault_source *s, struct fault_frame *frame
     bool now = s->fault != FAULT_NONE && frame->true_us >= s->fault_us;
     frame->dts_us = fault_rounded(s, s->clock_us + fault_drifted(s, frame->true_us));
     frame->pts_us = fault_rounded(s, s->clock_us + fault_drifted(s, frame->true_us) + fault_video_at(s, offset));
-    if (now && s->fault >= FAULT_EQUAL && s->fault <= FAULT_FORWARD) {
+    if (now && s->fault >= FAULT_EQUAL && s->fault <= FAULT_FAR) {
         int64_t size_us = fault_rounded(s, s->size_us);
         offset = frame->pts_us - frame->dts_us;
-        frame->dts_us = s->fault == FAULT_FORWARD    ? frame->dts_us + size_us
+        frame->dts_us = s->fault == FAULT_FORWARD || s->fault == FAULT_FAR ? frame->dts_us + size_us
                         : s->fault == FAULT_BACKWARD ? s->last_video_dts_us - size_us
                                                      : s->last_video_dts_us;
         frame->pts_us = frame->dts_us + offset;
