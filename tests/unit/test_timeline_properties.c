@@ -39,7 +39,9 @@ struct run {
     struct timeline timeline;
     bool begun, healthy; /* healthy: long enough after the fault */
     int64_t start_us, fault_us, healthy_us;
-    struct track tracks[2];    /* by kind */
+    struct track tracks[2]; /* by kind */
+    struct track following; /* another picture, at half the rate, on the same clock */
+    bool follows;
     uint32_t breaks, unsteady; /* unsteady: frames of a healthy stream that don't follow exactly */
     int64_t ahead_us;
 };
@@ -74,6 +76,8 @@ static void init(struct run *run) {
         timeline_add_video(&run->timeline, s->variable ? 0 : s->rate.milli);
     if (s->has_audio)
         timeline_add_audio(&run->timeline, s->sound.hz);
+    if (run->follows)
+        timeline_add_video(&run->timeline, s->rate.milli / 2);
     run->tracks[TRACK_VIDEO].hz = TIMELINE_VIDEO_HZ;
     run->tracks[TRACK_AUDIO].hz = s->sound.hz;
 }
@@ -93,6 +97,20 @@ static void placed(struct run *run, const struct fault_frame *frame, const struc
         track->shift_us = media_us - fault_drifted(&run->source, frame->true_us);
     if (media_us - frame->arrived_us > run->ahead_us)
         run->ahead_us = media_us - frame->arrived_us;
+}
+
+/* The same picture once more. */
+static void follow(struct run *run, const struct fault_frame *frame, const struct timeline_stamp *stamp) {
+    struct track *track = &run->following;
+    struct timeline_time time;
+    if (timeline_frame(&run->timeline, 2, stamp, epoch_us + frame->arrived_us, &time) != TIMELINE_OK) {
+        track->dropped++;
+        return;
+    }
+    EXPECT(run, time.duration_ts > 0 && time.dts_ts >= track->end_ts && time.pts_ts >= time.dts_ts);
+    track->end_ts = time.dts_ts + time.duration_ts;
+    track->shift_us =
+        timeline_us(time.dts_ts, TIMELINE_VIDEO_HZ) - epoch_us - fault_drifted(&run->source, frame->true_us);
 }
 
 /* One frame. Nothing is fed before the first picture, as the publisher does it. */
@@ -119,6 +137,8 @@ static void step(struct run *run) {
     run->unsteady += run->healthy && verdict != TIMELINE_OK;
     if (verdict != TIMELINE_DROP)
         placed(run, &frame, &time);
+    if (run->follows && frame.kind == TRACK_VIDEO && frame.number % 2 == 0)
+        follow(run, &frame, &stamp);
 }
 
 static void until(struct run *run, int64_t us) {
@@ -176,6 +196,21 @@ static void each_fault_of_a_variable_rate_is_repaired(void **state) {
             struct run run = begin(seed, fault);
             run.source.variable = true;
             one_fault(&run, fault);
+        }
+    assert_int_equal(failures, 0);
+}
+
+/* A second picture keeps beside the first, whatever befalls the clock that they have in common. */
+static void each_fault_leaves_pictures_together(void **state) {
+    (void)state;
+    failures = 0;
+    for (enum fault fault = 0; fault < FAULT_COUNT; fault++)
+        for (uint32_t seed = 0; fault != FAULT_SMALL_END && seed < 100; seed++) {
+            struct run run = begin(seed, fault);
+            run.follows = true;
+            one_fault(&run, fault);
+            EXPECT(&run, llabs(run.following.shift_us - run.tracks[TRACK_VIDEO].shift_us) <= 2 * SYNC_US);
+            EXPECT(&run, run.following.dropped <= 60);
         }
     assert_int_equal(failures, 0);
 }
@@ -300,6 +335,7 @@ int main(void) {
         cmocka_unit_test(each_fault_is_repaired),
         cmocka_unit_test(each_fault_of_a_variable_rate_is_repaired),
         cmocka_unit_test(each_fault_of_one_track_is_repaired),
+        cmocka_unit_test(each_fault_leaves_pictures_together),
         cmocka_unit_test(any_faults_leave_a_healthy_stream),
         cmocka_unit_test(sound_on_a_clock_of_its_own_goes_beside_the_picture),
         cmocka_unit_test(drifting_clocks_stay_near_the_hour),
