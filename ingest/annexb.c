@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "ingest/h264_entry.h"
 #include "ingest/hevc.h"
 
 enum {
@@ -94,15 +95,19 @@ static enum what what_of(const struct annexb *annexb, const struct nal *nal) {
 /* Takes the parameter sets. False when there is no NAL unit at all. */
 static bool look(struct annexb *annexb, const uint8_t *data, size_t len, struct annexb_unit *unit) {
     struct nal nal;
-    bool any = false;
+    struct h264_entry entry = {0};
+    bool any = false, hevc = annexb->sets.codec == CODEC_HEVC;
     parameter_sets_begin(&annexb->sets);
     for (; annexb_nal_next(&data, &len, &nal); any = true) {
         enum what what = what_of(annexb, &nal);
         if (what == PARAMETER_SET)
             parameter_sets_take(&annexb->sets, &nal);
-        unit->key |= what == SLICE_KEY;
+        unit->key |= hevc && what == SLICE_KEY;
+        if (!hevc)
+            h264_entry_add(&entry, nal.data, nal.len);
         unit->skipped |= what == SLICE_SKIPPED;
     }
+    unit->key |= h264_entry_here(&entry);
     return any;
 }
 

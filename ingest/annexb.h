@@ -17,7 +17,7 @@ struct annexb {
 };
 
 struct annexb_unit {
-    bool key;     /* decoding can begin with it: H.264 IDR, HEVC IRAP */
+    bool key;     /* decoding can begin with it: H.264: see h264_entry.h; HEVC: IRAP */
     bool skipped; /* HEVC: a picture that can't be decoded when decoding began with the key picture before it (RASL) */
     bool config_changed;
     const uint8_t *data; /* with lengths of 4 bytes; until the next call. len 0: there is no picture in it */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ingest/bits.h"
+#include "ingest/h264_entry.h"
 #include "ingest/nal.h"
 
 enum {
@@ -16,7 +17,6 @@ enum {
     SIZE_MIN = 16,      /* pixels */
     SIZE_MAX_PX = 8192, /* likewise */
     FPS_MILLI_MAX = 300000,
-    NAL_IDR = 5,
     NAL_SPS = 7,
     NAL_PPS = 8,
 };
@@ -344,16 +344,16 @@ int h264_config_add_reorder_hints(const uint8_t *avcc, size_t len, uint8_t *out,
 
 /* --- access units --- */
 
-bool h264_access_unit_ok(const uint8_t *data, size_t len, uint8_t nal_length_size, bool *ret_idr) {
-    bool idr = false;
+bool h264_access_unit_ok(const uint8_t *data, size_t len, uint8_t nal_length_size, bool *ret_independent) {
+    struct h264_entry entry = {0};
     if (!len || (nal_length_size != 1 && nal_length_size != 2 && nal_length_size != 4))
         return false;
     while (len > 0) {
         struct nal nal;
         if (!nal_next(&data, &len, nal_length_size, &nal))
             return false;
-        idr = idr || (nal.data[0] & 0x1f) == NAL_IDR;
+        h264_entry_add(&entry, nal.data, nal.len);
     }
-    *ret_idr = idr;
+    *ret_independent = h264_entry_here(&entry);
     return true;
 }

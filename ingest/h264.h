@@ -22,5 +22,6 @@ int h264_config_parse(const uint8_t *avcc, size_t len, struct h264_config *ret_c
  * Everything else in the SPS is kept. Returns the length, -ENOBUFS, or -EBADMSG. `avcc` must have passed h264_config_parse. */
 int h264_config_add_reorder_hints(const uint8_t *avcc, size_t len, uint8_t *out, size_t size);
 
-/* Whether an access unit with `nal_length_size` prefixes is well formed (lengths add up) and whether it has an IDR slice. */
-bool h264_access_unit_ok(const uint8_t *data, size_t len, uint8_t nal_length_size, bool *ret_idr);
+/* Whether an access unit with `nal_length_size` prefixes is well formed (lengths add up) and whether decoding can begin with
+ * it (h264_entry.h). */
+bool h264_access_unit_ok(const uint8_t *data, size_t len, uint8_t nal_length_size, bool *ret_independent);

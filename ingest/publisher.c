@@ -34,9 +34,10 @@
 enum state { CLAIMING, STANDING, PROBING, LIVE, LOST };
 
 enum {
-    CONFIG_MAX = 3072,    /* as mux.c takes it; x265 puts its settings into hvcC, 2.3 KB */
-    BAD_FRAMES_MAX = 100, /* in a row, of which none can be used: this isn't what was announced */
-    MISSED_MAX = 3,       /* so often a track is looked for in vain, then it is left out */
+    CONFIG_MAX = 3072,        /* as mux.c takes it; x265 puts its settings into hvcC, 2.3 KB */
+    OFFSET_MAX_US = 10000000, /* from decoding to presentation */
+    BAD_FRAMES_MAX = 100,     /* in a row, of which none can be used: this isn't what was announced */
+    MISSED_MAX = 3,           /* so often a track is looked for in vain, then it is left out */
     VIDEO_TRACKS_MAX = 6,
     AUDIO_TRACKS_MAX = 4,
     AHEAD_MAX_US = 2000000, /* a takeover doesn't begin with media that are so much older than the end of the stream */
@@ -367,7 +368,8 @@ static uint32_t samples_of(const struct track *track, const struct publisher_fra
 
 static void live_frame(struct publisher *pub, struct track *track, const struct publisher_frame *frame,
                        int64_t now_us) {
-    const struct lane_frame lane_frame = {.stamp = {frame->dts_us, frame->pts_us, samples_of(track, frame)},
+    const struct lane_frame lane_frame = {.stamp = {frame->dts_us, frame->pts_us, samples_of(track, frame),
+                                                    frame->independent},
                                           .independent = frame->independent,
                                           .capture_us = now_us,
                                           .len = frame->len,
@@ -727,7 +729,7 @@ void publisher_config(struct publisher *pub, const struct publisher_config *conf
 /* A track that is no part of the stream: the latest that it could begin with is kept. */
 static void spare_frame(struct publisher *pub, struct track *track, const struct publisher_frame *frame,
                         int64_t now_us) {
-    const struct lane_frame lane_frame = {.stamp = {frame->dts_us, frame->pts_us, 0},
+    const struct lane_frame lane_frame = {.stamp = {frame->dts_us, frame->pts_us, 0, frame->independent},
                                           .independent = frame->independent,
                                           .capture_us = now_us,
                                           .len = frame->len,
@@ -770,15 +772,21 @@ static void note_media(struct publisher *pub, const struct track *track) {
         pub->followed_us = loop_now_us(pub->ingest->loop);
 }
 
+/* To be shown before it is decoded, or long after: when it is decoded, for want of anything better. */
+static void repair_offset(struct publisher_frame *frame) {
+    int64_t offset_us = frame->pts_us - frame->dts_us;
+    if (offset_us < 0 || offset_us > OFFSET_MAX_US)
+        frame->pts_us = frame->dts_us;
+}
+
 /* Whether the frame is what it says; `frame->independent` by what is in it. */
 static bool frame_ok(const struct track *track, struct publisher_frame *frame) {
     if (track->codec.kind == TRACK_AUDIO)
         frame->independent = true;
     if (track->codec.codec == CODEC_AV1 || track->codec.codec == CODEC_VP9)
         frame->dts_us = frame->pts_us; /* they reorder within the frame */
-    if (!frame->len || frame->pts_us < frame->dts_us)
-        return false;
-    return codec_frame_ok(&track->codec, frame->data, frame->len, &frame->independent);
+    repair_offset(frame);
+    return frame->len && codec_frame_ok(&track->codec, frame->data, frame->len, &frame->independent);
 }
 
 /* How large VP9's pictures are only key frames tell: another size is another configuration. */

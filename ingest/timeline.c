@@ -5,10 +5,17 @@
 
 enum {
     GRID_TOLERANCE_TS = 135, /* 1.5 ms: both the anchor and the frame were rounded to milliseconds */
+    NTSC_TOLERANCE = 5000,   /* a rate given as 23.98 is 24000/1001, too */
     OFF_GRID_MAX = 8,        /* then the nominal rate is not believed any more */
+    ON_GRID_AGAIN = 30,      /* until so many in a row keep to it */
+    STEP_AGREE = 4,          /* so many pictures in a row behind are a clock that was put back */
+    STEP_MIN_MS = 50,        /* less is caught up with */
+    SUSPECT_MS = 100,        /* forward, while no time has gone by: believed when the next picture says the same */
+    AHEAD_MAX_US = 10000000, /* of the clock, by holes: then a hole is none */
     AUDIO_TOLERANCE_MS = 50,
-    FAR_MS = 10000, /* from the picture, at the start: no encoder sends it so early or late */
-    AGREE = 25,     /* so many frames in a row elsewhere are no mistake */
+    LATE_MS = 10000, /* behind the picture, at the start: no encoder sends it so late */
+    EARLY_MS = 2500, /* before it; also, more than that can't wait for its picture */
+    AGREE = 25,      /* so many frames in a row elsewhere are no mistake */
     AGREE_MS = 50,
     JUMP_MS = 1000,
     DRIFT_BLOCK_US = 10000000,
@@ -46,9 +53,13 @@ void timeline_map(struct timeline *timeline, int64_t first_us, int64_t now_us, i
     timeline->block_min_us = timeline->before_min_us = INT64_MAX;
     timeline->drift_us = now_us < not_before_us ? now_us - not_before_us : 0;
     for (uint32_t i = 0; i < timeline->track_count; i++) {
-        timeline->tracks[i].started = false;
-        timeline->tracks[i].astray = timeline->tracks[i].delta_count = 0;
+        struct timeline_track *track = &timeline->tracks[i];
+        track->started = false;
+        track->astray = track->delta_count = track->behind = 0;
+        if (!track->end_ts) /* what was sent behind its picture may come from before that */
+            track->end_ts = ticks(not_before_us, track->hz);
     }
+    timeline->doubted = false;
 }
 
 int64_t timeline_end_us(const struct timeline *timeline) {
@@ -66,11 +77,9 @@ int64_t timeline_drift_us(const struct timeline *timeline) {
 
 /* The n-th tick of the grid, exact for rates such as 30000/1001 given in thousandths (29970 stands for 29.97003). */
 static int64_t grid_ts(const struct timeline_track *video, int64_t n) {
-    int64_t rate = video->rate_milli;
-    if (rate > 2000 && rate % 1000 && (rate + 30) / 1000 * 1000 - rate <= 60) { /* 23976, 29970, 59940: N × 1000/1001 */
-        int64_t whole = (rate + 60) / 1000;
+    int64_t rate = video->rate_milli, whole = (rate + 999) / 1000;
+    if (rate % 1000 && llabs(rate * 1001 - whole * 1000000) <= NTSC_TOLERANCE) /* 23976, 29970, 119880: N × 1000/1001 */
         return n * TIMELINE_VIDEO_HZ * 1001 / (whole * 1000);
-    }
     return n * TIMELINE_VIDEO_HZ * 1000 / rate;
 }
 
@@ -138,23 +147,37 @@ static int64_t video_offset(const struct timeline_track *video, int64_t offset_t
     return llabs(grid_ts(video, n) - offset_ts) <= GRID_TOLERANCE_TS ? grid_ts(video, n) : offset_ts;
 }
 
+/* A frame that does not keep to the rate. Many make it doubtful, and it is given up until many in a row keep to it. */
+static void off_grid(struct timeline_track *video, int64_t raw, bool fits) {
+    if (!fits) {
+        grid_anchor(video, raw);
+        video->on_grid = 0;
+        video->off_grid += !video->given_up;
+    } else if (++video->on_grid >= ON_GRID_AGAIN) {
+        video->given_up = false;
+        video->off_grid = 0;
+    }
+    if (video->off_grid > OFF_GRID_MAX)
+        video->given_up = true;
+}
+
 static void video_place(struct timeline *timeline, struct timeline_track *video, int64_t raw, int64_t offset_ts,
                         struct timeline_time *ret_time) {
     if (!video->started)
         grid_anchor(video, raw = max64(raw, video->end_ts));
     int64_t dts = raw;
-    bool on_grid = grid_snap(video, raw, &dts);
+    bool fits = grid_snap(video, raw, &dts), on_grid = fits && !video->given_up;
     if (!on_grid) {
         dts = max64(raw, video->end_ts);
         timeline->moved += dts != raw;
-        grid_anchor(video, dts);
-        if (video->rate_milli && ++video->off_grid > OFF_GRID_MAX)
-            video->rate_milli = 0;
+        off_grid(video, raw, fits);
     } else if (video->off_grid && !(video->delta_count % 256)) {
         video->off_grid--;
     }
     ret_time->dts_ts = dts;
     ret_time->duration_ts = video_duration(video, dts, on_grid);
+    if (dts > raw && !on_grid) /* what comes next catches up */
+        ret_time->duration_ts = ret_time->duration_ts / 2 + 1;
     ret_time->exact = on_grid;
     ret_time->pts_ts = dts + video_offset(video, offset_ts + (raw - dts), on_grid);
     video->end_ts = dts + ret_time->duration_ts;
@@ -177,20 +200,21 @@ static bool astray(const struct timeline *timeline, const struct timeline_track 
     const struct timeline_track *lead = &timeline->tracks[0];
     if (track == lead || lead->kind != TRACK_VIDEO || !lead->started)
         return false;
-    int64_t picture = picture_ts(timeline, track);
+    int64_t late = picture_ts(timeline, track) - raw;
     if (!track->started)
-        return llabs(raw - picture) > ms_ts(track, FAR_MS);
-    return llabs(raw - picture) > ms_ts(track, JUMP_MS) && llabs(raw - track->end_ts) > ms_ts(track, JUMP_MS);
+        return late > ms_ts(track, LATE_MS) || -late > ms_ts(track, EARLY_MS);
+    return llabs(late) > ms_ts(track, JUMP_MS) && llabs(raw - track->end_ts) > ms_ts(track, JUMP_MS);
 }
 
 /* A single frame astray is a mistake of the encoder's. When many in a row agree with each other, its clock of that
  * track has jumped: it goes on beside the picture. True when this one is to be dropped. */
 static bool refuse(struct timeline *timeline, struct timeline_track *track, int64_t *raw, uint32_t duration_ts) {
-    if (!astray(timeline, track, *raw)) {
+    bool agrees = track->astray && llabs(*raw - track->astray_ts) < ms_ts(track, AGREE_MS);
+    bool apart = agrees && llabs(picture_ts(timeline, track) - *raw) > ms_ts(track, JUMP_MS);
+    if (!astray(timeline, track, *raw) && !apart) {
         track->astray = 0;
         return false;
     }
-    bool agrees = track->astray && llabs(*raw - track->astray_ts) < ms_ts(track, AGREE_MS);
     track->astray = agrees ? track->astray + 1 : 1;
     track->astray_ts = *raw + duration_ts;
     if (track->astray < AGREE)
@@ -207,14 +231,14 @@ static bool refuse(struct timeline *timeline, struct timeline_track *track, int6
 static enum timeline_verdict audio_place(struct timeline *timeline, struct timeline_track *audio, int64_t raw,
                                          uint32_t samples, struct timeline_time *ret_time) {
     int64_t tolerance = ms_ts(audio, AUDIO_TOLERANCE_MS);
+    if (audio->end_ts - raw > tolerance) {
+        timeline->dropped++;
+        return TIMELINE_DROP; /* more samples than time: one too many; or from before the stream's end */
+    }
     if (!audio->started)
         audio->end_ts = max64(raw, audio->end_ts);
     else if (raw - audio->end_ts > tolerance)
         audio->end_ts = raw; /* frames are missing */
-    else if (audio->end_ts - raw > tolerance) {
-        timeline->dropped++;
-        return TIMELINE_DROP; /* more samples than time: one too many */
-    }
     audio->started = true;
     *ret_time = (struct timeline_time){audio->end_ts, audio->end_ts, samples, true};
     audio->end_ts += samples;
@@ -222,6 +246,10 @@ static enum timeline_verdict audio_place(struct timeline *timeline, struct timel
 }
 
 /* --- both --- */
+
+static int64_t least_late_us(const struct timeline *timeline) {
+    return timeline->block_min_us < timeline->before_min_us ? timeline->block_min_us : timeline->before_min_us;
+}
 
 /* How late the mapping has become; true when it is off by so much that it must be made anew. Media that is ahead of the
  * clock stays there: its time can't go back. */
@@ -231,7 +259,7 @@ static bool drift_note(struct timeline *timeline, int64_t media_us, int64_t now_
         timeline->block_min_us = late;
     if (now_us < timeline->block_end_us)
         return false;
-    int64_t least = timeline->block_min_us < timeline->before_min_us ? timeline->block_min_us : timeline->before_min_us;
+    int64_t least = least_late_us(timeline);
     timeline->before_min_us = timeline->block_min_us;
     timeline->block_min_us = INT64_MAX;
     timeline->block_end_us = now_us + DRIFT_BLOCK_US;
@@ -240,38 +268,80 @@ static bool drift_note(struct timeline *timeline, int64_t media_us, int64_t now_
     return timeline->drift_us > DRIFT_MAX_US;
 }
 
-static bool jumped(const struct timeline *timeline, const struct timeline_track *track, int64_t dts_us) {
-    int64_t step_us = dts_us - track->last_raw_us;
-    return track->started &&
-           (step_us > max64(timeline->hole_max_ms, JUMP_MS) * 1000 || step_us < -JUMP_MS * INT64_C(1000));
+/* The leading track's clock was put on, or back, by so much that the stream can't go on with it. A second or more is a
+ * hole only if the time went by. */
+static bool jumped(const struct timeline *timeline, const struct timeline_track *track, int64_t step_us,
+                   int64_t early_us, int64_t ahead_us) {
+    if (!track->started)
+        return false;
+    return step_us > max64(timeline->hole_max_ms, JUMP_MS) * 1000 || step_us < -JUMP_MS * INT64_C(1000) ||
+           (step_us > JUMP_MS * INT64_C(1000) && early_us > JUMP_MS * INT64_C(1000)) ||
+           (step_us > SUSPECT_MS * INT64_C(1000) && ahead_us > AHEAD_MAX_US);
+}
+
+/* Somewhere else, while no time has gone by: a mistake, unless the next frame has it, too. By more than a second it is
+ * believed of a picture that decoding can begin with: so that a discontinuity does. */
+static bool doubtful(struct timeline *timeline, const struct timeline_track *track, int64_t step_us, int64_t early_us,
+                     bool begins) {
+    bool back = step_us < -JUMP_MS * INT64_C(1000), far = back || step_us > JUMP_MS * INT64_C(1000);
+    bool forward = step_us > SUSPECT_MS * INT64_C(1000) && early_us > STEP_MIN_MS * INT64_C(1000);
+    bool doubt = track->started && !timeline->doubted && (forward || back) && !(far && begins);
+    timeline->doubted = doubt;
+    return doubt;
+}
+
+/* A little back, several frames in a row: the leading track's clock was put back. Its mapping is moved so that the
+ * stream goes on where it is, and the other track with it. */
+static int64_t put_on(struct timeline *timeline, struct timeline_track *track, int64_t raw, int64_t step_us) {
+    int64_t behind_us = track->started ? timeline_us(track->end_ts - raw, track->hz) : 0;
+    track->behind = step_us > 0 && behind_us > STEP_MIN_MS * INT64_C(1000) ? track->behind + 1 : 0;
+    if (track->behind < STEP_AGREE)
+        return raw;
+    track->behind = 0;
+    timeline->base_us += behind_us;
+    return track->end_ts;
+}
+
+/* What is wrong with the clock that all tracks share shows in the leading one. True for a break. */
+static bool lead(struct timeline *timeline, const struct timeline_track *track, int64_t *dts_us, int64_t *pts_us,
+                 bool begins, int64_t now_us) {
+    int64_t step_us = *dts_us - track->last_raw_us, late_us = now_us - timeline->base_us - *dts_us;
+    int64_t early_us = least_late_us(timeline) == INT64_MAX ? 0 : least_late_us(timeline) - late_us;
+    if (doubtful(timeline, track, step_us, early_us, begins)) {
+        int64_t shift_us = timeline_us(track->end_ts, track->hz) - timeline->base_us - *dts_us;
+        *dts_us += shift_us;
+        *pts_us += shift_us;
+        return false;
+    }
+    bool drifted = drift_note(timeline, timeline->base_us + *dts_us, now_us);
+    if (!jumped(timeline, track, step_us, early_us, -late_us) && !drifted)
+        return false;
+    timeline_map(timeline, *dts_us, now_us, timeline_end_us(timeline));
+    return true;
 }
 
 enum timeline_verdict timeline_frame(struct timeline *timeline, uint32_t index, const struct timeline_stamp *stamp,
                                      int64_t now_us, struct timeline_time *ret_time) {
     struct timeline_track *track = &timeline->tracks[index];
-    bool broke = false;
-    if (!index) {
-        bool drifted = drift_note(timeline, timeline->base_us + stamp->dts_us, now_us);
-        broke = jumped(timeline, track, stamp->dts_us) || drifted;
-        if (broke)
-            timeline_map(timeline, stamp->dts_us, now_us, timeline_end_us(timeline));
-    }
-    int64_t raw = ticks(timeline->base_us + stamp->dts_us, track->hz) + track->shift_ts;
-    int64_t step_ts = ticks(stamp->dts_us - track->last_raw_us, track->hz);
+    int64_t dts_us = stamp->dts_us, pts_us = stamp->pts_us;
+    bool broke = !index && lead(timeline, track, &dts_us, &pts_us, stamp->begins, now_us);
+    int64_t raw = ticks(timeline->base_us + dts_us, track->hz) + track->shift_ts, step_us = dts_us - track->last_raw_us;
     bool audio = track->kind == TRACK_AUDIO;
+    if (!index)
+        raw = put_on(timeline, track, raw, step_us);
     if (refuse(timeline, track, &raw, audio ? stamp->samples : shortest_delta(track))) {
         timeline->dropped++;
         return TIMELINE_DROP;
     }
+    track->last_raw_us = dts_us;
     if (audio) {
         enum timeline_verdict verdict = audio_place(timeline, track, raw, stamp->samples, ret_time);
         if (verdict == TIMELINE_DROP)
             return verdict;
     } else {
         if (track->started && !broke)
-            note_delta(track, step_ts);
-        video_place(timeline, track, raw, ticks(stamp->pts_us - stamp->dts_us, TIMELINE_VIDEO_HZ), ret_time);
+            note_delta(track, ticks(step_us, TIMELINE_VIDEO_HZ));
+        video_place(timeline, track, raw, ticks(pts_us - dts_us, TIMELINE_VIDEO_HZ), ret_time);
     }
-    track->last_raw_us = stamp->dts_us;
     return broke ? TIMELINE_BREAK : TIMELINE_OK;
 }

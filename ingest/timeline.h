@@ -5,9 +5,11 @@
  * that are never over-declared; audio runs on its sample grid. In both, dts >= dts + duration of the frame before: what
  * breaks that is moved forward or dropped, never passed on (libavformat would lose pts, see ingest/mux.h).
  *
- * All tracks of a publisher are on one clock. The one that was added first leads. When it jumps, back by more than a second or forward by
- * more than the longest hole, the clock is mapped anew: the caller begins a new segment with a discontinuity. What jumps alone beside
- * a leading picture is put beside it. */
+ * All tracks of a publisher are on one clock. The one that was added first leads. When it jumps, back by more than a second or
+ * forward by more than the longest hole, or by more than a second while no time went by, the clock is mapped anew: the caller begins
+ * a new segment with a discontinuity. A jump that only one frame has, which decoding can't begin with, is a mistake, and the frame is
+ * put where it was expected. When it goes back by less the mapping is moved and the stream goes on. What jumps alone
+ * beside a leading picture is put beside it. What is repaired how: docs/operations.md. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,6 +28,7 @@ enum timeline_verdict {
 struct timeline_stamp {
     int64_t dts_us, pts_us;
     uint32_t samples; /* audio */
+    bool begins;      /* video: decoding can begin with it, so that a clock may well begin anew */
 };
 
 struct timeline_time {
@@ -40,8 +43,11 @@ struct timeline_track {
     bool started;
     int64_t end_ts;       /* dts + duration of the last frame */
     int64_t last_raw_us;
+    uint32_t behind;      /* frames in a row, if it leads */
     /* video */
-    uint32_t rate_milli;  /* nominal frames per 1000 s; 0: none, or given up */
+    uint32_t rate_milli;  /* nominal frames per 1000 s; 0: none */
+    bool given_up;        /* the rate, until frames keep to it again */
+    uint32_t on_grid;     /* meanwhile: frames in a row that did */
     int64_t anchor_ts;    /* a point of the grid */
     uint32_t off_grid;    /* frames that did not fit, lately */
     uint32_t deltas[TIMELINE_DELTAS], delta_count;
@@ -58,6 +64,7 @@ struct timeline {
     struct timeline_track tracks[TRACKS_MAX]; /* the first leads */
     /* how late frames come against the mapping: minimum over blocks of time, so that queues on the way don't count */
     int64_t block_end_us, block_min_us, before_min_us, drift_us;
+    bool doubted; /* the leading track's last time; it was put where it was expected */
     uint64_t dropped, moved; /* for metrics */
 };
 

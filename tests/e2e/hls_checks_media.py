@@ -144,7 +144,7 @@ def sync_samples_are_idr(r):
 def whole_segments(r):
     """Segments of which the segment and all parts were fetched."""
     for s in r.ordered:
-        if s.uri in r.objects and s.parts and all(p.uri in r.objects for p in s.parts):
+        if s.parts and all(uri in r.objects and r.objects[uri].status == 200 for uri in (s.uri, *(p.uri for p in s.parts))):
             yield s
 
 

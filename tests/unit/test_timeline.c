@@ -62,6 +62,10 @@ static void usual_rates_lie_on_an_exact_grid(void **state) {
     check_rate(30000 / 1001., 29970);
     check_rate(24000 / 1001., 23976);
     check_rate(60000 / 1001., 59940);
+    check_rate(120000 / 1001., 119880);
+    check_rate(24000 / 1001., 23980); /* as some round it */
+    check_rate(12.5, 12500);
+    check_rate(7.5, 7500);
 }
 
 static void variable_rate_keeps_its_times_and_never_over_declares(void **state) {
@@ -136,15 +140,46 @@ static void missing_audio_leaves_a_gap_and_surplus_is_dropped(void **state) {
 
 static void jump_maps_the_clock_anew(void **state) {
     (void)state;
+    static const int64_t jumps_us[] = {3600000000, 0};
     struct run run = begin(30000);
     struct timeline_time before, after;
     place(&run.timeline, TRACK_VIDEO, 1000, 1000, epoch_us + 1000000, &before);
-    int64_t hour_ms = 3600000;
-    assert_int_equal(place(&run.timeline, TRACK_VIDEO, hour_ms, hour_ms, epoch_us + 1033000, &after), TIMELINE_BREAK);
-    assert_true(after.dts_ts > before.dts_ts && after.dts_ts - before.dts_ts < 90000);
-    before = after;
-    assert_int_equal(place(&run.timeline, TRACK_VIDEO, 0, 0, epoch_us + 1066000, &after), TIMELINE_BREAK);
-    assert_true(after.dts_ts > before.dts_ts && after.dts_ts - before.dts_ts < 90000);
+    for (int64_t i = 0; i < 2; i++) {
+        const struct timeline_stamp stamp = {jumps_us[i], jumps_us[i], .begins = true};
+        int64_t now_us = epoch_us + 1000000 + (i + 1) * 33333;
+        assert_int_equal(timeline_frame(&run.timeline, 0, &stamp, now_us, &after), TIMELINE_BREAK);
+        assert_true(after.dts_ts > before.dts_ts && after.dts_ts - before.dts_ts < 90000);
+        before = after;
+    }
+}
+
+/* Where decoding can't begin. */
+static void second_frame_elsewhere_maps_the_clock_anew(void **state) {
+    (void)state;
+    struct run run = begin(30000);
+    struct timeline_time time;
+    for (int64_t n = 0; n < 10; n++) {
+        int64_t ms = (n * 1000 + 15) / 30, said_ms = ms + (n >= 5 ? 3600000 : 0);
+        enum timeline_verdict verdict =
+            place(&run.timeline, TRACK_VIDEO, said_ms, said_ms, epoch_us + ms * 1000, &time);
+        assert_int_equal(verdict, n == 6 ? TIMELINE_BREAK : TIMELINE_OK);
+        assert_true(llabs(timeline_us(time.dts_ts, 90000) - epoch_us - ms * 1000) < 2000);
+    }
+}
+
+static void one_time_far_away_is_put_where_it_was_expected(void **state) {
+    (void)state;
+    static const int64_t wrong_ms[] = {3600000, -3600000, 3000, -1500};
+    struct run run = begin(30000);
+    struct timeline_time time;
+    for (int64_t n = 0; n < 120; n++) {
+        int64_t ms = (n * 1000 + 15) / 30;
+        int64_t said_ms = n % 30 == 20 ? ms + wrong_ms[n / 30] : ms;
+        enum timeline_verdict verdict =
+            place(&run.timeline, TRACK_VIDEO, said_ms, said_ms, epoch_us + ms * 1000, &time);
+        assert_int_equal(verdict, TIMELINE_OK);
+        assert_true(llabs(timeline_us(time.dts_ts, 90000) - epoch_us - ms * 1000) < 2000);
+    }
 }
 
 static void media_never_starts_before_the_stream_s_end(void **state) {
@@ -155,6 +190,10 @@ static void media_never_starts_before_the_stream_s_end(void **state) {
     place(&run.timeline, TRACK_VIDEO, 0, 0, epoch_us, &time);
     assert_true(timeline_us(time.dts_ts, 90000) >= epoch_us + 3000000);
     assert_int_equal(timeline_drift_us(&run.timeline), -3000000); /* capture times stay true */
+    /* nor does sound that was sent behind its picture */
+    for (int64_t ms = -500; ms < 100; ms += 20)
+        if (place(&run.timeline, TRACK_AUDIO, ms, ms, epoch_us, &time) != TIMELINE_DROP)
+            assert_true(timeline_us(time.dts_ts, 48000) >= epoch_us + 3000000);
 }
 
 static void slow_clock_shows_in_capture_times_only_and_then_is_mapped_anew(void **state) {
@@ -276,6 +315,8 @@ int main(void) {
         cmocka_unit_test(audio_runs_on_its_sample_grid),
         cmocka_unit_test(missing_audio_leaves_a_gap_and_surplus_is_dropped),
         cmocka_unit_test(jump_maps_the_clock_anew),
+        cmocka_unit_test(second_frame_elsewhere_maps_the_clock_anew),
+        cmocka_unit_test(one_time_far_away_is_put_where_it_was_expected),
         cmocka_unit_test(media_never_starts_before_the_stream_s_end),
         cmocka_unit_test(slow_clock_shows_in_capture_times_only_and_then_is_mapped_anew),
         cmocka_unit_test(burst_at_the_start_is_no_discontinuity),
