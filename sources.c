@@ -47,8 +47,6 @@ static const char *read_entry(const char *text, struct entry *ret_entry) {
     snprintf(ret_entry->stream, sizeof ret_entry->stream, "%.*s", (int)name, text);
     ret_entry->on_demand = text[name + 1 + len];
     snprintf(url, sizeof url, "%.*s", (int)len, text + name + 1);
-    if (!name_ok(ret_entry->stream))
-        return "has a name that can't be a stream's";
     if (source_url_parse(url, &ret_entry->url, &why))
         return why;
     return ret_entry->url.scheme == SOURCE_FILE ? "begins with none of srt://, rtmp://, rtmps://, http://, https://"
@@ -61,10 +59,14 @@ bool sources_check(const struct conf *conf, const char *name, struct buf *errors
     for (size_t i = 0; i < list->count; i++) {
         struct entry entry;
         const char *why = read_entry(list->items[i], &entry);
-        if (why)
+        bool named = name_ok(entry.stream);
+        if (!named)
+            buf_printf(errors, "%s:%" PRIu32 ": ingest.sources: \"%s\" can't be a stream's name\n", name,
+                       list->lines[i], entry.stream);
+        else if (why)
             buf_printf(errors, "%s:%" PRIu32 ": ingest.sources: the URL of \"%s\" %s\n", name, list->lines[i],
                        entry.stream, why);
-        ok = ok && !why;
+        ok = ok && named && !why;
     }
     return ok;
 }

@@ -29,16 +29,27 @@ static bool ends_url(char c) {
     return (unsigned char)c <= ' ' || c == '\'' || c == '"' || c == '<' || c == '>';
 }
 
-/* Writes what is shown of the URL whose authority begins at `from` (behind "://") and ends before `end`. */
-static char *put_shown(char *out, const char *from, const char *end) {
-    const char *path = from;
-    while (path < end && *path != '/' && *path != '?' && *path != '#')
-        path++;
-    for (const char *at = from; at < path; at++)
+/* From behind "://" to behind the last '@' before the path, if there is one. */
+static const char *skip_user(const char *from, const char *end) {
+    const char *host = from;
+    for (const char *at = from; at < end && *at != '/' && *at != '?' && *at != '#'; at++)
         if (*at == '@')
-            from = at + 1;
-    while (from < end && *from != '?' && *from != '#')
+            host = at + 1;
+    return host;
+}
+
+/* Writes what is shown of the URL that goes on at `from`, behind "://"; its path may have a URL in it. */
+static char *put_shown(char *out, const char *from, const char *end) {
+    from = skip_user(from, end);
+    while (from < end && *from != '?' && *from != '#') {
+        bool nested = end - from > 3 && memcmp(from, "://", 3) == 0;
         *out++ = *from++;
+        if (!nested)
+            continue;
+        *out++ = *from++;
+        *out++ = *from++;
+        from = skip_user(from, end);
+    }
     if (from < end)
         *out++ = '?';
     return out;

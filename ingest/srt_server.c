@@ -203,11 +203,12 @@ static void on_gap(void *ctx, struct srt_link *srt) {
 static void log_close(const struct connection *connection, enum srt_end end) {
     const struct srt_link_info *info = srt_link_info(connection->srt);
     struct srt_stats stats = srt_link_stats(connection->srt);
-    bool refused = connection->refused != SRT_ADMITTED, trouble = end != SRT_END_BYE && end != SRT_END_NONE;
+    bool refused = connection->refused != SRT_ADMITTED, hung_up = connection->caller && connection->caller->hung_up;
+    bool trouble = end != SRT_END_BYE && end != SRT_END_NONE && !hung_up;
     int64_t age_us = loop_now_us(connection->server->loop) - connection->opened_us;
-    const char *how = refused                 ? srt_refusal_name(connection->refused)
-                      : end == SRT_END_CLOSED ? "publisher"
-                                              : srt_end_name(end);
+    const char *how = refused                             ? srt_refusal_name(connection->refused)
+                      : end == SRT_END_CLOSED && !hung_up ? "publisher"
+                                                          : srt_end_name(end);
     log_event(trouble ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, refused ? "srt_refused" : "srt_close", "peer",
               LOG_STR(info->peer), "app", LOG_STR(info->id.app), "name", LOG_STR(info->id.name), "end", LOG_STR(how),
               "why", LOG_STR(connection->why), "bytes", LOG_INT(stats.bytes), "ms", LOG_INT(age_us / 1000), "rtt_ms",

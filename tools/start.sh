@@ -15,7 +15,7 @@ print("optimization=" + value["optimization"], "b_sanitize=" + value["b_sanitize
     echo "build/ has $kind: making it a release build"
     meson configure build --buildtype=release -Db_sanitize=none
   fi
-  ninja -C build --quiet weir
+  ninja -C build --quiet weir ingest/fetch/weir-fetch
 }
 
 # Everything that was started and is in `pids` ends with the script, and its files in `folder` are gone.

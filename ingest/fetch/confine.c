@@ -17,10 +17,11 @@ enum { MEMORY_BYTES = 512 << 20, DESCRIPTORS = 32 };
 
 /* A sanitizer maps terabytes, and looks for leaks from a process of its own. */
 #ifdef __has_feature
-#if __has_feature(address_sanitizer)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define SANITIZED 1
 #endif
-#elif defined(__SANITIZE_ADDRESS__)
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
 #endif
 

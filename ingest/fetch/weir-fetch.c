@@ -148,11 +148,19 @@ static void on_log(void *ctx, int level, const char *format, va_list args) {
     fputs(line, stderr);
 }
 
+/* systemd, or a terminal, tells all processes of a service that it stops; the node still has to take leave of its
+ * viewers then. Its fetchers go with it. */
+static void ignore_signals(void) {
+    static const int signals[] = {SIGPIPE, SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        signal(signals[i], SIG_IGN);
+}
+
 int main(int argc, char **argv) {
     const char *url = getenv("WEIR_FETCH_URL");
     struct fetch fetch = {.output.fd = STDOUT_FILENO};
     confine();
-    signal(SIGPIPE, SIG_IGN);
+    ignore_signals();
     av_log_set_callback(on_log);
     fetch.loop = argc > 1 && strcmp(argv[1], "--loop") == 0;
     if (!url || argc != (fetch.loop ? 3 : 2)) {

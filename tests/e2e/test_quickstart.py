@@ -172,7 +172,7 @@ def test_install_lays_out_everything(tmp_path, prefix):
     usr, etc = installed(tmp_path, prefix)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(
         str(path.relative_to(tmp_path)) for path in (
-            usr / "bin/weir", usr / "bin/weir-feedcat", usr / "bin/weir-load", *(usr / "lib/systemd/system" / unit for unit in UNITS),
+            usr / "bin/weir", usr / "bin/weir-feedcat", usr / "bin/weir-load", usr / "libexec/weir/weir-fetch", *(usr / "lib/systemd/system" / unit for unit in UNITS),
             usr / "lib/sysusers.d/weir.conf", usr / "share/doc/weir/settings.md", usr / "share/doc/weir/weir.yaml", etc / "weir/weir.yaml",
             *(usr / "share/doc/weir/fleet" / sample for sample in fleet_samples())))
     assert (etc / "weir/weir.yaml").read_text() == (harness.ROOT / "conf/weir.yaml").read_text()

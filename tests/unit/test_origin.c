@@ -257,6 +257,25 @@ static void stream_waits_for_its_writer_and_then_ends(void **state) {
     end(world);
 }
 
+static void stream_whose_writer_has_left_for_good_ends_at_once(void **state) {
+    (void)state;
+    struct world *world = begin(60000, 1000);
+    struct writer a;
+    claim(world, &a);
+    write_first_part(&a);
+    origin_end(world->origin, name); /* he hasn't */
+    assert_int_equal(store_find(hub_store(world->hub), name)->state, STREAM_LIVE);
+    release(&a);
+    origin_end(world->origin, name);
+    assert_int_equal(store_find(hub_store(world->hub), name)->state, STREAM_ENDED);
+    origin_end(world->origin, name); /* there is nothing left to end */
+    claim(world, &a);
+    assert_int_equal(a.result, CLAIM_GRANTED);
+    assert_false(a.grant.resumes);
+    release(&a);
+    end(world);
+}
+
 /* --- the operator --- */
 
 static void cut_broadcast_is_over_at_once(void **state) {
@@ -869,6 +888,7 @@ int main(void) {
         cmocka_unit_test(silent_writer_is_taken_over),
         cmocka_unit_test(discontinuities_are_counted_over_all_writers),
         cmocka_unit_test(stream_waits_for_its_writer_and_then_ends),
+        cmocka_unit_test(stream_whose_writer_has_left_for_good_ends_at_once),
         cmocka_unit_test(cut_broadcast_is_over_at_once),
         cmocka_unit_test(operators_last_word_on_a_name_holds),
         cmocka_unit_test(broadcast_without_its_writer_is_cut_too),

@@ -111,6 +111,7 @@ static void secrets_are_not_shown(void **state) {
         {"https://a@b@example.org#x", "https://example.org?"},
         {"srt://192.0.2.8:9000?passphrase=0123456789", "srt://192.0.2.8:9000?"},
         {"rtmp://h/live/cam", "rtmp://h/live/cam"},
+        {"http://u:p@h/http://v:q@i/x?y", "http://h/http://i/x?"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
