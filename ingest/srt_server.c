@@ -152,7 +152,11 @@ static struct connection *other_of(const struct connection *connection) {
 static void open_session(struct connection *connection) {
     const struct srt_link_info *info = srt_link_info(connection->srt);
     char name[STREAM_NAME_LEN + sizeof "?backup=1&key=" + SRT_STREAM_ID_MAX];
-    snprintf(name, sizeof name, "%s?backup=%d&key=%s", info->id.name, info->id.backup, info->id.key);
+    bool key = info->id.key[0], backup = info->id.backup;
+    snprintf(name, sizeof name, "%s%s%s%s", info->id.name, key ? "?key=" : "", info->id.key,
+             !backup ? ""
+             : key   ? "&backup=1"
+                     : "?backup=1");
     connection->session =
         ts_session_create(connection->server->ingest, info->id.app, name, info->peer, &session_events, connection);
 }
