@@ -27,7 +27,7 @@
 enum state { CLAIMING, PROBING, LIVE, LOST };
 
 enum {
-    CONFIG_MAX = 2048,
+    CONFIG_MAX = 4096,    /* x265 writes its command line into hvcC, of two kilobytes; the init is made without */
     BAD_FRAMES_MAX = 100, /* in a row, of which none can be used: this isn't what was announced */
     MISSED_MAX = 3,       /* so often a track is looked for in vain, then it is left out */
     VIDEO_TRACKS_MAX = 6,

@@ -5,7 +5,6 @@
  * after the one before, OFFSET ms of reordering; upper case K: an IDR. `a DELTA`: sound, likewise. `l MUTE`: 100 ms
  * later a picture of each of the tracks 0 to 2 and two of sound, without those of a mask; `k MUTE`: IDRs. `e KIND`: the
  * track ends. `J SECONDS`: both clocks jump (signed, 32 bits). `t`: the sweep runs. */
-#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -16,6 +15,8 @@
 #include "common/media/store.h"
 #include "ingest/ingest.h"
 #include "ingest/publisher.h"
+
+#include "pretended_writer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -36,11 +37,9 @@ static const uint8_t sound[] = {0x21, 0x10, 0x04};
 
 struct world {
     struct loop *loop;
-    struct store *store;
+    struct pretended_writer writer;
     struct publisher *pub;
-    void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
-    void *owner;
-    int64_t video_ms, audio_ms, now_us;
+    int64_t video_ms, audio_ms;
     uint8_t track;
     bool lost;
 };
@@ -55,35 +54,6 @@ static int64_t take(struct input *in, size_t bytes) {
     for (size_t i = 0; i<bytes; i++, in->data += in->len> 0, in->len -= in->len > 0)
         value = value << 8 | (in->len ? *in->data : 0);
     return bytes == 2 ? (int16_t)value : bytes == 4 ? (int32_t)value : (int64_t)value;
-}
-
-static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
-                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
-    (void)epoch;
-    struct world *world = ctx;
-    (void)stream, (void)peer, (void)on_lost;
-    world->on_result = on_result;
-    world->owner = owner;
-    return world;
-}
-
-static int port_write(void *ctx, void *claim, struct record *record) {
-    struct world *world = ctx;
-    (void)claim;
-    int rc = store_apply(world->store, record, world->now_us);
-    record_unref(record);
-    if (rc && rc != -ENOSPC)
-        abort(); /* whatever comes in, what goes out follows from what was before */
-    return rc;
-}
-
-static void port_touch(void *ctx, void *claim) {
-    (void)ctx, (void)claim;
-}
-
-static void port_release(void *ctx, void *claim, bool clean) {
-    (void)ctx, (void)claim, (void)clean;
 }
 
 static void on_result(void *ctx, enum publish_result result) {
@@ -181,9 +151,9 @@ static void step(struct world *world, struct ingest *ingest, struct input *in) {
         world->audio_ms += n;
         break;
     case 't':
-        world->now_us += 3000000;
-        publishers_sweep(ingest, world->now_us);
-        store_expire(world->store, world->now_us);
+        world->writer.now_us += 3000000;
+        publishers_sweep(ingest, world->writer.now_us);
+        store_expire(world->writer.store, world->writer.now_us);
         break;
     }
 }
@@ -193,18 +163,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const struct ingest_settings settings = {.segment_ms = 2000, .part_ms = 200, .stall_ms = 2000};
     static const struct publisher_events events = {on_result, on_lost};
     static const struct claim_grant grant = {.epoch = 9, .next_msn = 100, .next_part = 500};
-    struct world world = {.loop = loop_create(), .store = store_create(&store), .now_us = 1};
-    struct writer_port port = {&world, port_claim, port_write, port_touch, port_release};
+    struct world world = {.loop = loop_create(), .writer = {.store = store_create(&store), .now_us = 1}};
+    struct writer_port port = pretended_port(&world.writer);
     log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
     struct ingest *ingest = ingest_create(world.loop, &settings, &port);
     world.pub = publisher_open(ingest, "live", "show", "192.0.2.1:5", &events, &world);
-    world.on_result(world.owner, CLAIM_GRANTED, &grant);
+    world.writer.on_result(world.writer.owner, CLAIM_GRANTED, &grant);
     struct input in = {data, size};
     while (in.len > 0 && !world.lost)
         step(&world, ingest, &in);
     publisher_close(world.pub, true);
     ingest_destroy(ingest);
-    store_destroy(world.store);
+    store_destroy(world.writer.store);
     loop_destroy(world.loop);
     return 0;
 }
