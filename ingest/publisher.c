@@ -34,7 +34,7 @@
 enum state { CLAIMING, STANDING, PROBING, LIVE, LOST };
 
 enum {
-    CONFIG_MAX = 3072,        /* as mux.c takes it; x265 puts its settings into hvcC, 2.3 KB */
+    CONFIG_MAX = 4096,        /* x265 writes its command line into hvcC, 2.3 KB; the init is made without */
     OFFSET_MAX_US = 10000000, /* from decoding to presentation */
     BAD_FRAMES_MAX = 100,     /* in a row, of which none can be used: this isn't what was announced */
     MISSED_MAX = 3,           /* so often a track is looked for in vain, then it is left out */

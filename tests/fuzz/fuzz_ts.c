@@ -4,7 +4,6 @@
  *
  * A fuzzer finds no CRC and seldom 188: as far as the head says so, each packet gets its sync byte, each table its CRC,
  * and tables of one programme come first. What is demuxed must not depend on the portions. */
-#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -450,7 +450,7 @@ static void pictures_without_parameter_sets_are_told(void **state) {
     end(world);
 }
 
-/* Three packets of 20 ms in each PES packet. */
+/* Three packets of 20 ms in each PES packet; of ten one says when. */
 static void opus_sound(struct world *world, int n) {
     static const uint8_t unit[] = {0x7f, 0xe0, 3, 0xfc, 0xff, 0xfe};
     uint8_t data[3 * sizeof unit];
@@ -458,6 +458,7 @@ static void opus_sound(struct world *world, int n) {
         memcpy(data + i * sizeof unit, unit, sizeof unit);
     struct ts_mux_pes pes = {.pid = MUX_AUDIO_PID,
                              .with_length = true,
+                             .no_time = n % 10,
                              .pts_ts = 900000 + (uint64_t)n * 5400,
                              .data = data,
                              .len = sizeof data};
