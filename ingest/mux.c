@@ -125,16 +125,16 @@ static void silence_libav(void) {
     av_log_set_level(AV_LOG_QUIET); /* what matters comes back as an error */
 }
 
-static int set_parameters(AVStream *stream, const struct track_info *info, const uint8_t *config, size_t config_len) {
+static int set_parameters(AVStream *stream, const struct track_info *info, enum codec codec, const uint8_t *config,
+                          size_t config_len) {
     AVCodecParameters *par = stream->codecpar;
+    par->codec_id = codec == CODEC_H264 ? AV_CODEC_ID_H264 : AV_CODEC_ID_AAC;
     if (info->kind == TRACK_VIDEO) {
         par->codec_type = AVMEDIA_TYPE_VIDEO;
-        par->codec_id = AV_CODEC_ID_H264;
         par->width = info->width;
         par->height = info->height;
     } else {
         par->codec_type = AVMEDIA_TYPE_AUDIO;
-        par->codec_id = AV_CODEC_ID_AAC;
         par->sample_rate = (int)info->sample_rate;
         av_channel_layout_default(&par->ch_layout, (int)info->channels);
     }
@@ -184,7 +184,8 @@ static int write_header(struct mux *mux) {
     return av_opt_get_int(mux->format->priv_data, FLAGS_OPTION, 0, &mux->flags);
 }
 
-static int start(struct mux *mux, const struct track_info *info, const uint8_t *config, size_t config_len) {
+static int start(struct mux *mux, const struct track_info *info, enum codec codec, const uint8_t *config,
+                 size_t config_len) {
     mux->packet = av_packet_alloc();
     if (!mux->packet)
         return -ENOMEM;
@@ -192,7 +193,7 @@ static int start(struct mux *mux, const struct track_info *info, const uint8_t *
     if (rc < 0)
         return rc;
     AVStream *stream = avformat_new_stream(mux->format, NULL);
-    rc = stream ? set_parameters(stream, info, config, config_len) : -ENOMEM;
+    rc = stream ? set_parameters(stream, info, codec, config, config_len) : -ENOMEM;
     if (!rc)
         rc = open_output(mux);
     return rc ? rc : write_header(mux);
@@ -210,11 +211,11 @@ static bool info_ok(const struct track_info *info, const uint8_t *config, size_t
     return info->sample_rate == info->timescale && info->channels >= 1 && info->channels <= 8;
 }
 
-int mux_create(const struct track_info *info, const uint8_t *config, size_t config_len, struct mux **ret_mux,
-               struct blob **ret_init) {
+int mux_create(const struct track_info *info, enum codec codec, const uint8_t *config, size_t config_len,
+               struct mux **ret_mux, struct blob **ret_init) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, silence_libav);
-    if (!info_ok(info, config, config_len))
+    if ((codec != CODEC_H264 && codec != CODEC_AAC) || !info_ok(info, config, config_len))
         return -EINVAL;
     struct mux *mux = calloc(1, sizeof *mux);
     if (!mux)
@@ -223,7 +224,7 @@ int mux_create(const struct track_info *info, const uint8_t *config, size_t conf
     mux->track_id = info->track_id;
     mux->timescale = info->timescale;
     buf_init(&mux->init, AVIO_BYTES);
-    int rc = start(mux, info, config, config_len);
+    int rc = start(mux, info, codec, config, config_len);
     if (rc) {
         mux_destroy(mux);
         return rc;

@@ -11,6 +11,7 @@
 
 #include "common/base/blob.h"
 #include "common/media/record.h"
+#include "ingest/codec.h"
 
 struct mux;
 
@@ -22,11 +23,11 @@ struct mux_frame {
     size_t len;
 };
 
-/* `info` gives kind, track_id, timescale, width, height, sample_rate, channels; `config` is avcC or ASC (validated by
+/* `info` gives kind, track_id, timescale, width, height, sample_rate, channels; `config` is what codec.h says (validated by
  * the caller). On success *ret_init is the init segment (ftyp + moov, no duration), the caller's reference. 0 or
  * negative errno. */
-int mux_create(const struct track_info *info, const uint8_t *config, size_t config_len, struct mux **ret_mux,
-               struct blob **ret_init);
+int mux_create(const struct track_info *info, enum codec codec, const uint8_t *config, size_t config_len,
+               struct mux **ret_mux, struct blob **ret_init);
 /* One chunk of 1..192 frames. `capture_us` (UTC) goes into its prft box (only when > 0). *ret_body is the slice from
  * prft (or moof) to the end of mdat, inside a blob laid out as "[h1 chunk size]\r\n" body "\r\n"; the caller's
  * reference. 0 or negative errno. */

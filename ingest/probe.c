@@ -36,7 +36,7 @@ void probe_push(struct probe *probe, const struct publisher_frame *frame, int64_
     probe->bytes += frame->len;
     if (frame->kind == TRACK_VIDEO) {
         probe->video_count++;
-        probe->b_frames |= frame->pts_ms > frame->dts_ms;
+        probe->b_frames |= frame->pts_us > frame->dts_us;
     } else {
         probe->audio_count++;
     }
@@ -50,23 +50,24 @@ static const struct probe_frame *find(const struct probe *probe, enum track_kind
     return found;
 }
 
-/* Do the collected frames keep to `rate_milli`, as far as milliseconds tell? Each frame may be off by the rounding. */
+/* Do the collected frames keep to `rate_milli`, as far as milliseconds, RTMP's, tell? Each frame may be off by the
+ * rounding. */
 static bool keeps_to(const struct probe *probe, uint32_t rate_milli) {
-    int64_t first_ms = find(probe, TRACK_VIDEO, false)->frame.dts_ms;
+    int64_t first_us = find(probe, TRACK_VIDEO, false)->frame.dts_us;
     uint32_t n = 0;
     for (uint32_t i = 0; i < probe->count; i++) {
         if (probe->frames[i].frame.kind != TRACK_VIDEO)
             continue;
         int64_t expected_us = (int64_t)n++ * 1000000000 / rate_milli;
-        if (llabs((probe->frames[i].frame.dts_ms - first_ms) * 1000 - expected_us) > 1500)
+        if (llabs(probe->frames[i].frame.dts_us - first_us - expected_us) > 1500)
             return false;
     }
     return true;
 }
 
 static uint32_t measure(const struct probe *probe) {
-    int64_t span_ms = find(probe, TRACK_VIDEO, true)->frame.dts_ms - find(probe, TRACK_VIDEO, false)->frame.dts_ms;
-    uint64_t rate_milli = span_ms > 0 ? (probe->video_count - 1) * 1000000ull / (uint64_t)span_ms : 0;
+    int64_t span_us = find(probe, TRACK_VIDEO, true)->frame.dts_us - find(probe, TRACK_VIDEO, false)->frame.dts_us;
+    uint64_t rate_milli = span_us > 0 ? (probe->video_count - 1) * 1000000000ull / (uint64_t)span_us : 0;
     return rate_milli >= TIMELINE_RATE_MILLI_MIN && rate_milli <= TIMELINE_RATE_MILLI_MAX ? (uint32_t)rate_milli : 0;
 }
 
@@ -103,7 +104,7 @@ static bool video_ready(struct probe *probe, const struct probe_known *known, in
 
 /* By the clock or by the media's own time, whichever is more: a burst of media need not be waited out. */
 static int64_t waited(const struct probe *probe, int64_t now_us) {
-    int64_t media_us = (probe->frames[probe->count - 1].frame.dts_ms - probe->frames[0].frame.dts_ms) * 1000;
+    int64_t media_us = probe->frames[probe->count - 1].frame.dts_us - probe->frames[0].frame.dts_us;
     int64_t clock_us = now_us - probe->first_arrived_us;
     return media_us > clock_us ? media_us : clock_us;
 }
@@ -134,8 +135,8 @@ uint32_t probe_rate_milli(const struct probe *probe) {
     return probe->rate_milli;
 }
 
-int64_t probe_start_ms(const struct probe *probe, bool has_video) {
-    return find(probe, has_video ? TRACK_VIDEO : TRACK_AUDIO, false)->frame.dts_ms;
+int64_t probe_start_dts_us(const struct probe *probe, bool has_video) {
+    return find(probe, has_video ? TRACK_VIDEO : TRACK_AUDIO, false)->frame.dts_us;
 }
 
 int64_t probe_start_us(const struct probe *probe, bool has_video) {

@@ -38,8 +38,8 @@ void probe_push(struct probe *probe, const struct publisher_frame *frame, int64_
 enum probe_verdict probe_check(struct probe *probe, const struct probe_known *known, int64_t now_us);
 /* After PROBE_READY. Frames per 1000 s: the nominal rate that the frames keep to, 0 when they keep to none. */
 uint32_t probe_rate_milli(const struct probe *probe);
-/* The leading track's first frame: its time, and when it arrived. */
-int64_t probe_start_ms(const struct probe *probe, bool has_video);
+/* The leading track's first frame: its time on the publisher's clock, and when it arrived (UTC). */
+int64_t probe_start_dts_us(const struct probe *probe, bool has_video);
 int64_t probe_start_us(const struct probe *probe, bool has_video);
 /* The frames, one after the other; `ret_frame` is valid until probe_taken. */
 bool probe_take(struct probe *probe, struct publisher_frame *ret_frame, int64_t *ret_arrived_us);

@@ -345,7 +345,7 @@ static int start_video(struct publisher *pub, struct record_open *open) {
                                      .init_version = pub->init_version};
     snprintf(lane->info.codecs, CODECS_LEN, "avc1.%02x%02x%02x", pub->h264.profile, pub->h264.constraints,
              pub->h264.level);
-    int rc = mux_create(&lane->info, config, (size_t)len, &lane->mux, &lane->info.init);
+    int rc = mux_create(&lane->info, CODEC_H264, config, (size_t)len, &lane->mux, &lane->info.init);
     if (!rc)
         open->tracks[open->track_count++] = lane->info; /* the record takes the reference to init */
     return rc;
@@ -361,7 +361,7 @@ static int start_audio(struct publisher *pub, struct record_open *open) {
                                      .channels = pub->aac.channels,
                                      .init_version = pub->init_version};
     snprintf(lane->info.codecs, CODECS_LEN, "mp4a.40.%u", pub->aac.object_type);
-    int rc = mux_create(&lane->info, lane->config, lane->config_len, &lane->mux, &lane->info.init);
+    int rc = mux_create(&lane->info, CODEC_AAC, lane->config, lane->config_len, &lane->mux, &lane->info.init);
     if (!rc)
         open->tracks[open->track_count++] = lane->info;
     return rc;
@@ -410,18 +410,18 @@ static void start(struct publisher *pub) {
     int64_t end_us = pub->opened ? timeline_end_us(&pub->timeline) : pub->grant.not_before_us;
     timeline_init(&pub->timeline, pub->has_video, rate_milli, pub->aac.sample_rate, pub->aac.frame_samples,
                   pub->ingest->settings.stall_ms);
-    timeline_map(&pub->timeline, probe_start_ms(&pub->probe, pub->has_video),
+    timeline_map(&pub->timeline, probe_start_dts_us(&pub->probe, pub->has_video),
                  probe_start_us(&pub->probe, pub->has_video), end_us);
     pub->video_dts_us = 0;
     pub->opened = true;
     pub->state = LIVE;
     pub->reinit = pub->stalled = false;
     write_record(pub, record);
-    int64_t from_ms = probe_start_ms(&pub->probe, pub->has_video);
+    int64_t from_us = probe_start_dts_us(&pub->probe, pub->has_video);
     struct publisher_frame frame;
     int64_t arrived_us;
     while (pub->state == LIVE && probe_take(&pub->probe, &frame, &arrived_us)) {
-        if (frame.dts_ms >= from_ms)
+        if (frame.dts_us >= from_us)
             live_frame(pub, &frame, arrived_us);
         probe_taken(&pub->probe);
     }
@@ -468,11 +468,13 @@ static void set_config(struct publisher *pub, struct lane *lane, const uint8_t *
         restart(pub);
 }
 
-void publisher_config(struct publisher *pub, enum track_kind kind, const uint8_t *data, size_t len) {
+void publisher_config(struct publisher *pub, const struct publisher_config *config) {
+    const uint8_t *data = config->data;
+    size_t len = config->len;
     const char *why = "too long";
-    if (pub->state != PROBING && pub->state != LIVE)
+    if ((pub->state != PROBING && pub->state != LIVE) || config->track)
         return;
-    if (kind == TRACK_VIDEO) {
+    if (config->codec == CODEC_H264) {
         struct h264_config h264;
         if (len > LANE_CONFIG_MAX || h264_config_parse(data, len, &h264, &why)) {
             lose(pub, why);
@@ -480,7 +482,7 @@ void publisher_config(struct publisher *pub, enum track_kind kind, const uint8_t
         }
         pub->h264 = h264;
         set_config(pub, &pub->video, data, len);
-    } else {
+    } else if (config->codec == CODEC_AAC) {
         struct aac_config aac;
         if (len > LANE_CONFIG_MAX || aac_config_parse(data, len, &aac, &why)) {
             lose(pub, why);
@@ -543,7 +545,7 @@ static void live_frame(struct publisher *pub, const struct publisher_frame *fram
         return;
     struct timeline_time time;
     enum timeline_verdict verdict =
-        timeline_frame(&pub->timeline, frame->kind, frame->dts_ms, frame->pts_ms, now_us, &time);
+        timeline_frame(&pub->timeline, frame->kind, frame->dts_us, frame->pts_us, now_us, &time);
     if (verdict == TIMELINE_DROP) {
         metric_add(&metrics[M_DROPPED], 1);
         return;
@@ -567,13 +569,13 @@ static bool frame_ok(struct publisher *pub, const struct publisher_frame *frame,
         return false;
     if (frame->kind == TRACK_AUDIO)
         return pub->audio.config_len > 0;
-    if (!pub->video.config_len || frame->pts_ms < frame->dts_ms)
+    if (!pub->video.config_len || frame->pts_us < frame->dts_us)
         return false;
     return h264_access_unit_ok(frame->data, frame->len, pub->h264.nal_length_size, ret_independent);
 }
 
 void publisher_frame(struct publisher *pub, const struct publisher_frame *frame) {
-    if (pub->state != PROBING && pub->state != LIVE)
+    if ((pub->state != PROBING && pub->state != LIVE) || frame->track)
         return;
     struct publisher_frame checked = *frame;
     metric_add(&metrics[frame->kind == TRACK_VIDEO ? M_VIDEO : M_AUDIO], 1);
@@ -586,7 +588,7 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
     pub->bad_frames = 0;
     if (frame->kind == TRACK_VIDEO || !pub->video.config_len)
         pub->last_media_us = loop_now_us(pub->ingest->loop);
-    if (frame->kind == TRACK_VIDEO && frame->pts_ms > frame->dts_ms && !pub->b_frames && pub->state == LIVE)
+    if (frame->kind == TRACK_VIDEO && frame->pts_us > frame->dts_us && !pub->b_frames && pub->state == LIVE)
         pub->b_frames = pub->reinit = true; /* decoders were promised none */
     if (pub->state == LIVE && pub->reinit && frame->kind == TRACK_VIDEO && checked.independent)
         restart(pub);
@@ -618,6 +620,10 @@ static void sweep(struct publisher *pub, int64_t now_us) {
 
 void publishers_sweep(struct ingest *ingest, int64_t now_us) {
     list_each(it, &ingest->publishers) sweep(list_entry(it, struct publisher, link), now_us);
+}
+
+void publisher_track_end(struct publisher *pub, enum track_kind kind, uint8_t track) {
+    (void)pub, (void)kind, (void)track;
 }
 
 void publisher_close(struct publisher *pub, bool clean) {

@@ -10,6 +10,7 @@
 
 #include "common/media/record.h"
 #include "common/media/writer.h"
+#include "ingest/codec.h"
 
 struct ingest;
 struct publisher;
@@ -44,19 +45,33 @@ struct publisher_metadata {
 };
 void publisher_metadata(struct publisher *pub, const struct publisher_metadata *metadata);
 
-/* H.264: AVCDecoderConfigurationRecord (ISO/IEC 14496-15); AAC: AudioSpecificConfig (ISO/IEC 14496-3). Each may come again. */
-void publisher_config(struct publisher *pub, enum track_kind kind, const uint8_t *data, size_t len);
+/* A track is named by its kind and the number that the publisher gives it: 0 is the default one (E-RTMP's trackId; MPEG-TS: the order
+ * within the programme). */
+struct publisher_config {
+    enum codec codec;
+    uint8_t track;
+    const uint8_t *data; /* see codec_describe; copied */
+    size_t len;
+    char language[LANGUAGE_LEN]; /* BCP 47, such as "en"; "" unknown */
+};
+/* May come again, for a track that is there as for others. */
+void publisher_config(struct publisher *pub, const struct publisher_config *config);
 
-/* One access unit: H.264 with the length prefixes of its avcC, or one raw AAC frame. Times in milliseconds on the publisher's
- * own clock, already unwrapped to 64 bits by the session; pts = dts for audio. The bytes are copied when needed. */
+/* One access unit: H.264 and HEVC with length prefixes as their configuration says; AV1: the OBUs of a temporal unit without its delimiter;
+ * VP9: a superframe; one raw AAC frame; an Opus packet; a FLAC frame. Times in microseconds on the publisher's own clock, already
+ * unwrapped to 64 bits by the session; pts = dts for audio. The bytes are copied when needed. */
 struct publisher_frame {
     enum track_kind kind;
-    int64_t dts_ms, pts_ms;
-    bool independent; /* an IDR picture; audio: always */
+    uint8_t track;
+    int64_t dts_us, pts_us;
+    bool independent; /* can be decoded alone, as far as the publisher says; audio: always */
     const uint8_t *data;
     size_t len;
 };
 void publisher_frame(struct publisher *pub, const struct publisher_frame *frame);
+
+/* The publisher ends a track (E-RTMP's SequenceEnd, an MPEG-TS programme without it): the stream goes on without it. */
+void publisher_track_end(struct publisher *pub, enum track_kind kind, uint8_t track);
 
 /* `clean`: the peer said goodbye. `pub` is gone. NULL is allowed. */
 void publisher_close(struct publisher *pub, bool clean);

@@ -324,12 +324,15 @@ static void on_media(struct rtmp_session *session, enum track_kind kind, uint32_
     } else if (rc) {
         protocol_error(session, kind == TRACK_VIDEO ? "malformed video message" : "malformed audio message");
     } else if (media.what == FLV_CONFIG) {
-        publisher_config(session->publisher, kind, media.data, media.len);
+        struct publisher_config config = {.codec = kind == TRACK_VIDEO ? CODEC_H264 : CODEC_AAC,
+                                          .data = media.data,
+                                          .len = media.len};
+        publisher_config(session->publisher, &config);
     } else if (media.what == FLV_FRAME) {
         int64_t dts_ms = unwrap(session, timestamp_ms);
         struct publisher_frame frame = {.kind = kind,
-                                        .dts_ms = dts_ms,
-                                        .pts_ms = dts_ms + media.composition_ms,
+                                        .dts_us = dts_ms * 1000,
+                                        .pts_us = (dts_ms + media.composition_ms) * 1000,
                                         .independent = media.independent,
                                         .data = media.data,
                                         .len = media.len};

@@ -28,15 +28,15 @@ void timeline_init(struct timeline *timeline, bool has_video, uint32_t rate_mill
 }
 
 static int64_t ticks(int64_t us, uint32_t hz) {
-    return us / 1000000 * hz + us % 1000000 * hz / 1000000;
+    return us / 1000000 * hz + (us % 1000000 * hz + 500000) / 1000000;
 }
 
 static int64_t max64(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-void timeline_map(struct timeline *timeline, int64_t first_ms, int64_t now_us, int64_t not_before_us) {
-    timeline->base_us = max64(now_us, not_before_us) - first_ms * 1000;
+void timeline_map(struct timeline *timeline, int64_t first_us, int64_t now_us, int64_t not_before_us) {
+    timeline->base_us = max64(now_us, not_before_us) - first_us;
     timeline->mapped = true;
     timeline->block_end_us = now_us + DRIFT_BLOCK_US;
     timeline->block_min_us = timeline->before_min_us = INT64_MAX;
@@ -234,31 +234,32 @@ static bool drift_note(struct timeline *timeline, int64_t media_us, int64_t now_
     return timeline->drift_us > DRIFT_MAX_US;
 }
 
-static bool jumped(const struct timeline *timeline, const struct timeline_track *track, int64_t dts_ms) {
-    int64_t step_ms = dts_ms - track->last_raw_ms;
-    return track->started && (step_ms > max64(timeline->hole_max_ms, JUMP_MS) || step_ms < -JUMP_MS);
+static bool jumped(const struct timeline *timeline, const struct timeline_track *track, int64_t dts_us) {
+    int64_t step_us = dts_us - track->last_raw_us;
+    return track->started &&
+           (step_us > max64(timeline->hole_max_ms, JUMP_MS) * 1000 || step_us < -JUMP_MS * INT64_C(1000));
 }
 
-enum timeline_verdict timeline_frame(struct timeline *timeline, enum track_kind kind, int64_t dts_ms, int64_t pts_ms,
+enum timeline_verdict timeline_frame(struct timeline *timeline, enum track_kind kind, int64_t dts_us, int64_t pts_us,
                                      int64_t now_us, struct timeline_time *ret_time) {
     struct timeline_track *track = kind == TRACK_VIDEO ? &timeline->video : &timeline->audio;
     bool leads = kind == TRACK_VIDEO || !timeline->has_video, broke = false;
     if (leads) {
-        bool drifted = drift_note(timeline, timeline->base_us + dts_ms * 1000, now_us);
-        broke = jumped(timeline, track, dts_ms) || drifted;
+        bool drifted = drift_note(timeline, timeline->base_us + dts_us, now_us);
+        broke = jumped(timeline, track, dts_us) || drifted;
         if (broke)
-            timeline_map(timeline, dts_ms, now_us, timeline_end_us(timeline));
+            timeline_map(timeline, dts_us, now_us, timeline_end_us(timeline));
     }
-    int64_t raw = ticks(timeline->base_us + dts_ms * 1000, track->hz);
+    int64_t raw = ticks(timeline->base_us + dts_us, track->hz);
     if (kind == TRACK_AUDIO) {
         enum timeline_verdict verdict = audio_place(timeline, raw, ret_time);
         if (verdict == TIMELINE_DROP)
             return verdict;
     } else {
         if (track->started && !broke)
-            note_delta(track, (dts_ms - track->last_raw_ms) * 90);
-        video_place(timeline, raw, (pts_ms - dts_ms) * 90, ret_time);
+            note_delta(track, ticks(dts_us - track->last_raw_us, TIMELINE_VIDEO_HZ));
+        video_place(timeline, raw, ticks(pts_us - dts_us, TIMELINE_VIDEO_HZ), ret_time);
     }
-    track->last_raw_ms = dts_ms;
+    track->last_raw_us = dts_us;
     return broke ? TIMELINE_BREAK : TIMELINE_OK;
 }

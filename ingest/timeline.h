@@ -1,7 +1,7 @@
-/* Timestamp repair: from a publisher's milliseconds to media time (UTC ticks) that a muxer can be given. Pure.
+/* Timestamp repair: from a publisher's microseconds to media time (UTC ticks) that a muxer can be given. Pure.
  *
  * The publisher's clock is mapped to UTC once, when it starts, and then left alone. Video is put on the exact grid of its
- * frame rate while it keeps to it within the rounding of milliseconds, and otherwise keeps its own times with durations
+ * frame rate while it keeps to it within the rounding of milliseconds (RTMP's), and otherwise keeps its own times with durations
  * that are never over-declared; audio runs on its sample grid. In both, dts >= dts + duration of the frame before: what
  * breaks that is moved forward or dropped, never passed on (libavformat would lose pts, see ingest/mux.h).
  *
@@ -31,7 +31,7 @@ struct timeline_track {
     uint32_t hz;
     bool started;
     int64_t end_ts;       /* dts + duration of the last frame */
-    int64_t last_raw_ms;
+    int64_t last_raw_us;
     /* video */
     uint32_t rate_milli;  /* nominal frames per 1000 s; 0: none, or given up */
     int64_t anchor_ts;    /* a point of the grid */
@@ -58,10 +58,10 @@ struct timeline {
  * `hole_max_ms` (at least a second) between two frames are a hole in the same timeline. */
 void timeline_init(struct timeline *timeline, bool has_video, uint32_t rate_milli, uint32_t sample_rate, uint32_t frame_samples,
                    uint32_t hole_max_ms);
-/* Maps `first_ms` of the publisher to `now_us` (UTC), or to `not_before_us` if that is later. */
-void timeline_map(struct timeline *timeline, int64_t first_ms, int64_t now_us, int64_t not_before_us);
+/* Maps `first_us` of the publisher to `now_us` (UTC), or to `not_before_us` if that is later. */
+void timeline_map(struct timeline *timeline, int64_t first_us, int64_t now_us, int64_t not_before_us);
 /* *ret_time is set unless dropped. `now_us`: UTC, when the frame arrived. */
-enum timeline_verdict timeline_frame(struct timeline *timeline, enum track_kind kind, int64_t dts_ms, int64_t pts_ms,
+enum timeline_verdict timeline_frame(struct timeline *timeline, enum track_kind kind, int64_t dts_us, int64_t pts_us,
                                      int64_t now_us, struct timeline_time *ret_time);
 /* The end of all tracks so far, UTC. */
 int64_t timeline_end_us(const struct timeline *timeline);

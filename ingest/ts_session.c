@@ -95,10 +95,10 @@ static void on_lost(void *ctx, const char *why) {
 
 /* --- video --- */
 
-static int64_t ms_of(int64_t ts) {
-    enum { TICKS = TS_HZ / 1000 };
-    int64_t rounded = ts + TICKS / 2;
-    return rounded >= 0 ? rounded / TICKS : -((-rounded + TICKS - 1) / TICKS);
+/* Rounded; TS_HZ is nine to a hundred microseconds. */
+static int64_t us_of(int64_t ts) {
+    enum { TICKS = 9, US = 100 };
+    return ts / TICKS * US + (ts % TICKS * US + (ts >= 0 ? TICKS / 2 : -TICKS / 2)) / TICKS;
 }
 
 /* The first configuration is the publisher's to judge; of those that follow, a bad one is damage that passes. */
@@ -111,7 +111,9 @@ static void video_config(struct ts_session *session) {
     if (session->config_bad)
         return;
     session->configured = true;
-    publisher_config(session->publisher, TRACK_VIDEO, annexb->config, annexb->config_len);
+    publisher_config(session->publisher, &(struct publisher_config){.codec = CODEC_H264,
+                                                                    .data = annexb->config,
+                                                                    .len = annexb->config_len});
 }
 
 /* A transport stream announces no frame rate, and an SPS need not; but two pictures tell by so fine a clock. */
@@ -165,8 +167,8 @@ static void on_video(struct ts_session *session, const struct ts_event *pes) {
     }
     measure_rate(session, pes->dts_ts);
     struct publisher_frame frame = {.kind = TRACK_VIDEO,
-                                    .dts_ms = ms_of(pes->dts_ts),
-                                    .pts_ms = ms_of(pes->pts_ts),
+                                    .dts_us = us_of(pes->dts_ts),
+                                    .pts_us = us_of(pes->pts_ts),
                                     .independent = unit.idr,
                                     .data = unit.data,
                                     .len = unit.len};
@@ -185,9 +187,11 @@ static void on_audio(struct ts_session *session, const struct ts_event *pes) {
     }
     while (adts_next(&session->adts, &found)) {
         if (found.config_changed)
-            publisher_config(session->publisher, TRACK_AUDIO, session->adts.config, ADTS_CONFIG_LEN);
-        int64_t ms = ms_of(found.pts_ts);
-        struct publisher_frame frame = {TRACK_AUDIO, ms, ms, true, found.data, found.len};
+            publisher_config(session->publisher, &(struct publisher_config){.codec = CODEC_AAC,
+                                                                            .data = session->adts.config,
+                                                                            .len = ADTS_CONFIG_LEN});
+        int64_t us = us_of(found.pts_ts);
+        struct publisher_frame frame = {TRACK_AUDIO, 0, us, us, true, found.data, found.len};
         publisher_frame(session->publisher, &frame);
     }
 }

@@ -11,7 +11,7 @@
 #include "common/base/blob.h"
 #include "common/media/name.h"
 
-enum { CODECS_LEN = 32, NODE_NAME_LEN = 64, PATH_NODES_MAX = 8 };
+enum { CODECS_LEN = 48, LANGUAGE_LEN = 12, NODE_NAME_LEN = 64, PATH_NODES_MAX = 8 };
 
 enum track_kind { TRACK_VIDEO, TRACK_AUDIO };
 

@@ -96,8 +96,12 @@ static void on_lost(void *ctx, const char *why) {
 static void picture(struct world *world, struct input *in, bool key) {
     world->video_ms += take(in, 2);
     int64_t offset_ms = take(in, 1);
-    struct publisher_frame frame = {TRACK_VIDEO, world->video_ms,   world->video_ms + offset_ms,
-                                    key,         key ? idr : inter, sizeof idr};
+    struct publisher_frame frame = {.kind = TRACK_VIDEO,
+                                    .dts_us = world->video_ms * 1000,
+                                    .pts_us = (world->video_ms + offset_ms) * 1000,
+                                    .independent = key,
+                                    .data = key ? idr : inter,
+                                    .len = sizeof idr};
     publisher_frame(world->pub, &frame);
 }
 
@@ -111,11 +115,13 @@ static void step(struct world *world, struct ingest *ingest, struct input *in) {
         break;
     case 'V':
         n = take(in, 1) % 3;
-        publisher_config(world->pub, TRACK_VIDEO, avc[n].data, avc[n].len);
+        publisher_config(world->pub,
+                         &(struct publisher_config){.codec = CODEC_H264, .data = avc[n].data, .len = avc[n].len});
         break;
     case 'A':
         n = take(in, 1) % 4;
-        publisher_config(world->pub, TRACK_AUDIO, aac[n].data, aac[n].len);
+        publisher_config(world->pub,
+                         &(struct publisher_config){.codec = CODEC_AAC, .data = aac[n].data, .len = aac[n].len});
         break;
     case 'v':
         picture(world, in, false);
@@ -125,8 +131,8 @@ static void step(struct world *world, struct ingest *ingest, struct input *in) {
         break;
     case 'a':
         world->audio_ms += take(in, 2);
-        publisher_frame(world->pub, &(struct publisher_frame){TRACK_AUDIO, world->audio_ms, world->audio_ms, true,
-                                                              sound, sizeof sound});
+        publisher_frame(world->pub, &(struct publisher_frame){TRACK_AUDIO, 0, world->audio_ms * 1000,
+                                                              world->audio_ms * 1000, true, sound, sizeof sound});
         break;
     case 'J':
         n = take(in, 4) * 1000;

@@ -44,11 +44,10 @@ void publisher_metadata(struct publisher *publisher, const struct publisher_meta
         abort();
 }
 
-void publisher_config(struct publisher *publisher, enum track_kind kind, const uint8_t *data, size_t len) {
-    (void)kind;
+void publisher_config(struct publisher *publisher, const struct publisher_config *config) {
     if (!publisher->told)
         abort();
-    touch(data, len);
+    touch(config->data, config->len);
 }
 
 void publisher_frame(struct publisher *publisher, const struct publisher_frame *frame) {
@@ -56,6 +55,10 @@ void publisher_frame(struct publisher *publisher, const struct publisher_frame *
         abort();
     touch(frame->data, frame->len);
     publisher->frames++;
+}
+
+void publisher_track_end(struct publisher *publisher, enum track_kind kind, uint8_t track) {
+    (void)publisher, (void)kind, (void)track;
 }
 
 void publisher_close(struct publisher *publisher, bool clean) {

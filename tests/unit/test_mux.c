@@ -29,7 +29,7 @@ static struct mux *open_track(const struct track_info *info, const uint8_t *conf
                               struct blob **ret_init) {
     struct mux *mux = NULL;
     struct blob *init = NULL;
-    assert_int_equal(mux_create(info, config, len, &mux, &init), 0);
+    assert_int_equal(mux_create(info, info->kind == TRACK_VIDEO ? CODEC_H264 : CODEC_AAC, config, len, &mux, &init), 0);
     assert_non_null(init);
     if (ret_init)
         *ret_init = init;
@@ -161,7 +161,7 @@ static void largest_configuration_still_makes_a_whole_init(void **state) {
     blob_unref(joined);
     blob_unref(init);
     mux_destroy(mux);
-    assert_int_equal(mux_create(&info, config, 3073, &mux, &init), -EINVAL);
+    assert_int_equal(mux_create(&info, CODEC_H264, config, 3073, &mux, &init), -EINVAL);
 }
 
 static void useless_configurations_are_refused(void **state) {
@@ -172,19 +172,21 @@ static void useless_configurations_are_refused(void **state) {
     struct track_info bad;
     struct mux *mux;
     struct blob *init;
-    assert_int_equal(mux_create(&video, avcc, 0, &mux, &init), -EINVAL);
-    assert_int_equal(mux_create(&video, (const uint8_t *)"\0\0\0\1\x67", 5, &mux, &init), -EINVAL); /* not avcC */
-    assert_int_equal(mux_create(&audio, asc_lc, 0, &mux, &init), -EINVAL); /* or the init would have none, silently */
+    assert_int_equal(mux_create(&video, CODEC_H264, avcc, 0, &mux, &init), -EINVAL);
+    assert_int_equal(mux_create(&video, CODEC_H264, (const uint8_t *)"\0\0\0\1\x67", 5, &mux, &init),
+                     -EINVAL); /* not avcC */
+    assert_int_equal(mux_create(&audio, CODEC_AAC, asc_lc, 0, &mux, &init),
+                     -EINVAL); /* or the init would have none, silently */
     bad = video, bad.width = 0;
-    assert_int_equal(mux_create(&bad, avcc, sizeof avcc, &mux, &init), -EINVAL);
+    assert_int_equal(mux_create(&bad, CODEC_H264, avcc, sizeof avcc, &mux, &init), -EINVAL);
     bad = video, bad.track_id = 0;
-    assert_int_equal(mux_create(&bad, avcc, sizeof avcc, &mux, &init), -EINVAL);
+    assert_int_equal(mux_create(&bad, CODEC_H264, avcc, sizeof avcc, &mux, &init), -EINVAL);
     bad = video, bad.timescale = 1000; /* the muxer would double it until it is 10000 */
-    assert_int_equal(mux_create(&bad, avcc, sizeof avcc, &mux, &init), -EINVAL);
+    assert_int_equal(mux_create(&bad, CODEC_H264, avcc, sizeof avcc, &mux, &init), -EINVAL);
     bad = audio, bad.timescale = 90000; /* the muxer would take the sampling rate */
-    assert_int_equal(mux_create(&bad, asc_lc, sizeof asc_lc, &mux, &init), -EINVAL);
+    assert_int_equal(mux_create(&bad, CODEC_AAC, asc_lc, sizeof asc_lc, &mux, &init), -EINVAL);
     bad = audio, bad.channels = 0;
-    assert_int_equal(mux_create(&bad, asc_lc, sizeof asc_lc, &mux, &init), -EINVAL);
+    assert_int_equal(mux_create(&bad, CODEC_AAC, asc_lc, sizeof asc_lc, &mux, &init), -EINVAL);
     mux_destroy(NULL);
 }
 

@@ -10,7 +10,8 @@
 static const uint8_t bytes[4] = {1, 2, 3, 4};
 
 static void push(struct probe *probe, enum track_kind kind, int64_t dts_ms, int64_t offset_ms, bool independent) {
-    struct publisher_frame frame = {kind, dts_ms, dts_ms + offset_ms, independent, bytes, sizeof bytes};
+    struct publisher_frame frame = {kind,        0,     dts_ms * 1000, (dts_ms + offset_ms) * 1000,
+                                    independent, bytes, sizeof bytes};
     probe_push(probe, &frame, dts_ms * 1000 + 5);
 }
 
@@ -64,7 +65,7 @@ static void video_starts_with_an_independent_frame(void **state) {
     push(&probe, TRACK_VIDEO, 67, 67, false);
     push(&probe, TRACK_VIDEO, 100, 67, false);
     assert_int_equal(probe_check(&probe, &both, 100005), PROBE_READY);
-    assert_int_equal(probe_start_ms(&probe, true), 33);
+    assert_int_equal(probe_start_dts_us(&probe, true), 33000);
     assert_true(probe.b_frames);
 }
 
@@ -119,10 +120,10 @@ static void frames_come_out_as_they_went_in(void **state) {
     struct publisher_frame frame;
     int64_t arrived_us;
     assert_true(probe_take(&probe, &frame, &arrived_us));
-    assert_int_equal(frame.dts_ms, 1);
+    assert_int_equal(frame.dts_us, 1000);
     probe_taken(&probe);
     assert_true(probe_take(&probe, &frame, &arrived_us));
-    assert_int_equal(frame.pts_ms, 5);
+    assert_int_equal(frame.pts_us, 5000);
     assert_int_equal(arrived_us, 2005);
     assert_memory_equal(frame.data, bytes, sizeof bytes);
     probe_taken(&probe);

@@ -139,26 +139,33 @@ static void end(struct world *world) {
     free(world);
 }
 
+static void set_config(struct world *world, enum codec codec, const uint8_t *data, size_t len) {
+    publisher_config(world->pub, &(struct publisher_config){.codec = codec, .data = data, .len = len});
+}
+
 static void configure(struct world *world, bool audio) {
     struct publisher_metadata metadata = {.frame_rate = 30, .has_video = true, .has_audio = audio};
     publisher_metadata(world->pub, &metadata);
-    publisher_config(world->pub, TRACK_VIDEO, avcc, sizeof avcc);
+    set_config(world, CODEC_H264, avcc, sizeof avcc);
     if (audio)
-        publisher_config(world->pub, TRACK_AUDIO, asc, sizeof asc);
+        set_config(world, CODEC_AAC, asc, sizeof asc);
 }
 
 static void video(struct world *world, int64_t n, int64_t offset_ms, int gop) {
     int64_t dts_ms = (n * 1000 + 15) / 30;
     bool key = n % gop == 0;
-    struct publisher_frame frame = {TRACK_VIDEO,        dts_ms,
-                                    dts_ms + offset_ms, key,
-                                    key ? idr : inter,  key ? sizeof idr : sizeof inter};
+    struct publisher_frame frame = {.kind = TRACK_VIDEO,
+                                    .dts_us = dts_ms * 1000,
+                                    .pts_us = (dts_ms + offset_ms) * 1000,
+                                    .independent = key,
+                                    .data = key ? idr : inter,
+                                    .len = sizeof idr};
     publisher_frame(world->pub, &frame);
 }
 
 static void audio(struct world *world, int64_t n) {
     int64_t dts_ms = n * 1024 / 48;
-    struct publisher_frame frame = {TRACK_AUDIO, dts_ms, dts_ms, true, aac, sizeof aac};
+    struct publisher_frame frame = {TRACK_AUDIO, 0, dts_ms * 1000, dts_ms * 1000, true, aac, sizeof aac};
     publisher_frame(world->pub, &frame);
 }
 
@@ -283,13 +290,15 @@ static void frames_within_one_millisecond_harm_nobody(void **state) {
     struct world *world = begin();
     struct publisher_metadata metadata = {.has_video = true};
     publisher_metadata(world->pub, &metadata);
-    publisher_config(world->pub, TRACK_VIDEO, avcc, sizeof avcc);
+    set_config(world, CODEC_H264, avcc, sizeof avcc);
     for (int64_t n = 0; n < 200; n++) {
-        struct publisher_frame frame = {TRACK_VIDEO, n / 120, n / 120, !n, n ? inter : idr, sizeof idr};
+        struct publisher_frame frame = {TRACK_VIDEO,     0,         n / 120 * 1000, n / 120 * 1000, !n,
+                                        n ? inter : idr, sizeof idr};
         publisher_frame(world->pub, &frame);
     }
     for (int64_t n = 0; n < 200; n++) {
-        struct publisher_frame frame = {TRACK_VIDEO, 2000 + n / 120, 2000 + n / 120, !n, n ? inter : idr, sizeof idr};
+        int64_t dts_us = (2000 + n / 120) * 1000;
+        struct publisher_frame frame = {TRACK_VIDEO, 0, dts_us, dts_us, !n, n ? inter : idr, sizeof idr};
         publisher_frame(world->pub, &frame);
     }
     assert_non_null(stream_of(world));
@@ -343,7 +352,7 @@ static void new_configuration_goes_on_with_a_discontinuity(void **state) {
     uint8_t other[sizeof avcc];
     memcpy(other, avcc, sizeof avcc);
     other[sizeof avcc - 2] ^= 1; /* another PPS */
-    publisher_config(world->pub, TRACK_VIDEO, other, sizeof other);
+    set_config(world, CODEC_H264, other, sizeof other);
     publish(world, 90, 150, 30);
     struct stream *stream = stream_of(world);
     assert_int_equal(world->opens, 2);
@@ -412,7 +421,7 @@ static void audio_alone_is_served_in_parts(void **state) {
     struct world *world = begin();
     struct publisher_metadata metadata = {.has_audio = true};
     publisher_metadata(world->pub, &metadata);
-    publisher_config(world->pub, TRACK_AUDIO, asc, sizeof asc);
+    set_config(world, CODEC_AAC, asc, sizeof asc);
     for (int n = 0; n < 10; n++)
         audio(world, n);
     assert_null(stream_of(world)); /* video may come yet */
@@ -437,7 +446,7 @@ static void malformed_media_loses_its_publisher_only(void **state) {
     publish(world, 0, 10, 30);
     static const uint8_t bad[] = {0, 0, 9, 9, 1};
     for (int i = 0; i < 200; i++) {
-        struct publisher_frame frame = {TRACK_VIDEO, 400 + i, 400 + i, false, bad, sizeof bad};
+        struct publisher_frame frame = {TRACK_VIDEO, 0, (400 + i) * 1000, (400 + i) * 1000, false, bad, sizeof bad};
         publisher_frame(world->pub, &frame);
     }
     loop_run(world->loop);
@@ -453,7 +462,7 @@ static void media_that_cannot_be_muxed_loses_its_publisher(void **state) {
     publish(world, 0, 10, 30);
     static const uint8_t adts[300] = {0xff, 0xf1};
     for (int64_t n = 10; n < 1200; n++) {
-        struct publisher_frame frame = {TRACK_AUDIO, n * 1000 / 30, n * 1000 / 30, true, adts, sizeof adts};
+        struct publisher_frame frame = {TRACK_AUDIO, 0, n * 1000000 / 30, n * 1000000 / 30, true, adts, sizeof adts};
         publisher_frame(world->pub, &frame);
         video(world, n, 0, 30);
     }

@@ -68,13 +68,17 @@ void publisher_metadata(struct publisher *pub, const struct publisher_metadata *
     (void)pub, (void)metadata;
 }
 
-void publisher_config(struct publisher *pub, enum track_kind kind, const uint8_t *data, size_t len) {
-    (void)pub, (void)kind, (void)data, (void)len;
+void publisher_config(struct publisher *pub, const struct publisher_config *config) {
+    (void)pub, (void)config;
 }
 
 void publisher_frame(struct publisher *pub, const struct publisher_frame *frame) {
     (void)pub, (void)frame;
     frames++;
+}
+
+void publisher_track_end(struct publisher *pub, enum track_kind kind, uint8_t track) {
+    (void)pub, (void)kind, (void)track;
 }
 
 void publisher_close(struct publisher *pub, bool clean) {

@@ -23,6 +23,12 @@ static struct run begin(uint32_t rate_milli) {
     return run;
 }
 
+/* In milliseconds, as RTMP has them. */
+static enum timeline_verdict place(struct timeline *timeline, enum track_kind kind, int64_t dts_ms, int64_t pts_ms,
+                                   int64_t now_us, struct timeline_time *ret_time) {
+    return timeline_frame(timeline, kind, dts_ms * 1000, pts_ms * 1000, now_us, ret_time);
+}
+
 /* Frames at `fps`, rounded to milliseconds as FLV has them: on an exact grid, nothing over-declared, no drift. */
 static void check_rate(double fps, uint32_t rate_milli) {
     struct run run = begin(rate_milli);
@@ -31,7 +37,7 @@ static void check_rate(double fps, uint32_t rate_milli) {
         double true_s = n / fps;
         struct timeline_time time;
         int64_t ms = (int64_t)(true_s * 1000 + 0.5);
-        assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms, epoch_us + ms * 1000, &time), TIMELINE_OK);
+        assert_int_equal(place(&run.timeline, TRACK_VIDEO, ms, ms, epoch_us + ms * 1000, &time), TIMELINE_OK);
         if (!n)
             first_ts = time.dts_ts;
         assert_true(time.dts_ts >= run.before_end_ts);
@@ -63,7 +69,7 @@ static void variable_rate_keeps_its_times_and_never_over_declares(void **state) 
     for (int n = 0; n < 5000; n++) {
         struct timeline_time time;
         ms += 20 + rand() % 40;
-        timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms, epoch_us + ms * 1000, &time);
+        place(&run.timeline, TRACK_VIDEO, ms, ms, epoch_us + ms * 1000, &time);
         assert_true(time.dts_ts >= run.before_end_ts && time.duration_ts > 0);
         assert_true(llabs(time.dts_ts - (epoch_us / 1000 + ms) * 90) < 90 * 40);
         run.before_end_ts = time.dts_ts + time.duration_ts;
@@ -78,7 +84,7 @@ static void reordered_pictures_get_exact_offsets(void **state) {
     for (int n = 0; n < 500; n++) {
         struct timeline_time time;
         int64_t ms = (n * 1000 + 15) / 30;
-        timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms + offsets_ms[n % 5], epoch_us + ms * 1000, &time);
+        place(&run.timeline, TRACK_VIDEO, ms, ms + offsets_ms[n % 5], epoch_us + ms * 1000, &time);
         assert_int_equal(time.pts_ts - time.dts_ts, 3000 * offset_frames[n % 5]);
     }
 }
@@ -89,7 +95,7 @@ static void equal_and_backward_times_are_moved_forward(void **state) {
     static const int64_t times_ms[] = {0, 33, 33, 20, 67, 66, 100};
     for (size_t i = 0; i < sizeof times_ms / sizeof *times_ms; i++) {
         struct timeline_time time;
-        timeline_frame(&run.timeline, TRACK_VIDEO, times_ms[i], times_ms[i], epoch_us + times_ms[i] * 1000, &time);
+        place(&run.timeline, TRACK_VIDEO, times_ms[i], times_ms[i], epoch_us + times_ms[i] * 1000, &time);
         assert_true(time.dts_ts >= run.before_end_ts);
         assert_true(time.pts_ts >= time.dts_ts);
         run.before_end_ts = time.dts_ts + time.duration_ts;
@@ -104,7 +110,7 @@ static void audio_runs_on_its_sample_grid(void **state) {
     for (int n = 0; n < 20000; n++) {
         struct timeline_time time;
         int64_t ms = (int64_t)(n * 1024 / 48.0);
-        assert_int_equal(timeline_frame(&run.timeline, TRACK_AUDIO, ms, ms, epoch_us + ms * 1000, &time), TIMELINE_OK);
+        assert_int_equal(place(&run.timeline, TRACK_AUDIO, ms, ms, epoch_us + ms * 1000, &time), TIMELINE_OK);
         if (n)
             assert_int_equal(time.dts_ts, before_ts + 1024);
         before_ts = time.dts_ts;
@@ -115,12 +121,12 @@ static void missing_audio_leaves_a_gap_and_surplus_is_dropped(void **state) {
     (void)state;
     struct run run = begin(30000);
     struct timeline_time a, b;
-    timeline_frame(&run.timeline, TRACK_AUDIO, 0, 0, epoch_us, &a);
-    timeline_frame(&run.timeline, TRACK_AUDIO, 500, 500, epoch_us + 500000, &b);
+    place(&run.timeline, TRACK_AUDIO, 0, 0, epoch_us, &a);
+    place(&run.timeline, TRACK_AUDIO, 500, 500, epoch_us + 500000, &b);
     assert_int_equal(b.dts_ts - a.dts_ts, 24000);
     int dropped = 0;
     for (int i = 0; i < 10; i++) /* ten frames in no time */
-        dropped += timeline_frame(&run.timeline, TRACK_AUDIO, 521, 521, epoch_us + 521000, &b) == TIMELINE_DROP;
+        dropped += place(&run.timeline, TRACK_AUDIO, 521, 521, epoch_us + 521000, &b) == TIMELINE_DROP;
     assert_in_range(dropped, 6, 8);
     assert_true(b.dts_ts - a.dts_ts <= 24000 + 4 * 1024);
 }
@@ -129,13 +135,12 @@ static void jump_maps_the_clock_anew(void **state) {
     (void)state;
     struct run run = begin(30000);
     struct timeline_time before, after;
-    timeline_frame(&run.timeline, TRACK_VIDEO, 1000, 1000, epoch_us + 1000000, &before);
+    place(&run.timeline, TRACK_VIDEO, 1000, 1000, epoch_us + 1000000, &before);
     int64_t hour_ms = 3600000;
-    assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, hour_ms, hour_ms, epoch_us + 1033000, &after),
-                     TIMELINE_BREAK);
+    assert_int_equal(place(&run.timeline, TRACK_VIDEO, hour_ms, hour_ms, epoch_us + 1033000, &after), TIMELINE_BREAK);
     assert_true(after.dts_ts > before.dts_ts && after.dts_ts - before.dts_ts < 90000);
     before = after;
-    assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, 0, 0, epoch_us + 1066000, &after), TIMELINE_BREAK);
+    assert_int_equal(place(&run.timeline, TRACK_VIDEO, 0, 0, epoch_us + 1066000, &after), TIMELINE_BREAK);
     assert_true(after.dts_ts > before.dts_ts && after.dts_ts - before.dts_ts < 90000);
 }
 
@@ -144,7 +149,7 @@ static void media_never_starts_before_the_stream_s_end(void **state) {
     struct run run = begin(30000);
     struct timeline_time time;
     timeline_map(&run.timeline, 0, epoch_us, epoch_us + 3000000);
-    timeline_frame(&run.timeline, TRACK_VIDEO, 0, 0, epoch_us, &time);
+    place(&run.timeline, TRACK_VIDEO, 0, 0, epoch_us, &time);
     assert_true(timeline_us(time.dts_ts, 90000) >= epoch_us + 3000000);
     assert_int_equal(timeline_drift_us(&run.timeline), -3000000); /* capture times stay true */
 }
@@ -157,7 +162,7 @@ static void slow_clock_shows_in_capture_times_only_and_then_is_mapped_anew(void 
     int64_t seen_us = 0;
     for (int n = 0; n < 30 * 3000; n++) { /* 50 minutes, losing 1 ms a second */
         int64_t ms = n * 100 / 3, arrived_us = epoch_us + ms * 1001;
-        breaks += timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms, arrived_us, &time) == TIMELINE_BREAK;
+        breaks += place(&run.timeline, TRACK_VIDEO, ms, ms, arrived_us, &time) == TIMELINE_BREAK;
         if (llabs(timeline_drift_us(&run.timeline)) > seen_us)
             seen_us = llabs(timeline_drift_us(&run.timeline));
     }
@@ -173,7 +178,7 @@ static void burst_at_the_start_is_no_discontinuity(void **state) {
     struct timeline_time time;
     for (int n = 0; n < 30 * 120; n++) {
         int64_t ms = n * 100 / 3, arrived_us = epoch_us + (ms > 3000 ? (ms - 3000) * 1000 : 0);
-        assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms, arrived_us, &time), TIMELINE_OK);
+        assert_int_equal(place(&run.timeline, TRACK_VIDEO, ms, ms, arrived_us, &time), TIMELINE_OK);
     }
     assert_int_equal(timeline_drift_us(&run.timeline), -3000000);
 }
@@ -182,11 +187,10 @@ static void hole_up_to_the_stall_limit_is_no_discontinuity(void **state) {
     (void)state;
     struct run run = begin(30000);
     struct timeline_time before, after;
-    timeline_frame(&run.timeline, TRACK_VIDEO, 0, 0, epoch_us, &before);
-    assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, 1990, 1990, epoch_us + 1990000, &after), TIMELINE_OK);
+    place(&run.timeline, TRACK_VIDEO, 0, 0, epoch_us, &before);
+    assert_int_equal(place(&run.timeline, TRACK_VIDEO, 1990, 1990, epoch_us + 1990000, &after), TIMELINE_OK);
     assert_in_range(after.dts_ts - before.dts_ts, 1988 * 90, 1992 * 90);
-    assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, 4010, 4010, epoch_us + 4010000, &after),
-                     TIMELINE_BREAK);
+    assert_int_equal(place(&run.timeline, TRACK_VIDEO, 4010, 4010, epoch_us + 4010000, &after), TIMELINE_BREAK);
 }
 
 /* Sound at 48 kHz and pictures at 25/s up to `ms`; the sound's own clock is off by `off_ms`. Returns how many frames of
@@ -197,9 +201,9 @@ static int both(struct run *run, int64_t from_ms, int64_t ms, int64_t off_ms, in
     for (int64_t n = from_ms * 48 / 1024; n * 1024 / 48 < ms; n++) {
         int64_t at = n * 1024 / 48, picture = at / 40 * 40;
         if (at - picture < 1024 / 48)
-            timeline_frame(&run->timeline, TRACK_VIDEO, picture, picture, epoch_us + at * 1000, &v);
-        dropped += timeline_frame(&run->timeline, TRACK_AUDIO, at + off_ms, at + off_ms, epoch_us + at * 1000, &a) ==
-                   TIMELINE_DROP;
+            place(&run->timeline, TRACK_VIDEO, picture, picture, epoch_us + at * 1000, &v);
+        dropped +=
+            place(&run->timeline, TRACK_AUDIO, at + off_ms, at + off_ms, epoch_us + at * 1000, &a) == TIMELINE_DROP;
     }
     *ret_apart_ms = llabs(v.dts_ts / 90 - a.dts_ts / 48);
     return dropped;
@@ -211,8 +215,7 @@ static void one_bad_time_of_sound_costs_one_frame(void **state) {
     struct timeline_time time;
     int64_t apart_ms;
     assert_int_equal(both(&run, 0, 2000, 0, &apart_ms), 0);
-    assert_int_equal(timeline_frame(&run.timeline, TRACK_AUDIO, 62000, 62000, epoch_us + 2000000, &time),
-                     TIMELINE_DROP);
+    assert_int_equal(place(&run.timeline, TRACK_AUDIO, 62000, 62000, epoch_us + 2000000, &time), TIMELINE_DROP);
     assert_int_equal(both(&run, 2000, 4000, 0, &apart_ms), 0);
     assert_true(apart_ms < 70);
 }
@@ -237,7 +240,7 @@ static void sound_after_a_silence_of_its_own_is_in_its_place(void **state) {
     int64_t apart_ms;
     both(&run, 0, 2000, 0, &apart_ms);
     for (int64_t ms = 2000; ms < 9000; ms += 40)
-        timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms, epoch_us + ms * 1000, &time);
+        place(&run.timeline, TRACK_VIDEO, ms, ms, epoch_us + ms * 1000, &time);
     assert_int_equal(both(&run, 9000, 11000, 0, &apart_ms), 0);
     assert_true(apart_ms < 70);
 }
@@ -247,7 +250,7 @@ static void absurd_rate_is_none(void **state) {
     struct run run = begin(119000000);
     struct timeline_time time;
     for (int n = 0; n < 100; n++)
-        assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, 1, 1, epoch_us, &time), TIMELINE_OK);
+        assert_int_equal(place(&run.timeline, TRACK_VIDEO, 1, 1, epoch_us, &time), TIMELINE_OK);
 }
 
 static void queue_on_the_way_is_not_drift(void **state) {
@@ -256,8 +259,7 @@ static void queue_on_the_way_is_not_drift(void **state) {
     struct timeline_time time;
     for (int n = 0; n < 30 * 60; n++) {
         int64_t ms = n * 100 / 3, late_us = n % 300 > 200 ? 1500000 : 0; /* late for a third of each ten seconds */
-        assert_int_equal(timeline_frame(&run.timeline, TRACK_VIDEO, ms, ms, epoch_us + ms * 1000 + late_us, &time),
-                         TIMELINE_OK);
+        assert_int_equal(place(&run.timeline, TRACK_VIDEO, ms, ms, epoch_us + ms * 1000 + late_us, &time), TIMELINE_OK);
     }
     assert_int_equal(timeline_drift_us(&run.timeline), 0);
 }
