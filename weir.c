@@ -22,6 +22,7 @@
 #include "conf/conf.h"
 #include "fleet.h"
 #include "ingest/ingest.h"
+#include "ingest/ladder.h"
 #include "ingest/push.h"
 #include "ingest/rtmp_server.h"
 #include "ingest/srt_server.h"
@@ -176,12 +177,19 @@ static bool start_srt(struct node *node) {
 
 static bool start_ingest(struct node *node) {
     const struct conf *conf = node->conf;
+    static const char *const presets[] = {
+        [CONF_ULTRAFAST] = "ultrafast", [CONF_SUPERFAST] = "superfast", [CONF_VERYFAST] = "veryfast",
+        [CONF_FASTER] = "faster",       [CONF_FAST] = "fast",           [CONF_MEDIUM] = "medium"};
     struct ingest_settings settings = {.segment_ms = conf->live.segment_ms,
                                        .part_ms = conf->live.part_ms,
                                        .chunk_ms = conf->live.chunk_ms,
                                        .stall_ms = conf->live.stall_ms,
                                        .publish_keys = conf->auth.publish_keys.items,
                                        .publish_key_count = (uint32_t)conf->auth.publish_keys.count};
+    settings.ladder = conf->ingest.ladder.items;
+    settings.ladder_count = (uint32_t)conf->ingest.ladder.count;
+    settings.ladder_preset = presets[conf->ingest.ladder_preset];
+    settings.ladder_encoder = conf->ingest.ladder_encoder;
     struct writer_port port = ingest_port(node);
     node->ingest = ingest_create(node->loop, &settings, &port);
     struct rtmp_limits limits = rtmp_limits_default;
@@ -554,6 +562,7 @@ static void register_metrics(void) {
     hub_metrics_register();
     origin_metrics_register();
     ingest_metrics_register();
+    ladder_metrics_register();
     rtmp_server_metrics_register();
     srt_server_metrics_register();
     ts_session_metrics_register();
@@ -564,6 +573,18 @@ static void register_metrics(void) {
     intake_metrics_register();
     pulls_metrics_register();
     pushes_metrics_register();
+}
+
+/* What only FFmpeg knows of a configuration. */
+static bool encoder_known(const struct conf *conf) {
+    const char *name = conf->ingest.ladder_encoder;
+    if (!conf->ingest.ladder.count || transcode_has_encoder(name))
+        return true;
+    fprintf(stderr,
+            "ingest.ladder_encoder is \"%s\", an H.264 encoder that FFmpeg has here (ffmpeg -encoders), such as "
+            "\"libx264\", would be right\n",
+            name);
+    return false;
 }
 
 int main(int argc, char **argv) {
@@ -594,8 +615,10 @@ int main(int argc, char **argv) {
     struct conf *conf = read_conf(path, &files);
     if (!conf)
         return 1;
-    int rc = 0;
-    if (!check) {
+    int rc = encoder_known(conf) ? 0 : 1;
+    if (rc) {
+        files_finish(&files);
+    } else if (!check) {
         log_configure((enum log_level)conf->log.level, (enum log_format)conf->log.format);
         log_identify(conf->node, conf->region);
         log_open();

@@ -50,6 +50,9 @@ struct conf {
         struct conf_list srt_listen, srt_passphrases;
         uint32_t srt_latency_ms, srt_connections_max;
         enum { CONF_PBKEYLEN_AUTO, CONF_PBKEYLEN_16, CONF_PBKEYLEN_24, CONF_PBKEYLEN_32 } srt_pbkeylen;
+        struct conf_list ladder; /* "app/name 480:1200 240:150", "app/na* auto" (ingest/rungs.h) */
+        enum { CONF_ULTRAFAST, CONF_SUPERFAST, CONF_VERYFAST, CONF_FASTER, CONF_FAST, CONF_MEDIUM } ladder_preset;
+        char *ladder_encoder;
         struct conf_list origins; /* URLs */
     } ingest;
     struct {

@@ -15,6 +15,9 @@ struct ingest_settings {
     uint32_t stall_ms;            /* silence after which the stream goes on with a discontinuity */
     char *const *publish_keys;    /* see common/auth/publish_key.h; must outlive the role */
     uint32_t publish_key_count;
+    char *const *ladder; /* see rungs.h; likewise, and so must be the names */
+    uint32_t ladder_count;
+    const char *ladder_preset, *ladder_encoder;
 };
 
 struct ingest {

@@ -226,10 +226,19 @@ static int make_config(const AVCodecContext *e, struct transcode_output *output)
     return 0;
 }
 
+static const AVCodec *find_encoder(const char *name) {
+    const AVCodec *codec = avcodec_find_encoder_by_name(name);
+    return codec && codec->id == AV_CODEC_ID_H264 ? codec : NULL;
+}
+
+bool transcode_has_encoder(const char *name) {
+    return find_encoder(name);
+}
+
 static int open_rung(struct transcode *t, uint32_t i) {
     struct rung_encoder *r = &t->rungs[i];
-    const AVCodec *codec = avcodec_find_encoder_by_name(t->settings.encoder);
-    if (!codec || codec->id != AV_CODEC_ID_H264)
+    const AVCodec *codec = find_encoder(t->settings.encoder);
+    if (!codec)
         return -EINVAL;
     AVCodecContext *e = r->encoder = must(avcodec_alloc_context3(codec));
     set_size(e, t->latest, t->settings.rungs[i].height);

@@ -60,6 +60,9 @@ struct transcode_frame {
 };
 typedef void transcode_emit_fn(void *ctx, const struct transcode_frame *frame);
 
+/* Whether FFmpeg has an H.264 encoder of that name. It may still need hardware that isn't there. */
+bool transcode_has_encoder(const char *name);
+
 /* `key`: an independent access unit of the source, from which is learnt what it is; it has to be given to transcode_frame again. Takes as
  * long as decoding it, and opening the encoders. 0, or -EINVAL with *ret_why (static text). */
 int transcode_create(const struct transcode_settings *settings, const uint8_t *key, size_t len, transcode_emit_fn *emit, void *ctx,
