@@ -5,7 +5,12 @@
 #include <string.h>
 
 #include "ingest/aac.h"
+#include "ingest/av1.h"
+#include "ingest/flac.h"
 #include "ingest/h264.h"
+#include "ingest/hevc.h"
+#include "ingest/opus.h"
+#include "ingest/vp9.h"
 
 enum { PROFILE_BASELINE = 66 };
 
@@ -31,6 +36,41 @@ static int describe_h264(const uint8_t *config, size_t len, struct codec_info *i
     return 0;
 }
 
+static int describe_hevc(const uint8_t *config, size_t len, struct codec_info *info, const char **ret_why) {
+    struct hevc_config hevc;
+    int rc = hevc_config_parse(config, len, &hevc, ret_why);
+    if (rc)
+        return rc;
+    *info = (struct codec_info){.kind = TRACK_VIDEO,
+                                .width = hevc.width,
+                                .height = hevc.height,
+                                .fps_milli = hevc.fps_milli,
+                                .nal_length_size = hevc.nal_length_size};
+    hevc_codecs(hevc.ptl, info->codecs, sizeof info->codecs);
+    return 0;
+}
+
+static int describe_av1(const uint8_t *config, size_t len, struct codec_info *info, const char **ret_why) {
+    struct av1_config av1;
+    int rc = av1_config_parse(config, len, &av1, ret_why);
+    if (rc)
+        return rc;
+    *info =
+        (struct codec_info){.kind = TRACK_VIDEO, .width = av1.width, .height = av1.height, .fps_milli = av1.fps_milli};
+    av1_codecs(&av1, info->codecs, sizeof info->codecs);
+    return 0;
+}
+
+static int describe_vp9(const uint8_t *config, size_t len, struct codec_info *info, const char **ret_why) {
+    struct vp9_config vp9;
+    int rc = vp9_config_parse(config, len, &vp9, ret_why);
+    if (rc)
+        return rc;
+    *info = (struct codec_info){.kind = TRACK_VIDEO};
+    vp9_codecs(&vp9, info->codecs, sizeof info->codecs);
+    return 0;
+}
+
 static int describe_aac(const uint8_t *config, size_t len, struct codec_info *info, const char **ret_why) {
     struct aac_config aac;
     int rc = aac_config_parse(config, len, &aac, ret_why);
@@ -44,15 +84,41 @@ static int describe_aac(const uint8_t *config, size_t len, struct codec_info *in
     return 0;
 }
 
+static int describe_opus(const uint8_t *config, size_t len, struct codec_info *info, const char **ret_why) {
+    enum { FRAME_USUAL = 960 };
+    struct opus_config opus;
+    int rc = opus_config_parse(config, len, &opus, ret_why);
+    if (rc)
+        return rc;
+    *info = (struct codec_info){.kind = TRACK_AUDIO,
+                                .codecs = "opus",
+                                .sample_rate = OPUS_HZ,
+                                .channels = opus.channels,
+                                .frame_samples = FRAME_USUAL};
+    return 0;
+}
+
+static int describe_flac(const uint8_t *config, size_t len, struct codec_info *info, const char **ret_why) {
+    struct flac_config flac;
+    int rc = flac_config_parse(config, len, &flac, ret_why);
+    if (rc)
+        return rc;
+    *info = (struct codec_info){.kind = TRACK_AUDIO,
+                                .codecs = "fLaC",
+                                .sample_rate = flac.sample_rate,
+                                .channels = flac.channels,
+                                .frame_samples = flac.block_size};
+    return 0;
+}
+
 int codec_describe(enum codec codec, const uint8_t *config, size_t len, struct codec_info *ret_info,
                    const char **ret_why) {
+    static int (*const describe[])(const uint8_t *, size_t, struct codec_info *, const char **) = {
+        [CODEC_H264] = describe_h264, [CODEC_HEVC] = describe_hevc, [CODEC_AV1] = describe_av1,
+        [CODEC_VP9] = describe_vp9,   [CODEC_AAC] = describe_aac,   [CODEC_OPUS] = describe_opus,
+        [CODEC_FLAC] = describe_flac};
     struct codec_info info;
-    int rc = -ENOTSUP;
-    *ret_why = "codec is not supported";
-    if (codec == CODEC_H264)
-        rc = describe_h264(config, len, &info, ret_why);
-    else if (codec == CODEC_AAC)
-        rc = describe_aac(config, len, &info, ret_why);
+    int rc = describe[codec](config, len, &info, ret_why);
     if (rc)
         return rc;
     info.codec = codec;
@@ -61,17 +127,43 @@ int codec_describe(enum codec codec, const uint8_t *config, size_t len, struct c
 }
 
 bool codec_frame_ok(const struct codec_info *info, const uint8_t *data, size_t len, bool *independent) {
-    if (!len)
-        return false;
-    if (info->kind == TRACK_AUDIO) {
-        *independent = true;
+    struct vp9_frame vp9;
+    switch (info->codec) {
+    case CODEC_H264:
+        return h264_access_unit_ok(data, len, info->nal_length_size, independent);
+    case CODEC_HEVC:
+        return hevc_access_unit_ok(data, len, info->nal_length_size, independent);
+    case CODEC_AV1:
+        return av1_unit_ok(data, len, independent, NULL);
+    case CODEC_VP9:
+        if (!vp9_frame_parse(data, len, &vp9))
+            return false;
+        *independent = vp9.key;
         return true;
+    case CODEC_AAC:
+    case CODEC_OPUS:
+    case CODEC_FLAC:
+        break;
     }
-    return h264_access_unit_ok(data, len, info->nal_length_size, independent);
+    *independent = true;
+    return codec_frame_samples(info, data, len) > 0;
+}
+
+bool codec_info_renew(struct codec_info *info, const uint8_t *data, size_t len) {
+    struct vp9_frame vp9;
+    if (info->codec != CODEC_VP9 || !vp9_frame_parse(data, len, &vp9) || !vp9.key ||
+        (vp9.width == info->width && vp9.height == info->height))
+        return false;
+    info->width = vp9.width;
+    info->height = vp9.height;
+    return true;
 }
 
 uint32_t codec_frame_samples(const struct codec_info *info, const uint8_t *data, size_t len) {
-    (void)data;
+    if (info->codec == CODEC_OPUS)
+        return opus_packet_samples(data, len);
+    if (info->codec == CODEC_FLAC)
+        return flac_frame_samples(data, len);
     return len ? info->frame_samples : 0;
 }
 
@@ -83,6 +175,8 @@ int codec_init_config(const struct codec_info *info, const uint8_t *config, size
         if (hinted > 0)
             return hinted;
     }
+    if (info->codec == CODEC_HEVC)
+        return hevc_config_for_init(config, len, out, size);
     if (len > size)
         return -ENOBUFS;
     memcpy(out, config, len);

@@ -16,12 +16,12 @@ struct codec_info {
     enum codec codec;
     enum track_kind kind;
     char codecs[CODECS_LEN];        /* RFC 6381 */
-    uint16_t width, height;         /* video */
+    uint16_t width, height;         /* video; VP9: 0 until a frame says, see codec_info_renew */
     uint32_t fps_milli;             /* video: announced by the configuration; 0 unknown */
     uint8_t nal_length_size;        /* H.264, HEVC */
     bool has_reorder_hints;         /* H.264: see h264.h */
     uint32_t sample_rate, channels; /* audio */
-    uint32_t frame_samples;         /* audio: samples a frame at sample_rate; Opus: 960 until frames say otherwise; FLAC: the block size */
+    uint32_t frame_samples;         /* audio: samples a frame at sample_rate; Opus: 960 until frames say otherwise; FLAC: the block size, of all but the last */
 };
 
 /* 0, or -EBADMSG (malformed, out of range) or -ENOTSUP (a codec, or a use of it, that isn't carried) with *ret_why (static text, fit
@@ -31,7 +31,12 @@ int codec_describe(enum codec codec, const uint8_t *config, size_t len, struct c
 /* Whether a frame is well formed as far as can be told without decoding. `independent`: in, what the publisher says; out, what is so. */
 bool codec_frame_ok(const struct codec_info *info, const uint8_t *data, size_t len, bool *independent);
 
-/* Samples of an audio frame at info's sample_rate (Opus: from its TOC; others: info's). 0: malformed. */
+/* VP9's configuration doesn't say how large pictures are, key frames do: a frame that codec_frame_ok found independent is shown to this
+ * before the track's init is made. True when *info became another (a size that changes is another init, as a configuration that does).
+ * Other codecs' frames say nothing new. */
+bool codec_info_renew(struct codec_info *info, const uint8_t *data, size_t len);
+
+/* Samples of an audio frame at info's sample_rate (Opus, FLAC: from its header; AAC: info's). 0: malformed. */
 uint32_t codec_frame_samples(const struct codec_info *info, const uint8_t *data, size_t len);
 
 /* What goes into the init segment: the configuration, or one in its place that says that pictures are never reordered.

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ingest/bits.h"
+#include "ingest/nal.h"
 
 enum {
     SPS_MAX = 1024,     /* bytes, unescaped; real ones have 20 to 100 */
@@ -30,23 +31,6 @@ struct sps {
 };
 
 /* --- SPS --- */
-
-/* Without emulation prevention bytes (§7.4.1). Returns the length, 0 when it doesn't fit. */
-static size_t unescape(const uint8_t *data, size_t len, uint8_t out[SPS_MAX]) {
-    size_t n = 0;
-    unsigned zeros = 0;
-    for (size_t i = 0; i < len; i++) {
-        if (zeros >= 2 && data[i] == 3) {
-            zeros = 0;
-            continue;
-        }
-        if (n == SPS_MAX)
-            return 0;
-        zeros = data[i] ? 0 : zeros + 1;
-        out[n++] = data[i];
-    }
-    return n;
-}
 
 static void skip_scaling_list(struct bits *bits, unsigned size) {
     int32_t last = 8, next = 8;
@@ -204,33 +188,13 @@ static const char *parse_sps(const uint8_t *rbsp, size_t len, struct sps *sps) {
 
 /* --- avcC --- */
 
-struct nal {
-    const uint8_t *data;
-    size_t len;
-};
-
-/* The next NAL unit with a length of `size` bytes before it. False when it is cut off or empty. */
-static bool next_nal(const uint8_t **data, size_t *left, unsigned size, struct nal *ret_nal) {
-    size_t len = 0;
-    if (*left < size)
-        return false;
-    for (unsigned i = 0; i < size; i++)
-        len = len << 8 | (*data)[i];
-    if (len < 1 || len > *left - size)
-        return false;
-    *ret_nal = (struct nal){*data + size, len};
-    *data += size + len;
-    *left -= size + len;
-    return true;
-}
-
 static const char *parse_sps_list(const uint8_t **data, size_t *left, unsigned count, struct sps *ret_first) {
     uint8_t rbsp[SPS_MAX];
     for (unsigned i = 0; i < count; i++) {
         struct nal nal;
-        if (!next_nal(data, left, 2, &nal))
+        if (!nal_next(data, left, 2, &nal))
             return "avcC is truncated";
-        size_t len = unescape(nal.data, nal.len, rbsp);
+        size_t len = nal_unescape(&nal, rbsp, sizeof rbsp);
         struct sps sps;
         const char *why = len ? parse_sps(rbsp, len, &sps) : "SPS is too long";
         if (why)
@@ -249,7 +213,7 @@ static const char *check_pps_list(const uint8_t *data, size_t left) {
     left--;
     for (; count > 0; count--) {
         struct nal nal;
-        if (!next_nal(&data, &left, 2, &nal))
+        if (!nal_next(&data, &left, 2, &nal))
             return "avcC is truncated";
         if ((nal.data[0] & 0x1f) != NAL_PPS)
             return "avcC holds something else in place of a PPS";
@@ -332,29 +296,11 @@ static void put_hints(struct bit_writer *writer, const struct sps *sps) {
     put_bits(writer, 1, 1); /* rbsp_stop_one_bit */
 }
 
-/* With emulation prevention bytes. The length, or -ENOBUFS. */
-static int escape(const uint8_t *rbsp, size_t len, uint8_t *out, size_t size) {
-    size_t n = 0;
-    unsigned zeros = 0;
-    for (size_t i = 0; i < len; i++) {
-        bool prevent = zeros >= 2 && rbsp[i] <= 3;
-        if (size - n < (prevent ? 2u : 1u))
-            return -ENOBUFS;
-        if (prevent) {
-            out[n++] = 3;
-            zeros = 0;
-        }
-        zeros = rbsp[i] ? 0 : zeros + 1;
-        out[n++] = rbsp[i];
-    }
-    return (int)n;
-}
-
 /* One SPS with hints. The length, or a negative errno. */
 static int rewrite_sps(const struct nal *nal, uint8_t *out, size_t size) {
     uint8_t old[SPS_MAX], new[SPS_MAX + HINTS_MAX] = {0};
     struct sps sps;
-    size_t len = unescape(nal->data, nal->len, old);
+    size_t len = nal_unescape(nal, old, sizeof old);
     if (!len || parse_sps(old, len, &sps))
         return -EBADMSG;
     if (sps.has_restriction) {
@@ -366,7 +312,7 @@ static int rewrite_sps(const struct nal *nal, uint8_t *out, size_t size) {
     struct bit_writer writer = {.data = new};
     copy_bits(&writer, old, sps.hints_pos);
     put_hints(&writer, &sps);
-    return escape(new, (writer.pos + 7) / 8, out, size);
+    return nal_escape(new, (writer.pos + 7) / 8, out, size);
 }
 
 int h264_config_add_reorder_hints(const uint8_t *avcc, size_t len, uint8_t *out, size_t size) {
@@ -379,7 +325,7 @@ int h264_config_add_reorder_hints(const uint8_t *avcc, size_t len, uint8_t *out,
     size_t left = len - AVCC_HEAD, n = AVCC_HEAD;
     for (unsigned count = avcc[5] & 0x1f; count > 0; count--) {
         struct nal nal;
-        if (!next_nal(&data, &left, 2, &nal))
+        if (!nal_next(&data, &left, 2, &nal))
             return -EBADMSG;
         if (size - n < 2)
             return -ENOBUFS;
@@ -404,7 +350,7 @@ bool h264_access_unit_ok(const uint8_t *data, size_t len, uint8_t nal_length_siz
         return false;
     while (len > 0) {
         struct nal nal;
-        if (!next_nal(&data, &len, nal_length_size, &nal))
+        if (!nal_next(&data, &len, nal_length_size, &nal))
             return false;
         idr = idr || (nal.data[0] & 0x1f) == NAL_IDR;
     }

@@ -9,9 +9,17 @@ static struct lane_frame *at(const struct lane *lane, uint32_t i) {
     return &lane->frames[(lane->first + i) % lane->cap];
 }
 
-static void pop(struct lane *lane, uint32_t count) {
+const struct lane_frame *lane_at(const struct lane *lane, uint32_t i) {
+    return at(lane, i);
+}
+
+const struct lane_frame *lane_first(const struct lane *lane) {
+    return lane->count ? at(lane, 0) : NULL;
+}
+
+void lane_pop(struct lane *lane, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
-        free(at(lane, i)->data);
+        free((void *)(uintptr_t)at(lane, i)->data);
         at(lane, i)->data = NULL;
     }
     if (count)
@@ -33,19 +41,19 @@ static void grow(struct lane *lane) {
     lane->cap = cap;
 }
 
-bool lane_push(struct lane *lane, const struct timeline_time *time, bool independent, int64_t capture_us,
-               const uint8_t *data, size_t len) {
+bool lane_push(struct lane *lane, const struct lane_frame *frame) {
     bool room = lane->count < LANE_FRAMES_MAX;
+    uint8_t *copy = malloc(frame->len ? frame->len : 1);
+    if (!copy)
+        abort();
+    memcpy(copy, frame->data, frame->len);
     if (!room)
-        pop(lane, 1);
+        lane_pop(lane, 1);
     else if (lane->count == lane->cap)
         grow(lane);
-    struct lane_frame *frame = at(lane, lane->count++);
-    *frame = (struct lane_frame){.time = *time, .independent = independent, .capture_us = capture_us, .len = len};
-    frame->data = malloc(len ? len : 1);
-    if (!frame->data)
-        abort();
-    memcpy(frame->data, data, len);
+    struct lane_frame *held = at(lane, lane->count++);
+    *held = *frame;
+    held->data = copy;
     return room;
 }
 
@@ -54,75 +62,77 @@ uint32_t lane_waiting(const struct lane *lane, int64_t end_us, uint32_t *ret_dur
     uint32_t n = 0;
     for (; n < lane->count; n++) {
         const struct lane_frame *frame = at(lane, n);
-        if (timeline_us(frame->time.dts_ts, lane->info.timescale) >= end_us)
+        if (timeline_us(frame->time.dts_ts, lane->timescale) >= end_us)
             break;
         duration_ts += frame->time.duration_ts;
     }
-    *ret_duration_us = (uint32_t)(duration_ts * 1000000 / lane->info.timescale);
+    *ret_duration_us = (uint32_t)(duration_ts * 1000000 / lane->timescale);
+    return n;
+}
+
+uint32_t lane_fitting(const struct lane *lane, uint32_t count, uint64_t room_ts) {
+    uint64_t duration_ts = 0;
+    uint32_t n = 0;
+    while (n < count && (duration_ts += at(lane, n)->time.duration_ts) <= room_ts)
+        n++;
     return n;
 }
 
 static struct record *make_record(struct lane *lane, const struct mux_frame *frames, uint32_t count, int64_t capture_us,
-                                  const char *stream, uint64_t epoch, uint8_t track, uint64_t msn) {
+                                  const struct lane_place *place) {
     struct slice body;
     if (mux_chunk(lane->mux, frames, count, capture_us, &body)) {
         lane->refused++;
         return NULL;
     }
     lane->refused = 0;
-    struct record *record = record_create(RECORD_CHUNK, stream, epoch);
+    struct record *record = record_create(RECORD_CHUNK, place->stream, place->epoch);
     const struct mux_frame *last = &frames[count - 1];
     record->chunk =
-        (struct record_chunk){.track = track,
+        (struct record_chunk){.track = place->track,
                               .flags = frames[0].independent ? CHUNK_INDEPENDENT : 0,
-                              .msn = msn,
+                              .msn = place->msn,
                               .number = lane->chunk_number++,
                               .duration_ts = (uint32_t)(last->dts_ts + last->duration_ts - frames[0].dts_ts),
                               .dts_ts = frames[0].dts_ts,
                               .capture_us = capture_us,
                               .body = body};
     lane->part_chunks++;
-    lane->part_frames += count;
     lane->part_bytes += (uint32_t)body.len;
+    lane->part_independent |= frames[0].independent;
     for (uint32_t i = 0; i < count; i++)
         lane->part_duration_ts += frames[i].duration_ts;
     return record;
 }
 
-struct record *lane_direct_chunk(struct lane *lane, const struct timeline_time *time, bool independent,
-                                 int64_t capture_us, const uint8_t *data, size_t len, const char *stream,
-                                 uint64_t epoch, uint8_t track, uint64_t msn) {
-    struct mux_frame frame = {time->dts_ts, time->pts_ts, time->duration_ts, independent, data, len};
-    return make_record(lane, &frame, 1, capture_us, stream, epoch, track, msn);
+static struct mux_frame mux_frame_of(const struct lane_frame *f) {
+    return (struct mux_frame){f->time.dts_ts, f->time.pts_ts, f->time.duration_ts, f->independent, f->data, f->len};
 }
 
-struct record *lane_take_chunk(struct lane *lane, uint32_t count, const char *stream, uint64_t epoch, uint8_t track,
-                               uint64_t msn) {
+struct record *lane_direct_chunk(struct lane *lane, const struct lane_frame *frame, const struct lane_place *place) {
+    struct mux_frame muxed = mux_frame_of(frame);
+    return make_record(lane, &muxed, 1, frame->capture_us, place);
+}
+
+struct record *lane_take_chunk(struct lane *lane, uint32_t count, const struct lane_place *place) {
     struct mux_frame frames[LANE_FRAMES_MAX] = {0};
     if (!count || count > lane->count)
         return NULL;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct lane_frame *f = at(lane, i);
-        frames[i] =
-            (struct mux_frame){f->time.dts_ts, f->time.pts_ts, f->time.duration_ts, f->independent, f->data, f->len};
-    }
-    struct record *record = make_record(lane, frames, count, at(lane, 0)->capture_us, stream, epoch, track, msn);
-    pop(lane, count);
+    for (uint32_t i = 0; i < count; i++)
+        frames[i] = mux_frame_of(at(lane, i));
+    struct record *record = make_record(lane, frames, count, at(lane, 0)->capture_us, place);
+    lane_pop(lane, count);
     return record;
 }
 
 void lane_drop(struct lane *lane, int64_t end_us) {
     uint32_t duration_us;
-    pop(lane, lane_waiting(lane, end_us, &duration_us));
+    lane_pop(lane, lane_waiting(lane, end_us, &duration_us));
 }
 
 void lane_reset(struct lane *lane) {
-    pop(lane, lane->count);
+    lane_pop(lane, lane->count);
     free(lane->frames);
-    lane->frames = NULL;
-    lane->first = lane->cap = 0;
     mux_destroy(lane->mux);
-    lane->mux = NULL;
-    lane->chunk_number = lane->part_chunks = lane->part_frames = lane->part_bytes = lane->refused = 0;
-    lane->part_duration_ts = 0;
+    *lane = (struct lane){.timescale = lane->timescale};
 }

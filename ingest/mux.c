@@ -14,6 +14,7 @@
 #include "ingest/mux.h"
 
 #include <errno.h>
+#include <libavcodec/avcodec.h>
 #include <libavcodec/packet.h>
 #include <libavformat/avformat.h>
 #include <libavutil/channel_layout.h>
@@ -25,6 +26,9 @@
 #include <string.h>
 
 #include "common/base/buf.h"
+#include "ingest/av1.h"
+#include "ingest/flac.h"
+#include "ingest/vp9.h"
 
 enum {
     AVIO_BYTES = 4096, /* sizes of boxes are set afterwards, within this buffer: what has them must fit into it, so: */
@@ -45,7 +49,7 @@ enum {
 struct mux {
     AVFormatContext *format;
     AVPacket *packet; /* reused */
-    bool audio;
+    enum codec codec;
     uint32_t track_id, timescale;
     int64_t flags;   /* movflags, with frag_discont */
     int64_t end_ts;  /* dts + duration of the last frame so far */
@@ -125,10 +129,39 @@ static void silence_libav(void) {
     av_log_set_level(AV_LOG_QUIET); /* what matters comes back as an error */
 }
 
+static const enum AVCodecID av_codecs[] = {
+    [CODEC_H264] = AV_CODEC_ID_H264, [CODEC_HEVC] = AV_CODEC_ID_HEVC, [CODEC_AV1] = AV_CODEC_ID_AV1,
+    [CODEC_VP9] = AV_CODEC_ID_VP9,   [CODEC_AAC] = AV_CODEC_ID_AAC,   [CODEC_OPUS] = AV_CODEC_ID_OPUS,
+    [CODEC_FLAC] = AV_CODEC_ID_FLAC};
+
+/* libavformat writes vpcC anew, from what a decoder would have told it. */
+static void describe_vp9(AVCodecParameters *par, const struct vp9_config *vp9) {
+    static const enum AVPixelFormat formats[3][4] = {
+        {AV_PIX_FMT_YUV420P, AV_PIX_FMT_YUV420P, AV_PIX_FMT_YUV422P, AV_PIX_FMT_YUV444P},
+        {AV_PIX_FMT_YUV420P10, AV_PIX_FMT_YUV420P10, AV_PIX_FMT_YUV422P10, AV_PIX_FMT_YUV444P10},
+        {AV_PIX_FMT_YUV420P12, AV_PIX_FMT_YUV420P12, AV_PIX_FMT_YUV422P12, AV_PIX_FMT_YUV444P12}};
+    par->format = formats[(vp9->bit_depth - 8) / 2][vp9->chroma];
+    par->profile = vp9->profile;
+    par->level = vp9->level;
+    par->chroma_location = vp9->chroma == 1 ? AVCHROMA_LOC_TOPLEFT : AVCHROMA_LOC_LEFT;
+    par->color_range = vp9->full_range ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG;
+    par->color_primaries = vp9->primaries;
+    par->color_trc = vp9->transfer;
+    par->color_space = vp9->matrix;
+}
+
 static int set_parameters(AVStream *stream, const struct track_info *info, enum codec codec, const uint8_t *config,
                           size_t config_len) {
     AVCodecParameters *par = stream->codecpar;
-    par->codec_id = codec == CODEC_H264 ? AV_CODEC_ID_H264 : AV_CODEC_ID_AAC;
+    struct vp9_config vp9;
+    const char *why;
+    par->codec_id = av_codecs[codec];
+    if (codec == CODEC_HEVC)
+        par->codec_tag = MKTAG('h', 'v', 'c', '1'); /* parameter sets are in the init alone, not hev1 */
+    if (codec == CODEC_VP9 && vp9_config_parse(config, config_len, &vp9, &why))
+        return -EINVAL;
+    if (codec == CODEC_VP9)
+        describe_vp9(par, &vp9);
     if (info->kind == TRACK_VIDEO) {
         par->codec_type = AVMEDIA_TYPE_VIDEO;
         par->width = info->width;
@@ -161,6 +194,8 @@ static int open_output(struct mux *mux) {
     mux->format->pb = io;
     mux->format->flags |= AVFMT_FLAG_BITEXACT;
     mux->format->avoid_negative_ts = 0; /* disabled: 0 shifts nothing */
+    mux->format->strict_std_compliance =
+        FF_COMPLIANCE_EXPERIMENTAL; /* FLAC in MP4 was so, when this libavformat was new */
     return 0;
 }
 
@@ -199,15 +234,36 @@ static int start(struct mux *mux, const struct track_info *info, enum codec code
     return rc ? rc : write_header(mux);
 }
 
-/* An H.264 stream without parameter sets or AAC without its configuration would make an init that no player takes, and
- * the muxer wouldn't say so. */
-static bool info_ok(const struct track_info *info, const uint8_t *config, size_t config_len) {
-    if (info->track_id < 1 || info->track_id > INT32_MAX - 1 || info->timescale < 1 || info->timescale > 1000000)
-        return false;
+/* Of AAC without its configuration the muxer would make an init that no player takes, and wouldn't say so; H.264 and
+ * HEVC that aren't in their records' form it would take for byte streams. */
+static bool config_ok(enum codec codec, const uint8_t *config, size_t config_len) {
     if (config_len < 2 || config_len > CONFIG_MAX)
         return false;
-    if (info->kind == TRACK_VIDEO) /* below 10000, the muxer would raise the timescale; 1 is avcC */
-        return info->timescale >= 10000 && info->width > 0 && info->height > 0 && config[0] == 1;
+    switch (codec) {
+    case CODEC_H264:
+    case CODEC_HEVC:
+        return config[0] == 1;
+    case CODEC_AV1:
+        return config[0] == 0x81;
+    case CODEC_VP9:
+        return config_len >= VP9_CONFIG_LEN;
+    case CODEC_AAC:
+        return true;
+    case CODEC_OPUS:
+        return !memcmp(config, "Opus", config_len < 4 ? config_len : 4);
+    case CODEC_FLAC:
+        return config_len == FLAC_CONFIG_LEN;
+    }
+    return false;
+}
+
+static bool info_ok(const struct track_info *info, enum codec codec) {
+    if (info->track_id < 1 || info->track_id > INT32_MAX - 1 || info->timescale < 1 || info->timescale > 1000000)
+        return false;
+    if ((info->kind == TRACK_VIDEO) != (codec <= CODEC_VP9))
+        return false;
+    if (info->kind == TRACK_VIDEO) /* below 10000, the muxer would raise the timescale */
+        return info->timescale >= 10000 && info->width > 0 && info->height > 0;
     return info->sample_rate == info->timescale && info->channels >= 1 && info->channels <= 8;
 }
 
@@ -215,12 +271,12 @@ int mux_create(const struct track_info *info, enum codec codec, const uint8_t *c
                struct mux **ret_mux, struct blob **ret_init) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, silence_libav);
-    if ((codec != CODEC_H264 && codec != CODEC_AAC) || !info_ok(info, config, config_len))
+    if (!info_ok(info, codec) || !config_ok(codec, config, config_len))
         return -EINVAL;
     struct mux *mux = calloc(1, sizeof *mux);
     if (!mux)
         abort();
-    mux->audio = info->kind == TRACK_AUDIO;
+    mux->codec = codec;
     mux->track_id = info->track_id;
     mux->timescale = info->timescale;
     buf_init(&mux->init, AVIO_BYTES);
@@ -255,9 +311,17 @@ void mux_destroy(struct mux *mux) {
 
 /* --- chunks --- */
 
-/* libavformat would fail on it half-way, and no raw AAC frame begins like this. */
-static bool is_adts(const struct mux *mux, const struct mux_frame *frame) {
-    return mux->audio && frame->len > 1 && frame->data[0] == 0xff && (frame->data[1] & 0xf0) == 0xf0;
+/* How many bytes of a frame libavformat puts into the mdat; 0: it can't be muxed. */
+static size_t payload_len(const struct mux *mux, const struct mux_frame *frame) {
+    bool key;
+    size_t len = frame->len;
+    if (!frame->data || !len)
+        return 0;
+    if (mux->codec == CODEC_AV1)
+        return av1_unit_ok(frame->data, frame->len, &key, &len) ? len : 0;
+    if (mux->codec == CODEC_AAC && len > 1 && frame->data[0] == 0xff && (frame->data[1] & 0xf0) == 0xf0)
+        return 0; /* it would fail on ADTS half-way, and no raw AAC frame begins like this */
+    return len;
 }
 
 static bool timing_ok(const struct mux *mux, const struct mux_frame *frame) {
@@ -276,13 +340,12 @@ static int check_frames(struct mux *mux, const struct mux_frame *frames, size_t 
     for (size_t i = 0; i < count; i++) {
         if (!timing_ok(mux, &frames[i]) || frames[i].dts_ts < end_ts)
             return -EINVAL;
-        if (!frames[i].data || frames[i].len < 1 || is_adts(mux, &frames[i]))
+        size_t len = payload_len(mux, &frames[i]);
+        if (!len || len > PAYLOAD_MAX - mux->payload_bytes)
             return -EINVAL;
         if (i > 0 && frames[i].dts_ts - end_ts > (int64_t)mux->timescale * SPAN_MAX_S)
             return -EINVAL;
-        if (frames[i].len > PAYLOAD_MAX - mux->payload_bytes)
-            return -EINVAL;
-        mux->payload_bytes += frames[i].len;
+        mux->payload_bytes += len;
         end_ts = frames[i].dts_ts + frames[i].duration_ts;
     }
     return 0;

@@ -41,6 +41,7 @@ struct publisher_metadata {
     double frame_rate;
     bool has_video, has_audio;
     bool complete; /* there are no tracks but those, so none is waited for */
+    uint8_t video_tracks, audio_tracks; /* how many there are; 0: not told */
     char encoder[64];
 };
 void publisher_metadata(struct publisher *pub, const struct publisher_metadata *metadata);

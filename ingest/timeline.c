@@ -7,8 +7,9 @@ enum {
     GRID_TOLERANCE_TS = 135, /* 1.5 ms: both the anchor and the frame were rounded to milliseconds */
     OFF_GRID_MAX = 8,        /* then the nominal rate is not believed any more */
     AUDIO_TOLERANCE_MS = 50,
-    AUDIO_FAR_MS = 10000, /* from the picture, at the start: no encoder sends it so early or late */
-    AUDIO_AGREE = 25,     /* so many frames in a row elsewhere are no mistake */
+    FAR_MS = 10000, /* from the picture, at the start: no encoder sends it so early or late */
+    AGREE = 25,     /* so many frames in a row elsewhere are no mistake */
+    AGREE_MS = 50,
     JUMP_MS = 1000,
     DRIFT_BLOCK_US = 10000000,
     DRIFT_STEP_US = 50000,   /* smaller changes are noise */
@@ -17,14 +18,18 @@ enum {
     DURATION_MAX_TS = 2 * TIMELINE_VIDEO_HZ,
 };
 
-void timeline_init(struct timeline *timeline, bool has_video, uint32_t rate_milli, uint32_t sample_rate,
-                   uint32_t frame_samples, uint32_t hole_max_ms) {
-    *timeline = (struct timeline){.has_video = has_video, .hole_max_ms = hole_max_ms};
-    timeline->video.hz = TIMELINE_VIDEO_HZ;
-    timeline->video.rate_milli =
-        rate_milli >= TIMELINE_RATE_MILLI_MIN && rate_milli <= TIMELINE_RATE_MILLI_MAX ? rate_milli : 0;
-    timeline->audio.hz = sample_rate;
-    timeline->audio.frame_samples = frame_samples;
+void timeline_init(struct timeline *timeline, uint32_t hole_max_ms) {
+    *timeline = (struct timeline){.hole_max_ms = hole_max_ms};
+}
+
+void timeline_add_video(struct timeline *timeline, uint32_t rate_milli) {
+    bool usable = rate_milli >= TIMELINE_RATE_MILLI_MIN && rate_milli <= TIMELINE_RATE_MILLI_MAX;
+    timeline->tracks[timeline->track_count++] =
+        (struct timeline_track){.kind = TRACK_VIDEO, .hz = TIMELINE_VIDEO_HZ, .rate_milli = usable ? rate_milli : 0};
+}
+
+void timeline_add_audio(struct timeline *timeline, uint32_t sample_rate) {
+    timeline->tracks[timeline->track_count++] = (struct timeline_track){.kind = TRACK_AUDIO, .hz = sample_rate};
 }
 
 static int64_t ticks(int64_t us, uint32_t hz) {
@@ -37,19 +42,20 @@ static int64_t max64(int64_t a, int64_t b) {
 
 void timeline_map(struct timeline *timeline, int64_t first_us, int64_t now_us, int64_t not_before_us) {
     timeline->base_us = max64(now_us, not_before_us) - first_us;
-    timeline->mapped = true;
     timeline->block_end_us = now_us + DRIFT_BLOCK_US;
     timeline->block_min_us = timeline->before_min_us = INT64_MAX;
     timeline->drift_us = now_us < not_before_us ? now_us - not_before_us : 0;
-    timeline->video.started = timeline->audio.started = false;
-    timeline->audio.astray = 0;
-    timeline->video.delta_count = 0;
+    for (uint32_t i = 0; i < timeline->track_count; i++) {
+        timeline->tracks[i].started = false;
+        timeline->tracks[i].astray = timeline->tracks[i].delta_count = 0;
+    }
 }
 
 int64_t timeline_end_us(const struct timeline *timeline) {
-    int64_t video = timeline->video.end_ts ? timeline_us(timeline->video.end_ts, TIMELINE_VIDEO_HZ) : 0;
-    int64_t audio = timeline->audio.end_ts ? timeline_us(timeline->audio.end_ts, timeline->audio.hz) : 0;
-    return max64(video, audio);
+    int64_t end_us = 0;
+    for (uint32_t i = 0; i < timeline->track_count; i++)
+        end_us = max64(end_us, timeline_us(timeline->tracks[i].end_ts, timeline->tracks[i].hz));
+    return end_us;
 }
 
 int64_t timeline_drift_us(const struct timeline *timeline) {
@@ -132,8 +138,8 @@ static int64_t video_offset(const struct timeline_track *video, int64_t offset_t
     return llabs(grid_ts(video, n) - offset_ts) <= GRID_TOLERANCE_TS ? grid_ts(video, n) : offset_ts;
 }
 
-static void video_place(struct timeline *timeline, int64_t raw, int64_t offset_ts, struct timeline_time *ret_time) {
-    struct timeline_track *video = &timeline->video;
+static void video_place(struct timeline *timeline, struct timeline_track *video, int64_t raw, int64_t offset_ts,
+                        struct timeline_time *ret_time) {
     if (!video->started)
         grid_anchor(video, raw = max64(raw, video->end_ts));
     int64_t dts = raw;
@@ -155,52 +161,52 @@ static void video_place(struct timeline *timeline, int64_t raw, int64_t offset_t
     video->started = true;
 }
 
-/* --- audio --- */
+/* --- beside a leading picture --- */
 
-static int64_t in_audio(const struct timeline *timeline, int64_t ms) {
-    return timeline->audio.hz * ms / 1000;
+static int64_t ms_ts(const struct timeline_track *track, int64_t ms) {
+    return track->hz * ms / 1000;
 }
 
-/* Whether sound beside a picture stands where neither what came before nor the picture would have it. */
-static bool audio_astray(const struct timeline *timeline, int64_t raw) {
-    const struct timeline_track *audio = &timeline->audio;
-    if (!timeline->has_video || !timeline->video.started)
+/* Where the leading picture ends, in ticks of another track. */
+static int64_t picture_ts(const struct timeline *timeline, const struct timeline_track *track) {
+    return ticks(timeline_us(timeline->tracks[0].end_ts, TIMELINE_VIDEO_HZ), track->hz);
+}
+
+/* Whether a track beside a picture stands where neither what came before nor the picture would have it. */
+static bool astray(const struct timeline *timeline, const struct timeline_track *track, int64_t raw) {
+    const struct timeline_track *lead = &timeline->tracks[0];
+    if (track == lead || lead->kind != TRACK_VIDEO || !lead->started)
         return false;
-    int64_t picture = ticks(timeline_us(timeline->video.end_ts, TIMELINE_VIDEO_HZ), audio->hz);
-    if (!audio->started)
-        return llabs(raw - picture) > in_audio(timeline, AUDIO_FAR_MS);
-    return llabs(raw - picture) > in_audio(timeline, JUMP_MS) &&
-           llabs(raw - audio->end_ts) > in_audio(timeline, JUMP_MS);
+    int64_t picture = picture_ts(timeline, track);
+    if (!track->started)
+        return llabs(raw - picture) > ms_ts(track, FAR_MS);
+    return llabs(raw - picture) > ms_ts(track, JUMP_MS) && llabs(raw - track->end_ts) > ms_ts(track, JUMP_MS);
 }
 
-/* A single frame astray is a mistake of the encoder's. When many in a row agree with each other, its clock of the sound
- * has jumped: the sound goes on beside the picture. True when this one is to be dropped. */
-static bool audio_refuse(struct timeline *timeline, int64_t *raw) {
-    struct timeline_track *audio = &timeline->audio;
-    if (!audio_astray(timeline, *raw)) {
-        audio->astray = 0;
+/* A single frame astray is a mistake of the encoder's. When many in a row agree with each other, its clock of that
+ * track has jumped: it goes on beside the picture. True when this one is to be dropped. */
+static bool refuse(struct timeline *timeline, struct timeline_track *track, int64_t *raw, uint32_t duration_ts) {
+    if (!astray(timeline, track, *raw)) {
+        track->astray = 0;
         return false;
     }
-    bool agrees = audio->astray && llabs(*raw - audio->astray_ts) < in_audio(timeline, AUDIO_TOLERANCE_MS);
-    audio->astray = agrees ? audio->astray + 1 : 1;
-    audio->astray_ts = *raw + audio->frame_samples;
-    if (audio->astray < AUDIO_AGREE)
+    bool agrees = track->astray && llabs(*raw - track->astray_ts) < ms_ts(track, AGREE_MS);
+    track->astray = agrees ? track->astray + 1 : 1;
+    track->astray_ts = *raw + duration_ts;
+    if (track->astray < AGREE)
         return true;
-    int64_t picture = ticks(timeline_us(timeline->video.end_ts, TIMELINE_VIDEO_HZ), audio->hz);
-    audio->shift_ts += max64(picture, audio->end_ts) - *raw;
-    *raw = max64(picture, audio->end_ts);
-    audio->astray = 0;
+    int64_t beside = max64(picture_ts(timeline, track), track->end_ts);
+    track->shift_ts += beside - *raw;
+    *raw = beside;
+    track->astray = 0;
     return false;
 }
 
-static enum timeline_verdict audio_place(struct timeline *timeline, int64_t raw, struct timeline_time *ret_time) {
-    struct timeline_track *audio = &timeline->audio;
-    int64_t tolerance = in_audio(timeline, AUDIO_TOLERANCE_MS);
-    raw += audio->shift_ts;
-    if (audio_refuse(timeline, &raw)) {
-        timeline->dropped++;
-        return TIMELINE_DROP;
-    }
+/* --- audio --- */
+
+static enum timeline_verdict audio_place(struct timeline *timeline, struct timeline_track *audio, int64_t raw,
+                                         uint32_t samples, struct timeline_time *ret_time) {
+    int64_t tolerance = ms_ts(audio, AUDIO_TOLERANCE_MS);
     if (!audio->started)
         audio->end_ts = max64(raw, audio->end_ts);
     else if (raw - audio->end_ts > tolerance)
@@ -210,8 +216,8 @@ static enum timeline_verdict audio_place(struct timeline *timeline, int64_t raw,
         return TIMELINE_DROP; /* more samples than time: one too many */
     }
     audio->started = true;
-    *ret_time = (struct timeline_time){audio->end_ts, audio->end_ts, audio->frame_samples, true};
-    audio->end_ts += audio->frame_samples;
+    *ret_time = (struct timeline_time){audio->end_ts, audio->end_ts, samples, true};
+    audio->end_ts += samples;
     return TIMELINE_OK;
 }
 
@@ -240,26 +246,32 @@ static bool jumped(const struct timeline *timeline, const struct timeline_track 
            (step_us > max64(timeline->hole_max_ms, JUMP_MS) * 1000 || step_us < -JUMP_MS * INT64_C(1000));
 }
 
-enum timeline_verdict timeline_frame(struct timeline *timeline, enum track_kind kind, int64_t dts_us, int64_t pts_us,
+enum timeline_verdict timeline_frame(struct timeline *timeline, uint32_t index, const struct timeline_stamp *stamp,
                                      int64_t now_us, struct timeline_time *ret_time) {
-    struct timeline_track *track = kind == TRACK_VIDEO ? &timeline->video : &timeline->audio;
-    bool leads = kind == TRACK_VIDEO || !timeline->has_video, broke = false;
-    if (leads) {
-        bool drifted = drift_note(timeline, timeline->base_us + dts_us, now_us);
-        broke = jumped(timeline, track, dts_us) || drifted;
+    struct timeline_track *track = &timeline->tracks[index];
+    bool broke = false;
+    if (!index) {
+        bool drifted = drift_note(timeline, timeline->base_us + stamp->dts_us, now_us);
+        broke = jumped(timeline, track, stamp->dts_us) || drifted;
         if (broke)
-            timeline_map(timeline, dts_us, now_us, timeline_end_us(timeline));
+            timeline_map(timeline, stamp->dts_us, now_us, timeline_end_us(timeline));
     }
-    int64_t raw = ticks(timeline->base_us + dts_us, track->hz);
-    if (kind == TRACK_AUDIO) {
-        enum timeline_verdict verdict = audio_place(timeline, raw, ret_time);
+    int64_t raw = ticks(timeline->base_us + stamp->dts_us, track->hz) + track->shift_ts;
+    int64_t step_ts = ticks(stamp->dts_us - track->last_raw_us, track->hz);
+    bool audio = track->kind == TRACK_AUDIO;
+    if (refuse(timeline, track, &raw, audio ? stamp->samples : shortest_delta(track))) {
+        timeline->dropped++;
+        return TIMELINE_DROP;
+    }
+    if (audio) {
+        enum timeline_verdict verdict = audio_place(timeline, track, raw, stamp->samples, ret_time);
         if (verdict == TIMELINE_DROP)
             return verdict;
     } else {
         if (track->started && !broke)
-            note_delta(track, ticks(dts_us - track->last_raw_us, TIMELINE_VIDEO_HZ));
-        video_place(timeline, raw, ticks(pts_us - dts_us, TIMELINE_VIDEO_HZ), ret_time);
+            note_delta(track, step_ts);
+        video_place(timeline, track, raw, ticks(stamp->pts_us - stamp->dts_us, TIMELINE_VIDEO_HZ), ret_time);
     }
-    track->last_raw_us = dts_us;
+    track->last_raw_us = stamp->dts_us;
     return broke ? TIMELINE_BREAK : TIMELINE_OK;
 }

@@ -5,8 +5,9 @@
  * that are never over-declared; audio runs on its sample grid. In both, dts >= dts + duration of the frame before: what
  * breaks that is moved forward or dropped, never passed on (libavformat would lose pts, see ingest/mux.h).
  *
- * A jump of the leading track (video, if there is any), back by more than a second or forward by more than the longest hole,
- * maps the clock anew: the caller begins a new segment with a discontinuity. Sound that jumps alone is put beside the picture. */
+ * All tracks of a publisher are on one clock. The one that was added first leads. When it jumps, back by more than a second or forward by
+ * more than the longest hole, the clock is mapped anew: the caller begins a new segment with a discontinuity. What jumps alone beside
+ * a leading picture is put beside it. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,6 +22,12 @@ enum timeline_verdict {
     TIMELINE_DROP,  /* too late to be placed */
 };
 
+/* A frame as it came, on the publisher's clock. */
+struct timeline_stamp {
+    int64_t dts_us, pts_us;
+    uint32_t samples; /* audio */
+};
+
 struct timeline_time {
     int64_t dts_ts, pts_ts;
     uint32_t duration_ts;
@@ -28,6 +35,7 @@ struct timeline_time {
 };
 
 struct timeline_track {
+    enum track_kind kind;
     uint32_t hz;
     bool started;
     int64_t end_ts;       /* dts + duration of the last frame */
@@ -37,32 +45,33 @@ struct timeline_track {
     int64_t anchor_ts;    /* a point of the grid */
     uint32_t off_grid;    /* frames that did not fit, lately */
     uint32_t deltas[TIMELINE_DELTAS], delta_count;
-    /* audio */
-    uint32_t frame_samples;
-    int64_t shift_ts;     /* from its own clock to the picture's, after a jump of the sound alone */
+    /* those beside a leading picture */
+    int64_t shift_ts;     /* from its own clock to the picture's, after a jump of this track alone */
     int64_t astray_ts;    /* where the next frame astray should be */
     uint32_t astray;      /* in a row */
 };
 
 struct timeline {
     int64_t base_us; /* UTC of the publisher's time 0 */
-    bool mapped, has_video;
     uint32_t hole_max_ms;
-    struct timeline_track video, audio;
+    uint32_t track_count;
+    struct timeline_track tracks[TRACKS_MAX]; /* the first leads */
     /* how late frames come against the mapping: minimum over blocks of time, so that queues on the way don't count */
     int64_t block_end_us, block_min_us, before_min_us, drift_us;
     uint64_t dropped, moved; /* for metrics */
 };
 
-/* `rate_milli` 0: unknown or variable. Without audio `sample_rate` is 0, without video `has_video` is false. Up to
- * `hole_max_ms` (at least a second) between two frames are a hole in the same timeline. */
-void timeline_init(struct timeline *timeline, bool has_video, uint32_t rate_milli, uint32_t sample_rate, uint32_t frame_samples,
-                   uint32_t hole_max_ms);
+/* Up to `hole_max_ms` (at least a second) between two frames are a hole in the same timeline. Tracks are added then, at most TRACKS_MAX,
+ * the leading one first; they are named by their order. */
+void timeline_init(struct timeline *timeline, uint32_t hole_max_ms);
+/* `rate_milli` 0: unknown or variable. */
+void timeline_add_video(struct timeline *timeline, uint32_t rate_milli);
+void timeline_add_audio(struct timeline *timeline, uint32_t sample_rate);
 /* Maps `first_us` of the publisher to `now_us` (UTC), or to `not_before_us` if that is later. */
 void timeline_map(struct timeline *timeline, int64_t first_us, int64_t now_us, int64_t not_before_us);
 /* *ret_time is set unless dropped. `now_us`: UTC, when the frame arrived. */
-enum timeline_verdict timeline_frame(struct timeline *timeline, enum track_kind kind, int64_t dts_us, int64_t pts_us,
-                                     int64_t now_us, struct timeline_time *ret_time);
+enum timeline_verdict timeline_frame(struct timeline *timeline, uint32_t track, const struct timeline_stamp *stamp, int64_t now_us,
+                                     struct timeline_time *ret_time);
 /* The end of all tracks so far, UTC. */
 int64_t timeline_end_us(const struct timeline *timeline);
 /* What to add to media time to get capture time: the publisher's drift, in steps, 0 at first. */

@@ -10,7 +10,7 @@
 
 enum {
     PLAYLIST_BYTES_MAX = 1 << 20,
-    PLAYLISTS_MAX = 16, /* more kinds × variants than a stream has; the oldest goes */
+    PLAYLISTS_MAX = 32, /* more kinds × variants than a stream has; the oldest goes */
     INITS_MAX = 16,
 };
 

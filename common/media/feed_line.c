@@ -74,6 +74,8 @@ static json_t *track_json(const struct track_info *track, bool late) {
                              track->kind == TRACK_VIDEO ? "video" : "audio", "track_id", as_json(track->track_id),
                              "timescale", as_json(track->timescale), "codecs", track->codecs, "init_version",
                              as_json(track->init_version), "init", init_json(track->init));
+    if (track->language[0])
+        json_object_set_new(json, "language", json_string(track->language));
     if (late)
         json_object_set_new(json, "late", json_true());
     if (track->kind == TRACK_VIDEO)
@@ -105,6 +107,8 @@ static void parse_track(const json_t *json, struct track_info *track, bool *ok) 
     get_text(json_object_get(json, "name"), track->name, sizeof track->name, ok);
     get_text(json_object_get(json, "kind"), kind, sizeof kind, ok);
     get_text(json_object_get(json, "codecs"), track->codecs, sizeof track->codecs, ok);
+    if (json_object_get(json, "language"))
+        get_text(json_object_get(json, "language"), track->language, sizeof track->language, ok);
     track->kind = strcmp(kind, "video") ? TRACK_AUDIO : TRACK_VIDEO;
     track->track_id = (uint32_t)get_int(json, "track_id", 1, INT32_MAX - 1, ok);
     track->timescale = (uint32_t)get_int(json, "timescale", 1, 1000000, ok);
@@ -153,8 +157,8 @@ static json_t *part_json(const struct record *record) {
         count--;
     for (uint32_t i = 0; i < count; i++) {
         const struct record_part_track *track = &part->tracks[i];
-        json_array_append_new(tracks, json_pack("[I, I, I]", as_json(track->chunks), as_json(track->duration_ts),
-                                                as_json(track->bytes)));
+        json_array_append_new(tracks, json_pack("[I, I, I, b]", as_json(track->chunks), as_json(track->duration_ts),
+                                                as_json(track->bytes), track->independent));
     }
     return json_pack("{s:I, s:I, s:I, s:I, s:b, s:b, s:b, s:I, s:I, s:I, s:o}", "epoch", as_json(record->epoch),
                      "number", as_json(part->number), "msn", as_json(part->msn), "index", as_json(part->index),
@@ -162,6 +166,19 @@ static json_t *part_json(const struct record *record) {
                      "discontinuity", !!(part->flags & PART_DISCONTINUITY), "discontinuity_sequence",
                      as_json(part->discontinuity_sequence), "start_us", (json_int_t)part->start_us, "wall_us",
                      (json_int_t)part->wall_us, "tracks", tracks);
+}
+
+/* Of nodes that don't say it of each track, the part's flag is true of the pictures, of which there is one track then.
+ */
+static bool parse_part_track(const json_t *json, bool independent, struct record_part_track *track) {
+    json_int_t chunks, duration_ts, bytes;
+    if (json_unpack((json_t *)(uintptr_t)json, "[I, I, I]", &chunks, &duration_ts, &bytes) || chunks < 0 ||
+        chunks > 16384 || duration_ts < 0 || duration_ts > UINT32_MAX || bytes < 0 || bytes > UINT32_MAX)
+        return false;
+    const json_t *own = json_array_get(json, 3);
+    *track = (struct record_part_track){(uint32_t)chunks, (uint32_t)duration_ts, (uint32_t)bytes,
+                                        own ? json_is_true(own) : independent && chunks};
+    return true;
 }
 
 static bool parse_part(const json_t *json, struct record *record) {
@@ -177,13 +194,8 @@ static bool parse_part(const json_t *json, struct record *record) {
     part->discontinuity_sequence = get_u32(json, "discontinuity_sequence", &ok);
     part->start_us = get_int(json, "start_us", 0, INT64_MAX / 2, &ok);
     part->wall_us = get_int(json, "wall_us", 0, INT64_MAX / 2, &ok);
-    for (size_t i = 0; ok && i < json_array_size(tracks); i++) {
-        json_int_t chunks, duration_ts, bytes;
-        ok = !json_unpack(json_array_get(tracks, i), "[I, I, I]", &chunks, &duration_ts, &bytes) && chunks >= 0 &&
-             chunks <= 16384 && duration_ts >= 0 && duration_ts <= UINT32_MAX && bytes >= 0 && bytes <= UINT32_MAX;
-        if (ok)
-            part->tracks[i] = (struct record_part_track){(uint32_t)chunks, (uint32_t)duration_ts, (uint32_t)bytes};
-    }
+    for (size_t i = 0; ok && i < json_array_size(tracks); i++)
+        ok = parse_part_track(json_array_get(tracks, i), part->flags & PART_INDEPENDENT, &part->tracks[i]);
     return ok;
 }
 

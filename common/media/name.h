@@ -6,7 +6,7 @@
 
 enum {
     STREAM_NAME_LEN = 130, /* with the terminating zero: two components of at most 64 bytes */
-    TRACKS_MAX = 8,        /* of one stream */
+    TRACKS_MAX = 10,       /* of one stream */
 };
 
 /* A component is 1 to 64 of [A-Za-z0-9._~-], not "." or "..", and an app is not "t", "feed" or "api" (paths of ours). */

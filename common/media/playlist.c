@@ -25,17 +25,36 @@ static uint32_t own_mask(const struct rendering *r, const struct segment *segmen
 
 /* --- variants --- */
 
-uint32_t playlist_variants(const struct record_open *open, enum playlist_muxed muxed,
-                           uint32_t masks[PLAYLIST_VARIANTS_MAX]) {
-    uint32_t count = 0, audio = 0;
+static uint32_t audio_mask(const struct record_open *open) {
+    uint32_t audio = 0;
     for (uint32_t i = 0; i < open->track_count; i++)
         if (open->tracks[i].kind == TRACK_AUDIO)
             audio |= 1u << i;
+    return audio;
+}
+
+static uint32_t first_of(uint32_t mask) {
+    return mask & -mask;
+}
+
+/* Whether sound has playlists of its own beside the pictures'. */
+static bool is_split(const struct record_open *open, enum playlist_muxed muxed) {
+    uint32_t audio = audio_mask(open);
+    bool several = audio != first_of(audio), only = audio == (1u << open->track_count) - 1;
+    return muxed == PLAYLIST_MUXED_NEVER ? audio && (several || !only)
+                                         : several && (muxed == PLAYLIST_MUXED_AUTO || only);
+}
+
+uint32_t playlist_variants(const struct record_open *open, enum playlist_muxed muxed,
+                           uint32_t masks[PLAYLIST_VARIANTS_MAX]) {
+    bool split = is_split(open, muxed);
+    uint32_t count = 0, audio = audio_mask(open);
     for (uint32_t i = 0; i < open->track_count; i++)
         if (open->tracks[i].kind == TRACK_VIDEO)
-            masks[count++] = 1u << i | (muxed == PLAYLIST_MUXED_NEVER ? 0 : audio);
-    if (audio)
-        masks[count++] = audio;
+            masks[count++] = 1u << i | (split ? 0 : first_of(audio));
+    for (uint32_t i = 0; i < open->track_count; i++)
+        if (audio & 1u << i && (split || 1u << i == first_of(audio)))
+            masks[count++] = 1u << i;
     return count;
 }
 
@@ -83,20 +102,40 @@ static struct bandwidth bandwidth_measure(const struct stream *stream, uint32_t 
     return result;
 }
 
+/* Of a variant with the sound that costs most: any of `group` may be played with it, in the place of its own if it is
+ * nothing but sound. */
+static struct bandwidth bandwidth_with(const struct stream *stream, uint32_t mask, uint32_t group) {
+    struct bandwidth most = {0};
+    uint32_t picture = mask & ~group;
+    for (uint32_t i = 0; i < TRACKS_MAX; i++) {
+        if (!(group & 1u << i))
+            continue;
+        struct bandwidth one = bandwidth_measure(stream, picture | 1u << i);
+        most.peak = one.peak > most.peak ? one.peak : most.peak;
+        most.average = one.average > most.average ? one.average : most.average;
+    }
+    return group ? most : bandwidth_measure(stream, mask);
+}
+
+/* Each once. */
 static void print_codecs(struct buf *out, const struct record_open *open, uint32_t mask) {
     const char *separator = "";
-    for (uint32_t i = 0; i < open->track_count; i++)
-        if (mask & 1u << i) {
-            buf_printf(out, "%s%s", separator, open->tracks[i].codecs);
-            separator = ",";
-        }
+    for (uint32_t i = 0; i < open->track_count; i++) {
+        bool again = false;
+        for (uint32_t k = 0; k < i; k++)
+            again |= mask & 1u << k && !strcmp(open->tracks[k].codecs, open->tracks[i].codecs);
+        if (!(mask & 1u << i) || again)
+            continue;
+        buf_printf(out, "%s%s", separator, open->tracks[i].codecs);
+        separator = ",";
+    }
 }
 
 static void print_stream_inf(struct buf *out, const struct stream *stream, uint32_t mask, uint32_t group,
                              const char *pathway) {
     const struct record_open *open = &stream->open->open;
     const struct track_info *lead = &open->tracks[variant_lead(open, mask)];
-    struct bandwidth bandwidth = bandwidth_measure(stream, mask | group);
+    struct bandwidth bandwidth = bandwidth_with(stream, mask, group);
     char name[VARIANT_NAME_LEN];
     buf_printf(out, "#EXT-X-STREAM-INF:BANDWIDTH=%.0f,AVERAGE-BANDWIDTH=%.0f,CODECS=\"", bandwidth.peak * 1.05 + 1,
                bandwidth.average + 1);
@@ -114,29 +153,47 @@ static void print_stream_inf(struct buf *out, const struct stream *stream, uint3
     buf_printf(out, ",CLOSED-CAPTIONS=NONE\n%s.m3u8\n", variant_name(name, open, mask));
 }
 
-static void print_audio_group(struct buf *out, const struct record_open *open, uint32_t audio) {
-    for (uint32_t i = 0; i < open->track_count; i++)
-        if (audio & 1u << i)
-            buf_printf(out,
-                       "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"%s\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"%u\","
-                       "URI=\"%s.m3u8\"\n",
-                       open->tracks[i].name, open->tracks[i].channels, open->tracks[i].name);
+/* Names are what players show, and each stands once in the group. */
+static void print_audio_name(struct buf *out, const struct record_open *open, uint32_t track, uint32_t number) {
+    const char *language = open->tracks[track].language;
+    bool again = false;
+    for (uint32_t i = 0; i < track; i++)
+        again |= !strcmp(open->tracks[i].language, language) && open->tracks[i].kind == TRACK_AUDIO;
+    if (!language[0])
+        buf_printf(out, ",NAME=\"Audio %u\"", number);
+    else if (again)
+        buf_printf(out, ",LANGUAGE=\"%s\",NAME=\"%s %u\"", language, language, number);
+    else
+        buf_printf(out, ",LANGUAGE=\"%s\",NAME=\"%s\"", language, language);
 }
 
+static void print_audio_group(struct buf *out, const struct record_open *open, uint32_t audio) {
+    uint32_t number = 0;
+    for (uint32_t i = 0; i < open->track_count; i++) {
+        if (!(audio & 1u << i))
+            continue;
+        buf_append_str(out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\"");
+        print_audio_name(out, open, i, ++number);
+        buf_printf(out, ",DEFAULT=%s,AUTOSELECT=YES,CHANNELS=\"%u\",URI=\"%s.m3u8\"\n", number == 1 ? "YES" : "NO",
+                   open->tracks[i].channels, open->tracks[i].name);
+    }
+}
+
+/* Of the sound one playlist is a variant, too, for who wants no picture; the group has the others. */
 void playlist_multivariant(struct buf *out, const struct stream *stream, enum playlist_muxed muxed,
                            const char *pathway) {
     const struct record_open *open = &stream->open->open;
     uint32_t masks[PLAYLIST_VARIANTS_MAX];
     uint32_t count = playlist_variants(open, muxed, masks);
-    bool split = muxed == PLAYLIST_MUXED_NEVER && count > 1;
-    uint32_t audio = split ? masks[count - 1] : 0;
+    uint32_t audio = audio_mask(open), group = is_split(open, muxed) ? audio : 0;
     buf_append_str(out, "#EXTM3U\n#EXT-X-VERSION:6\n");
     if (pathway)
         buf_printf(out, "#EXT-X-CONTENT-STEERING:SERVER-URI=\"steering.json\",PATHWAY-ID=\"%s\"\n", pathway);
-    if (split)
-        print_audio_group(out, open, audio);
+    if (group)
+        print_audio_group(out, open, group);
     for (uint32_t i = 0; i < count; i++)
-        print_stream_inf(out, stream, masks[i], split ? audio : 0, pathway);
+        if (!(masks[i] & audio) || masks[i] & first_of(audio))
+            print_stream_inf(out, stream, masks[i], group, pathway);
 }
 
 /* --- media --- */
@@ -190,7 +247,7 @@ static void print_part(struct rendering *r, const struct segment *segment, const
     uint32_t lead = variant_lead(&segment->open->open, mask);
     buf_append_str(r->out, "#EXT-X-PART:DURATION=");
     print_seconds(r->out, p->tracks[lead].duration_ts, segment->open->open.tracks[lead].timescale);
-    if (p->flags & PART_INDEPENDENT || segment->open->open.tracks[lead].kind == TRACK_AUDIO)
+    if (p->tracks[lead].independent || segment->open->open.tracks[lead].kind == TRACK_AUDIO)
         buf_append_str(r->out, ",INDEPENDENT=YES");
     buf_printf(r->out, ",URI=\"%s/p%" PRIu64 ".m4s\"%s\n", r->variant, p->number,
                part_empty(p, mask) ? ",GAP=YES" : "");
@@ -215,9 +272,9 @@ static void print_segment(struct rendering *r, uint32_t i, bool with_parts, bool
     buf_printf(r->out, ",\n%s/%" PRIu64 ".m4s\n", r->variant, segment->msn);
 }
 
-static bool has_independent_part(const struct segment *segment) {
+static bool has_independent_part(const struct segment *segment, uint32_t track) {
     for (uint32_t p = 0; p < segment->published; p++)
-        if (segment->parts[p].record->part.flags & PART_INDEPENDENT)
+        if (segment->parts[p].record->part.tracks[track].independent)
             return true;
     return false;
 }
@@ -231,7 +288,7 @@ static uint32_t first_with_parts(const struct rendering *r) {
     for (; i > r->first && (end_s < parts_s || !found); i--) {
         const struct segment *segment = r->stream->segments[i - 1];
         end_s += segment_seconds(segment, r->open, r->mask);
-        found |= has_independent_part(segment);
+        found |= has_independent_part(segment, variant_lead(&segment->open->open, own_mask(r, segment)));
     }
     return i;
 }

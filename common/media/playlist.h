@@ -11,14 +11,15 @@
 struct buf;
 
 enum playlist_muxed {
-    PLAYLIST_MUXED_AUTO,   /* as always, today: streams have at most one audio track */
-    PLAYLIST_MUXED_ALWAYS, /* v0a0: one playlist and one request a part */
-    PLAYLIST_MUXED_NEVER,  /* v0 with a0 as its audio group */
+    PLAYLIST_MUXED_AUTO,   /* always with one audio track, never with several */
+    PLAYLIST_MUXED_ALWAYS, /* v0a0: one playlist and one request a part; of several audio tracks there is the first */
+    PLAYLIST_MUXED_NEVER,  /* v0 with a0 and others as its audio group */
 };
 
 enum { PLAYLIST_VARIANTS_MAX = 2 * TRACKS_MAX, VARIANT_NAME_LEN = 4 * TRACKS_MAX + 1 };
 
-/* The variants that a stream's multivariant playlist leads to, best first: masks of tracks. Returns their number. */
+/* The media playlists that a stream's multivariant playlist leads to, best first, those of sound alone last: masks of tracks. Returns
+ * their number. */
 uint32_t playlist_variants(const struct record_open *open, enum playlist_muxed muxed, uint32_t masks[PLAYLIST_VARIANTS_MAX]);
 
 /* The stream must have a published part. `pathway`: the name of where this is, for Content Steering by "steering.json" beside it; NULL:

@@ -21,6 +21,7 @@ struct track_info {
     uint32_t track_id;      /* in moov and moof; unique in the stream */
     uint32_t timescale;     /* ticks a second */
     char codecs[CODECS_LEN]; /* RFC 6381, for CODECS= */
+    char language[LANGUAGE_LEN]; /* BCP 47; "" unknown */
     uint16_t width, height; /* video */
     uint32_t frame_rate_milli; /* video: frames per 1000 s, 29970; 0 unknown */
     uint32_t sample_rate, channels; /* audio */
@@ -55,7 +56,7 @@ enum {
 };
 
 enum {
-    PART_INDEPENDENT = 1,   /* contains an independent video frame (audio-only streams: always) */
+    PART_INDEPENDENT = 1,   /* the first track has an independent frame in it (audio-only streams: always) */
     PART_LAST = 2,          /* last of its segment */
     PART_DISCONTINUITY = 4, /* first of a segment that begins with EXT-X-DISCONTINUITY */
 };
@@ -86,6 +87,7 @@ struct record_part_track {
     uint32_t duration_ts; /* from the part's start to its end in this track's own samples, as playlists print it */
     uint32_t bytes;       /* of these chunks' bodies: rates are told by nodes that don't have them, too. Of a late track: of those that came
                              since the part before */
+    bool independent;     /* one of them begins with a frame that can be decoded alone */
 };
 
 struct record_part {

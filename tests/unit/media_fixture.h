@@ -37,8 +37,8 @@ static inline struct record *fixture_part(const char *stream, uint64_t epoch, ui
     struct record *record = record_create(RECORD_PART, stream, epoch);
     record->part = (struct record_part){.number = number, .msn = msn, .index = index, .flags = flags};
     record->part.start_us = record->part.wall_us = fixture_start_us + (int64_t)number * 200000;
-    record->part.tracks[0] = (struct record_part_track){6, 18000, 6000};
-    record->part.tracks[1] = (struct record_part_track){1, 9600, 400};
+    record->part.tracks[0] = (struct record_part_track){6, 18000, 6000, flags & PART_INDEPENDENT};
+    record->part.tracks[1] = (struct record_part_track){1, 9600, 400, true};
     return record;
 }
 

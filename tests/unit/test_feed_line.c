@@ -23,11 +23,11 @@ static const char *const lines[] = {
     "\"init\":\"Vg==\",\"width\":1280,\"height\":720,\"frame_rate_milli\":30000},"
     "{\"name\":\"a0\",\"kind\":\"audio\",\"track_id\":101,\"timescale\":48000,\"codecs\":\"mp4a.40.2\",\"init_"
     "version\":1,"
-    "\"init\":\"QXVkaW8=\",\"sample_rate\":48000,\"channels\":2}]}}",
+    "\"init\":\"QXVkaW8=\",\"language\":\"en\",\"sample_rate\":48000,\"channels\":2}]}}",
     "{\"segment\":{\"epoch\":1790000000123456,\"msn\":109000000}}",
     "{\"part\":{\"epoch\":1790000000123456,\"number\":2180000000,\"msn\":109000000,\"index\":0,\"independent\":true,"
     "\"last\":false,\"discontinuity\":true,\"discontinuity_sequence\":3,\"start_us\":1790000000000000,"
-    "\"wall_us\":1790000000050000,\"tracks\":[[6,18000,75000],[2,9216,3400]]}}",
+    "\"wall_us\":1790000000050000,\"tracks\":[[6,18000,75000,true],[2,9216,3400,false]]}}",
     "{\"state\":{\"epoch\":1790000000123456,\"state\":\"away\"}}",
     "{\"beat\":{}}",
     "{\"drain\":{}}",
@@ -59,6 +59,8 @@ static void open_line_carries_tracks_and_their_inits(void **state) {
     assert_int_equal(open->track_count, 2);
     assert_int_equal(open->tracks[0].kind, TRACK_VIDEO);
     assert_int_equal(open->tracks[0].width, 1280);
+    assert_string_equal(open->tracks[0].language, "");
+    assert_string_equal(open->tracks[1].language, "en");
     assert_int_equal(open->tracks[1].init->len, 5);
     assert_memory_equal(open->tracks[1].init->data, "Audio", 5);
     feed_line_finish(&line);
@@ -81,6 +83,20 @@ static void a_late_track_is_told(void **state) {
     assert_memory_equal(buf_head(&out), text, strlen(text));
     feed_line_finish(&line);
     buf_finish(&out);
+}
+
+/* As nodes say it that know of one picture only. */
+static void part_may_be_silent_about_its_tracks(void **state) {
+    struct feed_line line;
+    char text[] = "{\"part\":{\"epoch\":1,\"number\":2,\"msn\":3,\"index\":0,\"independent\":true,\"last\":false,"
+                  "\"discontinuity\":false,\"discontinuity_sequence\":0,\"start_us\":5,\"wall_us\":6,"
+                  "\"tracks\":[[6,18000,75000],[0,0,0]]}}";
+    (void)state;
+    assert_int_equal(feed_line_parse(text, strlen(text), "live/show", &line), 0);
+    assert_true(line.record->part.tracks[0].independent);
+    assert_false(line.record->part.tracks[1].independent);
+    assert_int_equal(line.record->part.tracks[0].bytes, 75000);
+    feed_line_finish(&line);
 }
 
 static void unknown_events_are_passed_over(void **state) {
@@ -122,9 +138,11 @@ static void impossible_lines_are_refused(void **state) {
     assert_bad(3, "109000000", "-1");
     assert_bad(3, "109000000", "1.5");
     assert_bad(3, "\"epoch\":1790000000123456", "\"epoch\":99999999999999999999");
-    assert_bad(4, "[6,18000,75000]", "[6,18000]");
-    assert_bad(4, "[6,18000,75000]", "[-6,18000,75000]");
-    assert_bad(4, "[6,18000,75000]", "[6,18000,-1]");
+    assert_bad(4, "[6,18000,75000,true]", "[6,18000]");
+    assert_bad(4, "[6,18000,75000,true]", "[-6,18000,75000]");
+    assert_bad(4, "[6,18000,75000,true]", "[6,18000,-1]");
+    assert_bad(2, "\"language\":\"en\"", "\"language\":\"e\\\"n\"");
+    assert_bad(2, "\"language\":\"en\"", "\"language\":\"a-language-of-length\"");
     assert_bad(4, "\"index\":0", "\"index\":\"0\"");
     assert_bad(5, "away", "gone");
 }
@@ -181,6 +199,7 @@ int main(void) {
         cmocka_unit_test(lines_are_written_as_they_were_read),
         cmocka_unit_test(open_line_carries_tracks_and_their_inits),
         cmocka_unit_test(a_late_track_is_told),
+        cmocka_unit_test(part_may_be_silent_about_its_tracks),
         cmocka_unit_test(unknown_events_are_passed_over),
         cmocka_unit_test(impossible_lines_are_refused),
         cmocka_unit_test(lines_are_read_however_bytes_come),

@@ -233,6 +233,84 @@ static void multivariant_names_codecs_size_and_rate(void **state) {
     store_destroy(t.store);
 }
 
+/* Three sizes and two languages; of the second size no key frame comes where one comes of the first. */
+static struct target make_ladder(void) {
+    struct target t = make(0, 0);
+    struct record *record = fixture_open(name, FIXTURE_EPOCH + 1, 2);
+    struct record_open *open = &record->open;
+    struct track_info video = open->tracks[0], audio = open->tracks[1];
+    open->track_count = 5;
+    for (uint32_t i = 1; i < 5; i++) {
+        struct track_info *track = &open->tracks[i];
+        *track = i < 3 ? video : audio;
+        snprintf(track->name, sizeof track->name, "%c%u", i < 3 ? 'v' : 'a', (i < 3 ? i : i - 3) % 10);
+        track->track_id = i + 1;
+        track->width /= (uint16_t)(1 << i);
+        track->height /= (uint16_t)(1 << i);
+        track->init = i == 3 ? audio.init : blob_create_copy("I", 1);
+    }
+    strcpy(open->tracks[3].language, "en");
+    strcpy(open->tracks[4].codecs, "opus");
+    apply(&t, record);
+    for (uint32_t p = 0; p < FIXTURE_PARTS; p++) {
+        for (uint8_t i = 0; i < 5; i++)
+            apply(&t, fixture_chunk(name, FIXTURE_EPOCH + 1, i, 100, p, 1000 / (1 + i)));
+        record = fixture_part(name, FIXTURE_EPOCH + 1, t.part++, 100, p, p ? 0 : PART_INDEPENDENT);
+        for (uint32_t i = 0; i < 5; i++)
+            record->part.tracks[i] = (struct record_part_track){1, i < 3 ? 18000 : 9600, 1000 / (1 + i), !p && i != 1};
+        apply(&t, record);
+    }
+    return t;
+}
+
+static void several_tracks_are_variants_and_a_group(void **state) {
+    (void)state;
+    struct target t = make_ladder();
+    /* 40000, 20000, 13333, 10000, 8000 bits a second; with any variant goes the larger sound */
+    assert_string_equal(
+        render(&t, NULL, false, PLAYLIST_MUXED_AUTO),
+        "#EXTM3U\n#EXT-X-VERSION:6\n"
+        "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",LANGUAGE=\"en\",NAME=\"en\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"2\","
+        "URI=\"a0.m3u8\"\n"
+        "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"Audio 2\",DEFAULT=NO,AUTOSELECT=YES,CHANNELS=\"2\","
+        "URI=\"a1.m3u8\"\n"
+        "#EXT-X-STREAM-INF:BANDWIDTH=52501,AVERAGE-BANDWIDTH=50001,CODECS=\"avc1.4d401f,mp4a.40.2,opus\","
+        "RESOLUTION=1280x720,FRAME-RATE=30.000,AUDIO=\"a\",CLOSED-CAPTIONS=NONE\nv0.m3u8\n"
+        "#EXT-X-STREAM-INF:BANDWIDTH=31501,AVERAGE-BANDWIDTH=30001,CODECS=\"avc1.4d401f,mp4a.40.2,opus\","
+        "RESOLUTION=640x360,FRAME-RATE=30.000,AUDIO=\"a\",CLOSED-CAPTIONS=NONE\nv1.m3u8\n"
+        "#EXT-X-STREAM-INF:BANDWIDTH=24487,AVERAGE-BANDWIDTH=23321,CODECS=\"avc1.4d401f,mp4a.40.2,opus\","
+        "RESOLUTION=320x180,FRAME-RATE=30.000,AUDIO=\"a\",CLOSED-CAPTIONS=NONE\nv2.m3u8\n"
+        "#EXT-X-STREAM-INF:BANDWIDTH=10501,AVERAGE-BANDWIDTH=10001,CODECS=\"mp4a.40.2,opus\",AUDIO=\"a\","
+        "CLOSED-CAPTIONS=NONE\na0.m3u8\n");
+    const char *text = render(&t, NULL, false, PLAYLIST_MUXED_ALWAYS);
+    assert_null(strstr(text, "EXT-X-MEDIA"));
+    assert_non_null(strstr(text, "\nv2a0.m3u8\n"));
+    store_destroy(t.store);
+}
+
+static void parts_are_independent_by_their_own_track(void **state) {
+    (void)state;
+    struct target t = make_ladder();
+    assert_int_equal(count(render(&t, "v0", false, PLAYLIST_MUXED_AUTO), "INDEPENDENT=YES"), 1);
+    assert_int_equal(count(render(&t, "v1", false, PLAYLIST_MUXED_AUTO), "INDEPENDENT=YES"), 0);
+    assert_int_equal(count(render(&t, "v2", false, PLAYLIST_MUXED_AUTO), "INDEPENDENT=YES"), 1);
+    const char *text = render(&t, "a1", false, PLAYLIST_MUXED_AUTO);
+    assert_int_equal(count(text, "INDEPENDENT=YES"), FIXTURE_PARTS);
+    assert_int_equal(count(text, "RENDITION-REPORT"), 4);
+    assert_int_equal(count(text, "RENDITION-REPORT:URI=\"a0.m3u8\""), 1);
+    store_destroy(t.store);
+}
+
+static void languages_that_come_twice_have_names_of_their_own(void **state) {
+    (void)state;
+    struct target t = make_ladder();
+    strcpy(t.stream->open->open.tracks[4].language, "en");
+    const char *text = render(&t, NULL, false, PLAYLIST_MUXED_AUTO);
+    assert_int_equal(count(text, "LANGUAGE=\"en\",NAME=\"en\","), 1);
+    assert_int_equal(count(text, "LANGUAGE=\"en\",NAME=\"en 2\","), 1);
+    store_destroy(t.store);
+}
+
 static void unknown_variant_is_an_error(void **state) {
     (void)state;
     struct target t = make(0, 1);
@@ -269,6 +347,9 @@ int main(void) {
         cmocka_unit_test(playlist_begins_after_a_gap_in_the_numbers),
         cmocka_unit_test(ended_stream_has_endlist_and_no_hint),
         cmocka_unit_test(multivariant_names_codecs_size_and_rate),
+        cmocka_unit_test(several_tracks_are_variants_and_a_group),
+        cmocka_unit_test(parts_are_independent_by_their_own_track),
+        cmocka_unit_test(languages_that_come_twice_have_names_of_their_own),
         cmocka_unit_test(unknown_variant_is_an_error),
         cmocka_unit_test(pathway_is_named_where_there_is_another),
     };

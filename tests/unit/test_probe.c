@@ -15,8 +15,14 @@ static void push(struct probe *probe, enum track_kind kind, int64_t dts_ms, int6
     probe_push(probe, &frame, dts_ms * 1000 + 5);
 }
 
-static const struct probe_known both = {
-    .video_config = true, .audio_config = true, .video_announced = true, .audio_announced = true, .metadata_rate = 30};
+#define VIDEO_CONFIG .track_count = 1, .tracks = {{.kind = TRACK_VIDEO}}
+#define AUDIO_CONFIG .track_count = 1, .tracks = {{.kind = TRACK_AUDIO}}
+
+static const struct probe_known both = {.track_count = 2,
+                                        .tracks = {{.kind = TRACK_VIDEO}, {.kind = TRACK_AUDIO}},
+                                        .video_announced = true,
+                                        .audio_announced = true,
+                                        .metadata_rate = 30};
 
 static struct probe probe; /* large */
 
@@ -33,8 +39,8 @@ static void announced_rate_needs_three_frames(void **state) {
     assert_int_equal(probe_check(&probe, &both, 33005), PROBE_MORE);
     push(&probe, TRACK_VIDEO, 67, 0, false);
     assert_int_equal(probe_check(&probe, &both, 67005), PROBE_READY);
-    assert_int_equal(probe_rate_milli(&probe), 30000);
-    assert_false(probe.b_frames);
+    assert_int_equal(probe_track(&probe, TRACK_VIDEO, 0)->rate_milli, 30000);
+    assert_false(probe_track(&probe, TRACK_VIDEO, 0)->reorders);
 }
 
 static void wrong_announcement_is_found_out(void **state) {
@@ -44,17 +50,17 @@ static void wrong_announcement_is_found_out(void **state) {
         push(&probe, TRACK_VIDEO, i * 40, 0, i == 0);
     }
     assert_int_equal(probe_check(&probe, &both, 480000), PROBE_READY);
-    assert_int_equal(probe_rate_milli(&probe), 25000);
+    assert_int_equal(probe_track(&probe, TRACK_VIDEO, 0)->rate_milli, 25000);
 }
 
 /* A rate that nothing could be divided by is none. */
 static void frames_in_no_time_have_no_rate(void **state) {
     (void)state;
-    struct probe_known known = {.video_config = true, .video_announced = true};
+    struct probe_known known = {VIDEO_CONFIG, .video_announced = true};
     for (int i = 0; i < 120; i++)
         push(&probe, TRACK_VIDEO, i / 60, 0, i == 0);
     assert_int_equal(probe_check(&probe, &known, 1000000), PROBE_READY);
-    assert_int_equal(probe_rate_milli(&probe), 0);
+    assert_int_equal(probe_track(&probe, TRACK_VIDEO, 0)->rate_milli, 0);
 }
 
 static void video_starts_with_an_independent_frame(void **state) {
@@ -65,14 +71,14 @@ static void video_starts_with_an_independent_frame(void **state) {
     push(&probe, TRACK_VIDEO, 67, 67, false);
     push(&probe, TRACK_VIDEO, 100, 67, false);
     assert_int_equal(probe_check(&probe, &both, 100005), PROBE_READY);
-    assert_int_equal(probe_start_dts_us(&probe, true), 33000);
-    assert_true(probe.b_frames);
+    assert_int_equal(probe_track(&probe, TRACK_VIDEO, 0)->start_dts_us, 33000);
+    assert_true(probe_track(&probe, TRACK_VIDEO, 0)->reorders);
 }
 
 static void announced_track_is_waited_for_but_not_for_ever(void **state) {
     (void)state;
     struct probe_known late = both;
-    late.audio_config = false;
+    late.track_count = 1;
     for (int i = 0; i < 40; i++) {
         push(&probe, TRACK_VIDEO, i * 1000 / 30, 0, i == 0);
         enum probe_verdict verdict = probe_check(&probe, &late, i * 1000000 / 30);
@@ -82,7 +88,7 @@ static void announced_track_is_waited_for_but_not_for_ever(void **state) {
 
 static void audio_alone_is_a_stream(void **state) {
     (void)state;
-    struct probe_known audio = {.audio_config = true, .audio_announced = true};
+    struct probe_known audio = {AUDIO_CONFIG, .audio_announced = true};
     for (int i = 0; i < 5; i++)
         push(&probe, TRACK_AUDIO, i * 21, 0, true);
     assert_int_equal(probe_check(&probe, &audio, 100000), PROBE_MORE); /* video may come yet */
@@ -91,15 +97,12 @@ static void audio_alone_is_a_stream(void **state) {
 
 static void track_that_will_not_come_is_not_waited_for(void **state) {
     (void)state;
-    struct probe_known video = {.video_config = true,
-                                .video_announced = true,
-                                .announced_all = true,
-                                .metadata_rate = 30};
+    struct probe_known video = {VIDEO_CONFIG, .video_announced = true, .announced_all = true, .metadata_rate = 30};
     for (int i = 0; i < 3; i++)
         push(&probe, TRACK_VIDEO, i * 1000 / 30, 0, i == 0);
     assert_int_equal(probe_check(&probe, &video, 67005), PROBE_READY);
     probe_reset(&probe);
-    struct probe_known audio = {.audio_config = true, .audio_announced = true, .announced_all = true};
+    struct probe_known audio = {AUDIO_CONFIG, .audio_announced = true, .announced_all = true};
     for (int i = 0; i < 3; i++)
         push(&probe, TRACK_AUDIO, i * 21, 0, true);
     assert_int_equal(probe_check(&probe, &audio, 42005), PROBE_READY);

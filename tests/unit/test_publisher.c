@@ -1,104 +1,10 @@
 #include "ingest/publisher.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
 #include "common/auth/publish_key.h"
-#include "common/base/loop.h"
-#include "common/media/store.h"
-#include "ingest/ingest.h"
 #include "ingest/timeline.h"
-
-/* A publisher writing into a store of its own, through a port that grants whatever is wished. */
+#include "publisher_fixture.h"
 
 static const int64_t start_us = 1790000000ll * 1000000;
-
-/* 1280×720 Main profile at level 3.1, no VUI; and an IDR and a P slice of a few bytes. */
-static const uint8_t avcc[] = {1,    0x4d, 0x40, 0x1f, 0xff, 0xe1, 0, 9, 0x67, 0x4d, 0x40, 0x1f,
-                               0xec, 0xa0, 0x28, 0x02, 0xd8, 1,    0, 4, 0x68, 0xee, 0x3c, 0x80};
-static const uint8_t asc[] = {0x11, 0x90}; /* AAC LC, 48 kHz, stereo */
-static const uint8_t idr[] = {0, 0, 0, 4, 0x65, 0x88, 0x84, 0x00};
-static const uint8_t inter[] = {0, 0, 0, 4, 0x41, 0x9a, 0x00, 0x01};
-static const uint8_t aac[300] = {0x21};
-
-struct world {
-    struct loop *loop;
-    struct ingest *ingest;
-    struct publisher *pub;
-    struct store *store;
-    struct claim_grant grant;
-    /* the port */
-    void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
-    void *owner;
-    struct loop_timer *grant_timer;
-    int write_error;
-    uint32_t opens, records, touches;
-    enum stream_state state;
-    /* what the publisher told */
-    int results, losses;
-    enum publish_result result;
-};
-
-static void on_grant(void *ctx) {
-    struct world *world = ctx;
-    world->on_result(world->owner, CLAIM_GRANTED, &world->grant);
-}
-
-static void *port_claim(void *ctx, const char *stream, const char *peer, uint64_t epoch,
-                        void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant),
-                        void (*on_lost)(void *owner, const struct claim_loss *loss), void *owner) {
-    (void)epoch;
-    struct world *world = ctx;
-    (void)stream, (void)peer, (void)on_lost;
-    world->on_result = on_result;
-    world->owner = owner;
-    loop_timer_set(world->grant_timer, 0);
-    return world;
-}
-
-static int port_write(void *ctx, void *claim, struct record *record) {
-    struct world *world = ctx;
-    (void)claim;
-    world->opens += record->type == RECORD_OPEN;
-    world->records++;
-    if (record->type == RECORD_STATE)
-        world->state = record->state.state;
-    int rc = world->write_error ? world->write_error : store_apply(world->store, record, 1);
-    record_unref(record);
-    if (!world->write_error)
-        assert_int_equal(rc, 0); /* whatever comes in, what goes out follows from what was before */
-    return rc;
-}
-
-static void port_touch(void *ctx, void *claim) {
-    struct world *world = ctx;
-    (void)claim;
-    world->touches++;
-}
-
-static void port_release(void *ctx, void *claim, bool clean) {
-    (void)ctx, (void)claim, (void)clean;
-}
-
-static void on_result(void *ctx, enum publish_result result) {
-    struct world *world = ctx;
-    world->results++;
-    world->result = result;
-    loop_stop(world->loop);
-}
-
-static void on_lost(void *ctx, const char *why) {
-    struct world *world = ctx;
-    assert_true(why[0]);
-    world->losses++;
-    loop_stop(world->loop);
-}
 
 /* As long as a key may be, of all that it may have in it. */
 #define LONGEST                                                                                                        \
@@ -107,40 +13,8 @@ static void on_lost(void *ctx, const char *why) {
 static char *const keys[] = {"live/locked:secret", "live/long:" LONGEST};
 
 static struct world *begin_named(const char *name, uint32_t key_count) {
-    static const struct store_settings store = {.window_us = 30000000, .bytes_max = 64 << 20, .streams_max = 4};
-    struct world *world = calloc(1, sizeof *world);
-    world->loop = loop_create();
-    world->store = store_create(&store);
-    world->grant_timer = loop_timer_create(world->loop, on_grant, world);
-    world->grant = (struct claim_grant){.epoch = 9, .next_msn = 100, .next_part = 500, .not_before_us = 0};
-    struct ingest_settings settings = {
-        .segment_ms = 2000, .part_ms = 200, .stall_ms = 2000, .publish_keys = keys, .publish_key_count = key_count};
-    struct writer_port port = {world, port_claim, port_write, port_touch, port_release};
-    world->ingest = ingest_create(world->loop, &settings, &port);
-    static const struct publisher_events events = {on_result, on_lost};
-    world->pub = publisher_open(world->ingest, "live", name, "192.0.2.1:5", &events, world);
-    assert_int_equal(world->results, 0); /* never from inside the call */
-    loop_run(world->loop);
-    return world;
-}
-
-static struct world *begin(void) {
-    struct world *world = begin_named("show", 0);
-    assert_int_equal(world->result, PUBLISH_OK);
-    return world;
-}
-
-static void end(struct world *world) {
-    publisher_close(world->pub, true);
-    ingest_destroy(world->ingest);
-    loop_timer_destroy(world->grant_timer);
-    store_destroy(world->store);
-    loop_destroy(world->loop);
-    free(world);
-}
-
-static void set_config(struct world *world, enum codec codec, const uint8_t *data, size_t len) {
-    publisher_config(world->pub, &(struct publisher_config){.codec = codec, .data = data, .len = len});
+    return begin_with(name,
+                      (struct ingest_settings){.stall_ms = 2000, .publish_keys = keys, .publish_key_count = key_count});
 }
 
 static void configure(struct world *world, bool audio) {
@@ -177,10 +51,6 @@ static void publish(struct world *world, int64_t from, int64_t to, int gop) {
             audio(world, a);
         video(world, n, 0, gop);
     }
-}
-
-static struct stream *stream_of(struct world *world) {
-    return store_find(world->store, "live/show");
 }
 
 static void stream_appears_after_three_frames(void **state) {

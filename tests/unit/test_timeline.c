@@ -18,7 +18,9 @@ struct run {
 
 static struct run begin(uint32_t rate_milli) {
     struct run run = {0};
-    timeline_init(&run.timeline, true, rate_milli, 48000, 1024, 2000);
+    timeline_init(&run.timeline, 2000);
+    timeline_add_video(&run.timeline, rate_milli);
+    timeline_add_audio(&run.timeline, 48000);
     timeline_map(&run.timeline, 0, epoch_us, 0);
     return run;
 }
@@ -26,7 +28,8 @@ static struct run begin(uint32_t rate_milli) {
 /* In milliseconds, as RTMP has them. */
 static enum timeline_verdict place(struct timeline *timeline, enum track_kind kind, int64_t dts_ms, int64_t pts_ms,
                                    int64_t now_us, struct timeline_time *ret_time) {
-    return timeline_frame(timeline, kind, dts_ms * 1000, pts_ms * 1000, now_us, ret_time);
+    const struct timeline_stamp stamp = {dts_ms * 1000, pts_ms * 1000, 1024};
+    return timeline_frame(timeline, kind == TRACK_VIDEO ? 0 : 1, &stamp, now_us, ret_time);
 }
 
 /* Frames at `fps`, rounded to milliseconds as FLV has them: on an exact grid, nothing over-declared, no drift. */

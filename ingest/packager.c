@@ -1,0 +1,589 @@
+#include "ingest/packager.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/loop.h"
+#include "ingest/ingest.h"
+
+enum {
+    AUDIO_CHUNK_US = 90000, /* about 100 ms: 4 or 5 AAC frames at 48 kHz */
+    VIDEO_TRACK_ID = 1,
+    AUDIO_TRACK_ID = 101,
+    CONFIG_MAX = 4096,
+    REFUSED_MAX = 100,     /* chunks in a row */
+    SAME_US = 2000,        /* times of two tracks that are one: both were rounded to milliseconds */
+    PATIENCE_US = 50000,   /* so long following pictures are waited for */
+    HELD_MAX = 32,         /* leading pictures */
+    LEAD_MAX_US = 2000000, /* presentation after decoding: more is a mistake of somebody's */
+};
+
+static void on_patience(void *ctx);
+
+void packager_init(struct packager *p, struct loop *loop, const struct ingest_settings *settings, const char *stream,
+                   const struct packager_port *port) {
+    *p = (struct packager){.settings = settings, .port = *port, .stream = stream};
+    p->held.timescale = TIMELINE_VIDEO_HZ;
+    p->patience = loop_timer_create(loop, on_patience, p);
+}
+
+void packager_grant(struct packager *p, const struct claim_grant *grant) {
+    p->grant = *grant;
+    p->msn = grant->next_msn;
+    p->part_number = grant->next_part;
+    p->init_version = grant->init_versions;
+    p->discontinuity = grant->resumes;
+    p->discontinuity_sequence = grant->discontinuity_sequence;
+    p->part_target_us = grant->part_target_us;
+    p->target_ms = grant->target_duration_ms ? grant->target_duration_ms : p->settings->segment_ms;
+}
+
+static void close_lanes(struct packager *p) {
+    for (uint32_t i = 0; i < p->track_count; i++)
+        lane_reset(&p->tracks[i].lane);
+    lane_reset(&p->held);
+    p->track_count = p->video_count = 0;
+    p->end_due = false;
+    loop_timer_cancel(p->patience);
+}
+
+void packager_finish(struct packager *p) {
+    close_lanes(p);
+    loop_timer_destroy(p->patience);
+}
+
+/* --- writing --- */
+
+void packager_state(struct packager *p, enum stream_state state) {
+    if (!p->opened)
+        return;
+    struct record *record = record_create(RECORD_STATE, p->stream, p->grant.epoch);
+    record->state.state = state;
+    p->port.write(p->port.ctx, record);
+}
+
+static struct lane_place place_of(const struct packager *p, const struct packager_track *track) {
+    return (struct lane_place){p->stream, p->grant.epoch, p->msn, (uint8_t)(track - p->tracks)};
+}
+
+static void write_chunk(struct packager *p, const struct packager_track *track, struct record *record) {
+    if (!record) {
+        p->counters.dropped++;
+        if (mux_broken(track->lane.mux) || track->lane.refused > REFUSED_MAX)
+            p->port.lose(p->port.ctx, "media that can't be muxed");
+        return;
+    }
+    p->segment_used = true;
+    p->port.write(p->port.ctx, record);
+}
+
+static void write_waiting(struct packager *p, struct packager_track *track, uint32_t count) {
+    struct lane_place place = place_of(p, track);
+    if (count)
+        write_chunk(p, track, lane_take_chunk(&track->lane, count, &place));
+}
+
+static bool has_video(const struct packager *p) {
+    return p->video_count > 0;
+}
+
+/* --- sound --- */
+
+/* What begins before `end_us`, if it is `least_us` long, and the part has room for it: late sound goes on into the next
+ * part rather than over PART-TARGET. */
+static void flush_audio(struct packager *p, struct packager_track *track, int64_t end_us, uint32_t least_us) {
+    struct lane *lane = &track->lane;
+    uint32_t duration_us, count = lane_waiting(lane, end_us, &duration_us);
+    if (!count || duration_us < least_us)
+        return;
+    uint64_t most_ts = (uint64_t)p->part_target_us * lane->timescale / 1000000;
+    uint32_t fitting =
+        lane_fitting(lane, count, most_ts > lane->part_duration_ts ? most_ts - lane->part_duration_ts : 0);
+    if (!fitting && !lane->part_duration_ts)
+        fitting = 1; /* longer than any part */
+    write_waiting(p, track, fitting);
+}
+
+static void flush_sound(struct packager *p, int64_t end_us, uint32_t least_us) {
+    uint32_t first = has_video(p) ? p->video_count : 1;
+    for (uint32_t i = first; i < p->track_count; i++)
+        flush_audio(p, &p->tracks[i], end_us, least_us);
+}
+
+/* Of the leading track: pictures, or sound alone. */
+static void flush_lead(struct packager *p) {
+    struct packager_track *lead = &p->tracks[0];
+    if (has_video(p))
+        write_waiting(p, lead, lead->lane.count);
+    else
+        flush_audio(p, lead, INT64_MAX, 0);
+}
+
+/* --- following pictures --- */
+
+/* The leading track's decoding time of what is shown together with it. */
+static int64_t shown_with(const struct packager *p, const struct packager_track *track, int64_t dts_ts) {
+    return timeline_us(dts_ts, TIMELINE_VIDEO_HZ) + track->lead_us - p->tracks[0].lead_us;
+}
+
+static bool is_same(int64_t one_us, int64_t other_us) {
+    return llabs(one_us - other_us) <= SAME_US;
+}
+
+static void tell_alignment(const struct packager *p, const struct packager_track *track) {
+    char name[4];
+    snprintf(name, sizeof name, "v%u", (unsigned)(track - p->tracks) % 10);
+    if (track->misaligned)
+        log_warn("track_misaligned", "stream", LOG_STR(p->stream), "track", LOG_STR(name));
+    else
+        log_info("track_aligned", "stream", LOG_STR(p->stream), "track", LOG_STR(name));
+}
+
+/* The first picture at a cut, or after it: can a player go on from the leading track with it? */
+static void judge(struct packager *p, struct packager_track *track, const struct lane_frame *frame) {
+    if (track->judged == p->cut.number || shown_with(p, track, frame->time.dts_ts) < p->cut.dts_us - SAME_US)
+        return;
+    bool misaligned =
+        !frame->independent || !is_same(timeline_us(frame->time.pts_ts, TIMELINE_VIDEO_HZ), p->cut.pts_us);
+    bool changed = misaligned != track->misaligned;
+    track->judged = p->cut.number;
+    track->misaligned = misaligned;
+    p->counters.misaligned += misaligned;
+    if (changed)
+        tell_alignment(p, track);
+}
+
+static void write_following(struct packager *p, struct packager_track *track, const struct lane_frame *frame) {
+    struct lane_place place = place_of(p, track);
+    judge(p, track, frame);
+    write_chunk(p, track, lane_direct_chunk(&track->lane, frame, &place));
+}
+
+static void drain(struct packager *p, struct packager_track *track, int64_t end_us) {
+    const struct lane_frame *frame;
+    while ((frame = lane_first(&track->lane)) && shown_with(p, track, frame->time.dts_ts) < end_us) {
+        write_following(p, track, frame);
+        lane_pop(&track->lane, 1);
+    }
+}
+
+/* Writes what is shown before `end_us`; only within a part, or nobody would count it. */
+static void follow(struct packager *p, int64_t end_us) {
+    for (uint32_t i = 1; i < p->video_count && p->segmenter.in_part; i++)
+        drain(p, &p->tracks[i], end_us - SAME_US);
+}
+
+/* Whether a picture that is shown before `end_us` has yet to come, and is not too late to be waited for. */
+static bool behind(const struct packager *p, int64_t end_us) {
+    for (uint32_t i = 1; i < p->video_count; i++) {
+        const struct packager_track *track = &p->tracks[i];
+        uint32_t least_us = track->frame_us < p->tracks[0].frame_us ? track->frame_us : p->tracks[0].frame_us;
+        if (track->reached_us < end_us - least_us / 2 && track->reached_us >= end_us - PATIENCE_US - track->frame_us)
+            return true;
+    }
+    return false;
+}
+
+static void drop_waiting(struct packager *p, struct packager_track *track, uint32_t count) {
+    p->counters.dropped += count;
+    track->awaits_independent |= count > 0;
+    lane_pop(&track->lane, count);
+}
+
+/* What was shown before the first leading picture, and what can't be decoded without that. */
+static void begin_following(struct packager *p, int64_t start_us) {
+    for (uint32_t i = 1; i < p->video_count; i++) {
+        struct packager_track *track = &p->tracks[i];
+        const struct lane_frame *frame;
+        while ((frame = lane_first(&track->lane)) && (shown_with(p, track, frame->time.dts_ts) < start_us - SAME_US ||
+                                                      (track->awaits_independent && !frame->independent)))
+            drop_waiting(p, track, 1);
+        track->awaits_independent &= !frame;
+    }
+}
+
+/* --- parts and segments --- */
+
+static uint32_t lead_duration_ts(const struct packager *p) {
+    const struct segmenter *s = &p->segmenter;
+    uint32_t hz = has_video(p) ? TIMELINE_VIDEO_HZ : p->tracks[0].lane.timescale;
+    uint64_t ts = ((uint64_t)(s->end_us - s->part_start_us) * hz + 500000) / 1000000;
+    uint64_t most_ts =
+        (uint64_t)p->part_target_us * hz / 1000000; /* over a hole; media time says where the next part is */
+    return (uint32_t)(ts < most_ts ? ts : most_ts);
+}
+
+/* All pictures last as long as the leading ones; sound is exact, whole frames on the sample grid. */
+static void part_track(struct record_part_track *out, struct packager_track *track, uint32_t lead_ts) {
+    struct lane *lane = &track->lane;
+    *out = (struct record_part_track){lane->part_chunks,
+                                      track->kind == TRACK_VIDEO ? lead_ts : (uint32_t)lane->part_duration_ts,
+                                      lane->part_bytes, lane->part_independent};
+    lane->part_chunks = lane->part_bytes = 0;
+    lane->part_duration_ts = 0;
+    lane->part_independent = false;
+}
+
+/* `audio_us`: where the sound beside the leading track ends; UTC. */
+static void close_part(struct packager *p, bool last, int64_t audio_us) {
+    flush_lead(p);
+    flush_sound(p, audio_us, 0);
+    struct record *record = record_create(RECORD_PART, p->stream, p->grant.epoch);
+    struct record_part *part = &record->part;
+    part->number = p->part_number++;
+    part->msn = p->msn;
+    part->index = p->part_index++;
+    part->flags = (p->tracks[0].lane.part_independent ? PART_INDEPENDENT : 0) | (last ? PART_LAST : 0) |
+                  (p->discontinuity && !part->index ? PART_DISCONTINUITY : 0);
+    if (part->flags & PART_DISCONTINUITY)
+        p->discontinuity_sequence++;
+    part->discontinuity_sequence = p->discontinuity_sequence;
+    part->start_us = p->segmenter.part_start_us;
+    part->wall_us = part->start_us + timeline_drift_us(&p->timeline);
+    uint32_t lead_ts = lead_duration_ts(p);
+    for (uint32_t i = 0; i < p->track_count; i++)
+        part_track(&part->tracks[i], &p->tracks[i], lead_ts);
+    p->segment_used = true;
+    p->port.write(p->port.ctx, record);
+}
+
+static void next_segment(struct packager *p) {
+    if (!p->segment_used)
+        return;
+    if (p->part_index) { /* else nobody saw it and the number stays */
+        p->msn++;
+        p->discontinuity = false;
+    }
+    p->part_index = 0;
+    p->segment_used = false;
+    for (uint32_t i = 0; i < p->track_count; i++)
+        p->tracks[i].lane.chunk_number = 0;
+}
+
+static void end_with(struct packager *p, int what, int64_t audio_us) {
+    if (what & SEGMENTER_END_PART)
+        close_part(p, what & SEGMENTER_END_SEGMENT, audio_us);
+    if (what & SEGMENTER_END_SEGMENT)
+        next_segment(p);
+    segmenter_end(&p->segmenter, what);
+}
+
+/* Ends it with its last picture. The sound beside that picture may not have come yet: the next part's. */
+static void end(struct packager *p, int what) {
+    p->end_due = false;
+    end_with(p, what, p->lead_dts_us);
+}
+
+/* Ends it because of the frame that comes next: the sound before that is here. */
+static void end_before(struct packager *p, int what) {
+    end_with(p, what, p->segmenter.end_us);
+}
+
+/* --- the leading picture --- */
+
+static uint32_t duration_us(const struct lane_frame *frame) {
+    return (uint32_t)((uint64_t)frame->time.duration_ts * 1000000 / TIMELINE_VIDEO_HZ);
+}
+
+static bool ends_segment(const struct packager *p, const struct lane_frame *frame) {
+    struct segmenter s = p->segmenter;
+    return segmenter_before(&s, timeline_us(frame->time.dts_ts, TIMELINE_VIDEO_HZ), duration_us(frame),
+                            frame->independent) &
+           SEGMENTER_END_SEGMENT;
+}
+
+static bool must_wait(const struct packager *p, const struct lane_frame *frame) {
+    return p->segmenter.in_part && behind(p, timeline_us(frame->time.dts_ts, TIMELINE_VIDEO_HZ)) &&
+           ends_segment(p, frame);
+}
+
+/* What ends before it. */
+static void make_way(struct packager *p, const struct lane_frame *frame) {
+    int64_t dts_us = timeline_us(frame->time.dts_ts, TIMELINE_VIDEO_HZ);
+    int what;
+    follow(p, dts_us);
+    if (p->end_due && !ends_segment(p, frame))
+        end(p, SEGMENTER_END_PART);
+    p->end_due = false;
+    while (p->track_count > 1 && (what = segmenter_hole(&p->segmenter, dts_us)))
+        end_before(p, what); /* the others go on */
+    end_before(p, segmenter_before(&p->segmenter, dts_us, duration_us(frame), frame->independent));
+}
+
+static void note_lead(struct packager_track *track, const struct lane_frame *frame) {
+    if (!frame->independent)
+        return;
+    int64_t lead_us = timeline_us(frame->time.pts_ts - frame->time.dts_ts, TIMELINE_VIDEO_HZ);
+    track->lead_us = lead_us < LEAD_MAX_US ? lead_us : 0;
+}
+
+static void write_lead(struct packager *p, const struct lane_frame *frame) {
+    struct packager_track *lead = &p->tracks[0];
+    struct lane_place place = place_of(p, lead);
+    uint32_t chunk_us = p->settings->chunk_ms * 1000, waiting_us;
+    lane_waiting(&lead->lane, INT64_MAX, &waiting_us);
+    if (frame->independent)
+        flush_lead(p); /* a chunk starts with it, so that viewers can join there */
+    if (chunk_us <= duration_us(frame)) {
+        write_chunk(p, lead, lane_direct_chunk(&lead->lane, frame, &place));
+        return;
+    }
+    lane_push(&lead->lane, frame);
+    if (waiting_us + 2 * duration_us(frame) > chunk_us)
+        flush_lead(p);
+}
+
+static void place_lead(struct packager *p, const struct lane_frame *frame) {
+    int64_t dts_us = timeline_us(frame->time.dts_ts, TIMELINE_VIDEO_HZ);
+    make_way(p, frame);
+    note_lead(&p->tracks[0], frame);
+    if (!p->lead_dts_us) {
+        for (uint32_t i = p->video_count; i < p->track_count; i++) /* what came before the first picture */
+            lane_drop(&p->tracks[i].lane, dts_us - p->tracks[i].frame_us);
+        begin_following(p, dts_us);
+    }
+    if (!p->segmenter.in_segment && frame->independent)
+        p->cut = (struct packager_cut){dts_us, timeline_us(frame->time.pts_ts, TIMELINE_VIDEO_HZ), p->cut.number + 1};
+    p->lead_dts_us = dts_us;
+    p->lead_end_us = dts_us + duration_us(frame);
+    p->tracks[0].frame_us = duration_us(frame);
+    flush_sound(p, dts_us, AUDIO_CHUNK_US);
+    write_lead(p, frame);
+    int what = segmenter_add(&p->segmenter, dts_us, duration_us(frame), frame->independent, frame->time.exact);
+    follow(p, p->lead_end_us);
+    p->end_due = what && behind(p, p->lead_end_us);
+    if (p->end_due)
+        loop_timer_set(p->patience, PATIENCE_US);
+    else
+        end(p, what);
+}
+
+/* Those that were held go on; `all`, or as far as the next segment's end. */
+static void release(struct packager *p, bool all) {
+    const struct lane_frame *frame = lane_first(&p->held);
+    while (frame) {
+        place_lead(p, frame);
+        lane_pop(&p->held, 1);
+        frame = lane_first(&p->held);
+        if (frame && !all && must_wait(p, frame)) {
+            loop_timer_set(p->patience, PATIENCE_US);
+            return;
+        }
+    }
+}
+
+static void lead_video(struct packager *p, const struct lane_frame *frame) {
+    const struct lane_frame *first = lane_first(&p->held);
+    if (!first && !must_wait(p, frame)) {
+        place_lead(p, frame);
+        return;
+    }
+    lane_push(&p->held, frame);
+    first = lane_first(&p->held);
+    int64_t waited_us = timeline_us(frame->time.dts_ts - first->time.dts_ts, TIMELINE_VIDEO_HZ);
+    if (p->held.count == 1)
+        loop_timer_set(p->patience, PATIENCE_US);
+    else if (waited_us > PATIENCE_US || p->held.count >= HELD_MAX)
+        release(p, false);
+}
+
+static void on_patience(void *ctx) {
+    struct packager *p = ctx;
+    if (p->held.count)
+        release(p, false);
+    else if (p->end_due)
+        end(p, SEGMENTER_END_PART);
+}
+
+/* --- the others --- */
+
+static void follow_video(struct packager *p, struct packager_track *track, const struct lane_frame *frame) {
+    if (track->lane.count == LANE_FRAMES_MAX) /* far ahead of the leading track, which seems to be silent */
+        drop_waiting(p, track, track->lane.count);
+    if (track->awaits_independent && !frame->independent) {
+        p->counters.dropped++;
+        return;
+    }
+    track->awaits_independent = false;
+    note_lead(track, frame);
+    int64_t shown_us = shown_with(p, track, frame->time.dts_ts);
+    const struct lane_frame *held = lane_first(&p->held);
+    int64_t open_us = held ? timeline_us(held->time.dts_ts, TIMELINE_VIDEO_HZ) : p->lead_end_us;
+    track->frame_us = duration_us(frame);
+    track->reached_us = shown_us + track->frame_us;
+    if (p->segmenter.in_part && !track->lane.count && shown_us < open_us - SAME_US)
+        write_following(p, track, frame);
+    else
+        lane_push(&track->lane, frame);
+    follow(p, open_us);
+    if (held && !must_wait(p, held))
+        release(p, false);
+    else if (!held && p->end_due && !behind(p, p->lead_end_us))
+        end(p, SEGMENTER_END_PART);
+}
+
+static void lead_audio(struct packager *p, struct packager_track *track, const struct lane_frame *frame) {
+    uint32_t hz = track->lane.timescale;
+    int64_t dts_us = timeline_us(frame->time.dts_ts, hz);
+    uint32_t frame_us = (uint32_t)(((uint64_t)frame->time.duration_ts * 1000000 + hz - 1) / hz);
+    end_before(p, segmenter_before(&p->segmenter, dts_us, frame_us, true));
+    p->lead_dts_us = dts_us;
+    flush_sound(p, dts_us, AUDIO_CHUNK_US);
+    lane_push(&track->lane, frame);
+    flush_audio(p, track, INT64_MAX, AUDIO_CHUNK_US);
+    end(p, segmenter_add(&p->segmenter, dts_us, frame_us, true, true));
+}
+
+void packager_frame(struct packager *p, uint32_t index, const struct lane_frame *frame) {
+    struct packager_track *track = &p->tracks[index];
+    struct lane_frame placed = *frame;
+    enum timeline_verdict verdict = timeline_frame(&p->timeline, index, &frame->stamp, frame->capture_us, &placed.time);
+    if (verdict == TIMELINE_DROP) {
+        p->counters.dropped++;
+        track->awaits_independent = track->kind == TRACK_VIDEO && index;
+        return;
+    }
+    if (verdict == TIMELINE_BREAK)
+        packager_break(p);
+    if (index && track->kind == TRACK_VIDEO)
+        follow_video(p, track, &placed);
+    else if (index)
+        lane_push(&track->lane, &placed);
+    else if (track->kind == TRACK_VIDEO)
+        lead_video(p, &placed);
+    else
+        lead_audio(p, track, &placed);
+}
+
+void packager_break(struct packager *p) {
+    release(p, true);
+    follow(p, p->lead_end_us);
+    if (p->segmenter.in_part)
+        end(p, SEGMENTER_END_PART | SEGMENTER_END_SEGMENT);
+    else
+        next_segment(p);
+    for (uint32_t i = 1; i < p->track_count && has_video(p); i++) /* stayed over: it belongs before the break */
+        if (i < p->video_count)
+            drop_waiting(p, &p->tracks[i], p->tracks[i].lane.count);
+        else
+            lane_drop(&p->tracks[i].lane, p->lead_dts_us);
+    segmenter_break(&p->segmenter);
+    if (p->opened && !p->discontinuity) {
+        p->discontinuity = true;
+        p->counters.discontinuities++;
+    }
+}
+
+/* --- opening --- */
+
+static void describe(struct track_info *info, const struct packager_source *source, uint32_t number) {
+    const struct codec_info *codec = source->codec;
+    bool video = codec->kind == TRACK_VIDEO;
+    *info = (struct track_info){.kind = codec->kind,
+                                .track_id = (video ? VIDEO_TRACK_ID : AUDIO_TRACK_ID) + number,
+                                .timescale = video ? TIMELINE_VIDEO_HZ : codec->sample_rate,
+                                .width = codec->width,
+                                .height = codec->height,
+                                .frame_rate_milli = source->rate_milli,
+                                .sample_rate = codec->sample_rate,
+                                .channels = codec->channels};
+    snprintf(info->name, sizeof info->name, "%c%u", video ? 'v' : 'a', number % 10);
+    snprintf(info->codecs, sizeof info->codecs, "%s", codec->codecs);
+    snprintf(info->language, sizeof info->language, "%s", source->language);
+}
+
+static uint32_t frame_us_of(const struct packager_source *source) {
+    const struct codec_info *codec = source->codec;
+    if (codec->kind == TRACK_VIDEO)
+        return source->rate_milli ? (uint32_t)(1000000000ull / source->rate_milli) : 33333;
+    uint32_t samples = codec->frame_samples ? codec->frame_samples : 1;
+    return (uint32_t)(((uint64_t)samples * 1000000 + codec->sample_rate - 1) / codec->sample_rate);
+}
+
+static int open_track(struct packager *p, const struct packager_source *source, struct track_info *info) {
+    struct packager_track *track = &p->tracks[p->track_count];
+    bool video = source->codec->kind == TRACK_VIDEO;
+    uint8_t config[CONFIG_MAX];
+    *track = (struct packager_track){.kind = source->codec->kind, .frame_us = frame_us_of(source)};
+    describe(info, source, video ? p->video_count : p->track_count - p->video_count);
+    info->init_version = p->init_version;
+    int n =
+        codec_init_config(source->codec, source->config, source->config_len, source->reorders, config, sizeof config);
+    int rc = n > 0 ? mux_create(info, source->codec->codec, config, (size_t)n, &track->lane.mux, &info->init)
+                   : mux_create(info, source->codec->codec, source->config, source->config_len, &track->lane.mux,
+                                &info->init);
+    if (rc)
+        return rc;
+    track->lane.timescale = info->timescale;
+    track->judged = p->cut.number;
+    p->track_count++;
+    p->video_count += video;
+    if (video)
+        timeline_add_video(&p->timeline, source->rate_milli);
+    else
+        timeline_add_audio(&p->timeline, info->timescale);
+    return 0;
+}
+
+/* Frames of pictures beside the leading ones are whole in parts, too, where their rate is a fraction of its. */
+static uint32_t unit_us(const struct packager *p) {
+    uint32_t lead_us = p->tracks[0].frame_us, unit = lead_us;
+    for (uint32_t i = 1; i < p->video_count; i++) {
+        uint32_t frame_us = p->tracks[i].frame_us, times = (frame_us + lead_us / 2) / lead_us;
+        if (frame_us > unit && llabs((int64_t)frame_us - (int64_t)times * lead_us) < lead_us / 50)
+            unit = times * lead_us;
+    }
+    return unit <= p->settings->part_ms * 1000 ? unit : lead_us;
+}
+
+/* Sound of whichever frames keeps up with the parts. */
+static void make_room(struct packager *p, struct segmenter_plan *plan) {
+    for (uint32_t i = has_video(p) ? p->video_count : 1; i < p->track_count; i++) {
+        uint32_t frame_us = p->tracks[i].frame_us, frames = (plan->part_us - SAME_US + frame_us - 1) / frame_us;
+        if (p->track_count - p->video_count > 1 && plan->part_target_us < frames * frame_us)
+            plan->part_target_us = frames * frame_us + 1;
+    }
+}
+
+static void plan_parts(struct packager *p) {
+    uint32_t frame_us = has_video(p) ? unit_us(p) : p->tracks[0].frame_us, beside_us = 0;
+    for (uint32_t i = p->video_count; i < p->track_count && has_video(p); i++)
+        beside_us = p->tracks[i].frame_us > beside_us ? p->tracks[i].frame_us : beside_us;
+    struct segmenter_plan plan;
+    if (p->part_target_us) {
+        plan = segmenter_plan_within(p->part_target_us, frame_us);
+    } else {
+        plan = segmenter_plan(p->settings->part_ms * 1000, frame_us, beside_us);
+        make_room(p, &plan);
+    }
+    p->part_target_us = plan.part_target_us;
+    segmenter_init(&p->segmenter, &plan, p->target_ms, !has_video(p));
+}
+
+int packager_open(struct packager *p, const struct packager_source *sources, uint32_t count, int64_t dts_us,
+                  int64_t now_us) {
+    int64_t end_us = p->opened ? timeline_end_us(&p->timeline) : p->grant.not_before_us;
+    close_lanes(p);
+    p->init_version++;
+    if (p->opened)
+        p->grant
+            .epoch++; /* what has other tracks has an epoch of its own, so that no chunk's place can stand for two */
+    timeline_init(&p->timeline, p->settings->stall_ms);
+    struct record *record = record_create(RECORD_OPEN, p->stream, p->grant.epoch);
+    for (uint32_t i = 0; i < count; i++)
+        if (open_track(p, &sources[i], &record->open.tracks[record->open.track_count++])) {
+            record_unref(record);
+            return -EINVAL;
+        }
+    plan_parts(p);
+    record->open.target_duration_ms = p->target_ms;
+    record->open.part_target_us = p->part_target_us;
+    timeline_map(&p->timeline, dts_us, now_us, end_us);
+    p->lead_dts_us = p->lead_end_us = 0;
+    p->opened = true;
+    p->port.write(p->port.ctx, record);
+    return 0;
+}

@@ -1,0 +1,100 @@
+/* From a publisher's frames to records: a stream's tracks on one clock (timeline.h), cut into parts and segments (segmenter.h), each in chunks
+ * of its own (lane.h).
+ *
+ * The first track leads: it alone decides where parts and segments end. Sound follows by decoding time, in chunks of about 90 ms. Other
+ * pictures follow one chunk a frame, and by the time at which they are shown, for each encoder reorders as it likes. A following
+ * picture belongs to the part of the leading one that it is shown with; what comes ahead of that waits for it in its lane.
+ *
+ * A part ends with its last leading picture, once the following ones beside it are there; they are waited for until the next leading picture
+ * comes, and where a segment ends for 50 ms longer. What comes later goes into the next part. Who is later than that is not waited for.
+ *
+ * One loop. Nothing is called back but `write` and `lose`, from within the calls and from a timer; after `lose` calls do no harm. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/media/writer.h"
+#include "ingest/codec.h"
+#include "ingest/lane.h"
+#include "ingest/segmenter.h"
+#include "ingest/timeline.h"
+
+struct ingest_settings;
+struct loop;
+
+struct packager_port {
+    void *ctx;
+    void (*write)(void *ctx, struct record *record); /* takes over the reference */
+    void (*lose)(void *ctx, const char *why);        /* this can't go on */
+};
+
+struct packager_counters {
+    uint64_t dropped;         /* frames that could not be placed */
+    uint64_t discontinuities;
+    uint64_t misaligned;      /* segments' beginnings at which a following video track had no independent frame */
+};
+
+struct packager_track {
+    struct lane lane;
+    enum track_kind kind;
+    uint32_t frame_us; /* how long a frame is */
+    /* video */
+    int64_t lead_us;    /* presentation after decoding, of the last independent frame: times of tracks are compared with it */
+    int64_t reached_us; /* following: where its last frame ends, in the leading track's decoding time */
+    uint32_t judged;    /* following: the cut at which alignment was last looked at */
+    bool misaligned;
+    bool awaits_independent; /* something was lost: what follows can't be decoded until then */
+};
+
+/* A beginning of a segment with an independent frame of the leading track. */
+struct packager_cut {
+    int64_t dts_us, pts_us;
+    uint32_t number;
+};
+
+struct packager {
+    const struct ingest_settings *settings;
+    struct packager_port port;
+    const char *stream;
+    struct claim_grant grant; /* its epoch grows with each packager_open but the first */
+    struct packager_counters counters;
+    struct timeline timeline;
+    struct segmenter segmenter;
+    uint32_t track_count, video_count; /* video comes first */
+    struct packager_track tracks[TRACKS_MAX];
+    uint32_t part_target_us, target_ms;
+    uint64_t msn, part_number;
+    uint32_t part_index, init_version, discontinuity_sequence;
+    bool opened;        /* an open record was written */
+    bool discontinuity; /* the next segment begins with one */
+    bool segment_used;  /* the segment `msn` has a part or a chunk */
+    int64_t lead_dts_us, lead_end_us; /* of the last leading frame; 0: none yet */
+    struct packager_cut cut;
+    bool end_due;     /* the part is over but for following pictures */
+    struct lane held; /* leading pictures from where a segment ends, until it has */
+    struct loop_timer *patience;
+};
+
+/* What a stream consists of. */
+struct packager_source {
+    const struct codec_info *codec;
+    const uint8_t *config;
+    size_t config_len;
+    const char *language;
+    bool reorders;
+    uint32_t rate_milli; /* video: as probe.h has it */
+};
+
+void packager_init(struct packager *packager, struct loop *loop, const struct ingest_settings *settings, const char *stream,
+                   const struct packager_port *port);
+/* Before the first packager_open. */
+void packager_grant(struct packager *packager, const struct claim_grant *grant);
+/* Begins with these tracks, video first, the leading one at the front; what was under way must have been broken off. Its first frame, at
+ * `dts_us` of the publisher's clock, arrived at `now_us` (UTC). 0, or -EINVAL: a configuration can't be used. */
+int packager_open(struct packager *packager, const struct packager_source *sources, uint32_t count, int64_t dts_us, int64_t now_us);
+/* `index`: of the track, in the order of packager_open. `frame->time` is set here. */
+void packager_frame(struct packager *packager, uint32_t index, const struct lane_frame *frame);
+/* Ends the segment under way; what comes next is a discontinuity. */
+void packager_break(struct packager *packager);
+void packager_state(struct packager *packager, enum stream_state state);
+void packager_finish(struct packager *packager);
