@@ -30,6 +30,6 @@ struct ingest {
 };
 
 struct ingest *ingest_create(struct loop *loop, const struct ingest_settings *settings, const struct writer_port *port);
-/* All publishers must be closed. NULL is allowed. */
+/* All publishers must be closed; the port must still be there. NULL is allowed. */
 void ingest_destroy(struct ingest *ingest);
 void ingest_metrics_register(void);
