@@ -16,11 +16,11 @@
 
 enum {
     MESSAGES_MAX = 8192,
-    NICENESS = 5,
+    NICENESS = 2,
     LATE_US = LADDER_LATE_MS * 1000,
-    LATE_FOR_US = 500000, /* so long, before a rung is dropped: what was held up on its way comes all at once */
-    SETTLE_US = 2000000,  /* between two drops */
-    RETRY_US = 1000,      /* the loop doesn't take messages */
+    LATE_FOR_US = 1000000, /* so long, before a rung is dropped: what was held up on its way comes all at once */
+    SETTLE_US = 2000000,   /* between two drops, and at first */
+    RETRY_US = 1000,       /* the loop doesn't take messages */
 };
 
 /* A source frame on its way to the thread, or the wish to drain. */
@@ -56,7 +56,8 @@ struct ladder {
     size_t key_len;
     struct transcode *transcode;
     bool told_closed[RUNGS_MAX];
-    int64_t late_since_us, dropped_us; /* 0: not late; never */
+    int64_t late_since_us; /* 0: it isn't late */
+    int64_t settled_us;    /* no rung is dropped before; 0: nothing came yet */
     uint64_t busy_before_us[RUNGS_MAX];
     uint64_t repeated;
     /* both threads' */
@@ -147,7 +148,7 @@ static void drop_costliest(struct ladder *ladder, int64_t now) {
             most_us = busy_us;
         }
     }
-    ladder->dropped_us = now;
+    ladder->settled_us = now + SETTLE_US;
     ladder->late_since_us = 0;
     if (costliest < RUNGS_MAX)
         drop(ladder, costliest, "the machine can't keep up");
@@ -155,12 +156,13 @@ static void drop_costliest(struct ladder *ladder, int64_t now) {
 
 static void keep_up(struct ladder *ladder, const struct job *job) {
     int64_t now = now_us();
+    if (!ladder->settled_us)
+        ladder->settled_us = now + SETTLE_US; /* what was collected while it began comes first */
     if (now - job->pushed_us < LATE_US)
         ladder->late_since_us = 0;
     else if (!ladder->late_since_us)
         ladder->late_since_us = now;
-    else if (now - ladder->late_since_us >= LATE_FOR_US &&
-             (!ladder->dropped_us || now - ladder->dropped_us >= SETTLE_US))
+    else if (now - ladder->late_since_us >= LATE_FOR_US && now >= ladder->settled_us)
         drop_costliest(ladder, now);
 }
 

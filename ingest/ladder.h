@@ -6,10 +6,10 @@
  *   ladder_drain    after the last one: all that is under way comes, then on_drained; ladder_push may go on with an independent frame
  *   ladder_destroy  at any time; nothing is called after it
  *
- * A machine that can't keep up loses rungs, never time: when frames wait for longer than LADDER_LATE_MS over half a second, the rung that takes
+ * A machine that can't keep up loses rungs, never time: when frames wait for longer than LADDER_LATE_MS over a second, the rung that takes
  * most of the thread's time is dropped, and one more each two seconds until they don't. A dropped rung does not come back in this ladder.
  *
- * The thread runs at a lower priority than the loop and the workers. */
+ * The thread runs at a lower priority than the loop and the workers, where that is allowed. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

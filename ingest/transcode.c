@@ -272,6 +272,7 @@ bool transcode_closed(const struct transcode *t, uint32_t i) {
 int transcode_create(const struct transcode_settings *settings, const uint8_t *key, size_t len, transcode_emit_fn *emit,
                      void *ctx, struct transcode **ret_transcode, const char **ret_why) {
     struct transcode *t = must(calloc(1, sizeof *t));
+    av_log_set_level(AV_LOG_QUIET); /* what matters comes back as an error */
     t->settings = *settings;
     t->emit = emit;
     t->ctx = ctx;
