@@ -101,6 +101,16 @@ static bool is_rung(const struct packager *p, uint32_t track) {
 
 /* --- sound --- */
 
+static uint64_t most_ts(const struct packager *p, uint32_t hz) {
+    return (uint64_t)p->part_target_us * hz / 1000000;
+}
+
+/* Parts were planned for shorter frames than that (Opus may change): it runs over the part's end, and is counted to the
+ * next one there. */
+static bool is_long(const struct packager_track *track, const struct lane_frame *frame) {
+    return frame->time.duration_ts > (uint64_t)track->frame_us * track->lane.timescale / 1000000 + 1;
+}
+
 /* What begins before `end_us`, if it is `least_us` long, and the part has room for it: late sound goes on into the next
  * part rather than over PART-TARGET. */
 static void flush_audio(struct packager *p, struct packager_track *track, int64_t end_us, uint32_t least_us) {
@@ -108,11 +118,11 @@ static void flush_audio(struct packager *p, struct packager_track *track, int64_
     uint32_t duration_us, count = lane_waiting(lane, end_us, &duration_us);
     if (!count || duration_us < least_us)
         return;
-    uint64_t most_ts = (uint64_t)p->part_target_us * lane->timescale / 1000000;
-    uint32_t fitting =
-        lane_fitting(lane, count, most_ts > lane->part_duration_ts ? most_ts - lane->part_duration_ts : 0);
-    if (!fitting && !lane->part_duration_ts)
-        fitting = 1; /* longer than any part */
+    uint64_t most = most_ts(p, lane->timescale);
+    uint64_t room = most > lane->part_duration_ts ? most - lane->part_duration_ts : 0;
+    uint32_t fitting = lane_fitting(lane, count, room);
+    if (room && fitting < count && is_long(track, lane_at(lane, fitting)))
+        fitting++;
     write_waiting(p, track, fitting);
 }
 
@@ -219,19 +229,21 @@ static uint32_t lead_duration_ts(const struct packager *p) {
     const struct segmenter *s = &p->segmenter;
     uint32_t hz = has_video(p) ? TIMELINE_VIDEO_HZ : p->tracks[0].lane.timescale;
     uint64_t ts = ((uint64_t)(s->end_us - s->part_start_us) * hz + 500000) / 1000000;
-    uint64_t most_ts =
-        (uint64_t)p->part_target_us * hz / 1000000; /* over a hole; media time says where the next part is */
-    return (uint32_t)(ts < most_ts ? ts : most_ts);
+    uint64_t most = most_ts(p, hz); /* over a hole; media time says where the next part is */
+    return (uint32_t)(ts < most ? ts : most);
 }
 
 /* All pictures last as long as the leading ones; sound is exact, whole frames on the sample grid. */
-static void part_track(struct record_part_track *out, struct packager_track *track, uint32_t lead_ts) {
+static void part_track(const struct packager *p, struct record_part_track *out, struct packager_track *track,
+                       uint32_t lead_ts) {
     struct lane *lane = &track->lane;
-    *out = (struct record_part_track){lane->part_chunks,
-                                      track->kind == TRACK_VIDEO ? lead_ts : (uint32_t)lane->part_duration_ts,
-                                      lane->part_bytes, lane->part_independent};
+    uint64_t most = most_ts(p, lane->timescale);
+    uint64_t own_ts = lane->part_duration_ts < most ? lane->part_duration_ts : most;
+    bool video = track->kind == TRACK_VIDEO;
+    *out = (struct record_part_track){lane->part_chunks, video ? lead_ts : (uint32_t)own_ts, lane->part_bytes,
+                                      lane->part_independent};
     lane->part_chunks = lane->part_bytes = 0;
-    lane->part_duration_ts = 0;
+    lane->part_duration_ts -= video ? lane->part_duration_ts : own_ts;
     lane->part_independent = false;
 }
 
@@ -263,7 +275,7 @@ static void close_part(struct packager *p, bool last, int64_t audio_us) {
         if (is_rung(p, i))
             part_rung(p, &part->tracks[i], &p->tracks[i].lane, lead_ts, part->flags & PART_INDEPENDENT);
         else
-            part_track(&part->tracks[i], &p->tracks[i], lead_ts);
+            part_track(p, &part->tracks[i], &p->tracks[i], lead_ts);
     p->part_pictures = 0;
     p->segment_used = true;
     p->port.write(p->port.ctx, record);

@@ -646,7 +646,18 @@ static bool frame_ok(const struct track *track, struct publisher_frame *frame) {
     return codec_frame_ok(&track->codec, frame->data, frame->len, &frame->independent);
 }
 
-/* What Opus does with each frame only frames tell. */
+/* How large VP9's pictures are only key frames tell: another size is another configuration. */
+static void renew(struct publisher *pub, struct track *track, const struct publisher_frame *frame) {
+    if (!frame->independent || !codec_info_renew(&track->codec, frame->data, frame->len) || pub->state != LIVE ||
+        track->index == NONE)
+        return;
+    if (!track->changed)
+        lane_reset(&track->spare);
+    track->changed = true;
+    change(pub, track);
+}
+
+/* How long Opus's frames are only frames tell. */
 static void learn(struct track *track, const struct publisher_frame *frame) {
     uint32_t samples =
         track->codec.codec == CODEC_OPUS ? codec_frame_samples(&track->codec, frame->data, frame->len) : 0;
@@ -672,6 +683,7 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
         return;
     track->silent = false;
     note_media(pub, track);
+    renew(pub, track, &checked);
     int64_t now_us = clock_utc_us();
     if (pub->state == LIVE)
         take_live(pub, track, &checked, now_us);

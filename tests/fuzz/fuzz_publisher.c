@@ -1,9 +1,10 @@
-/* A publisher with whatever times, rates and configurations: the way from frames to records (probe, timeline,
- * segmenter, lane, mux) over a port that hands the records to a store, which must take every one of them. The input is
- * a list of steps, each a letter and what belongs to it: m RATE          metadata (frames a second) V N, A N codec
- * configuration number N of those below v DELTA OFFSET  a picture DELTA ms (signed, 16 bits) after the one before,
- * OFFSET ms of reordering; upper case K: an IDR a DELTA         sound, likewise J SECONDS       both clocks jump
- * (signed, 32 bits) t               the sweep runs */
+/* Publishers with whatever tracks, times, rates and configurations: the way from frames to records (probe, packager)
+ * over a port that hands the records to a store, which must take every one of them. The input is a list of steps, each
+ * a letter and what belongs to it. `m RATE`: metadata, frames a second. `n NUMBER`: the track that what follows is
+ * about. `V N` and `A N`: codec configuration N of those below. `v DELTA OFFSET`: a picture DELTA ms (signed, 16 bits)
+ * after the one before, OFFSET ms of reordering; upper case K: an IDR. `a DELTA`: sound, likewise. `l MUTE`: 100 ms
+ * later a picture of each of the tracks 0 to 2 and two of sound, without those of a mask; `k MUTE`: IDRs. `e KIND`: the
+ * track ends. `J SECONDS`: both clocks jump (signed, 32 bits). `t`: the sweep runs. */
 #include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,11 +23,13 @@ static const uint8_t avc_main[] = {1,    0x4d, 0x40, 0x1f, 0xff, 0xe1, 0, 9, 0x6
                                    0xec, 0xa0, 0x28, 0x02, 0xd8, 1,    0, 4, 0x68, 0xee, 0x3c, 0x80};
 static const uint8_t avc_other[] = {1,    0x4d, 0x40, 0x1e, 0xff, 0xe1, 0, 9, 0x67, 0x4d, 0x40, 0x1e,
                                     0xec, 0xa0, 0x28, 0x02, 0xd8, 1,    0, 4, 0x68, 0xee, 0x3c, 0x80};
+static const uint8_t avc_small[] = {1,    0x4d, 0x40, 0x1f, 0xff, 0xe1, 0, 9, 0x67, 0x4d, 0x40, 0x1f,
+                                    0xec, 0xa0, 0xa0, 0xc8, 0x80, 1,    0, 4, 0x68, 0xee, 0x3c, 0x80};
 static const uint8_t aac_48[] = {0x11, 0x90}, aac_44[] = {0x12, 0x10}, aac_8[] = {0x15, 0x88};
 static const struct {
     const uint8_t *data;
     size_t len;
-} avc[] = {{avc_main, sizeof avc_main}, {avc_other, sizeof avc_other}, {avc_main, 7}},
+} avc[] = {{avc_main, sizeof avc_main}, {avc_other, sizeof avc_other}, {avc_main, 7}, {avc_small, sizeof avc_small}},
   aac[] = {{aac_48, 2}, {aac_44, 2}, {aac_8, 2}, {aac_48, 1}};
 static const uint8_t idr[] = {0, 0, 0, 4, 0x65, 0x88, 0x84, 0x00}, inter[] = {0, 0, 0, 4, 0x41, 0x9a, 0x00, 0x01};
 static const uint8_t sound[] = {0x21, 0x10, 0x04};
@@ -38,6 +41,7 @@ struct world {
     void (*on_result)(void *owner, enum claim_result result, const struct claim_grant *grant);
     void *owner;
     int64_t video_ms, audio_ms, now_us;
+    uint8_t track;
     bool lost;
 };
 
@@ -97,6 +101,7 @@ static void picture(struct world *world, struct input *in, bool key) {
     world->video_ms += take(in, 2);
     int64_t offset_ms = take(in, 1);
     struct publisher_frame frame = {.kind = TRACK_VIDEO,
+                                    .track = world->track,
                                     .dts_us = world->video_ms * 1000,
                                     .pts_us = (world->video_ms + offset_ms) * 1000,
                                     .independent = key,
@@ -105,23 +110,59 @@ static void picture(struct world *world, struct input *in, bool key) {
     publisher_frame(world->pub, &frame);
 }
 
+/* Bits 0 to 2 of `mute` are pictures, 3 and 4 sound. */
+static void all_tracks(struct world *world, unsigned mute, bool key) {
+    world->video_ms += 100;
+    world->audio_ms += 100;
+    for (unsigned i = 0; i < 5; i++) {
+        bool video = i < 3;
+        int64_t us = (video ? world->video_ms : world->audio_ms) * 1000;
+        struct publisher_frame frame = {.kind = video ? TRACK_VIDEO : TRACK_AUDIO,
+                                        .track = (uint8_t)(video ? i : i - 3),
+                                        .dts_us = us,
+                                        .pts_us = us,
+                                        .independent = key,
+                                        .data = !video ? sound
+                                                : key  ? idr
+                                                       : inter,
+                                        .len = video ? sizeof idr : sizeof sound};
+        if (!(mute & 1u << i))
+            publisher_frame(world->pub, &frame);
+    }
+}
+
 static void step(struct world *world, struct ingest *ingest, struct input *in) {
     struct publisher_metadata metadata = {.has_video = true, .has_audio = true};
     int64_t n;
-    switch (take(in, 1)) {
+    int64_t letter = take(in, 1);
+    switch (letter) {
     case 'm':
         metadata.frame_rate = (double)take(in, 1);
         publisher_metadata(world->pub, &metadata);
         break;
     case 'V':
-        n = take(in, 1) % 3;
-        publisher_config(world->pub,
-                         &(struct publisher_config){.codec = CODEC_H264, .data = avc[n].data, .len = avc[n].len});
+        n = take(in, 1) % 4;
+        publisher_config(world->pub, &(struct publisher_config){.codec = CODEC_H264,
+                                                                .track = world->track,
+                                                                .data = avc[n].data,
+                                                                .len = avc[n].len});
         break;
     case 'A':
         n = take(in, 1) % 4;
-        publisher_config(world->pub,
-                         &(struct publisher_config){.codec = CODEC_AAC, .data = aac[n].data, .len = aac[n].len});
+        publisher_config(world->pub, &(struct publisher_config){.codec = CODEC_AAC,
+                                                                .track = world->track,
+                                                                .data = aac[n].data,
+                                                                .len = aac[n].len});
+        break;
+    case 'k':
+    case 'l':
+        all_tracks(world, (unsigned)take(in, 1), letter == 'k');
+        break;
+    case 'n':
+        world->track = (uint8_t)take(in, 1);
+        break;
+    case 'e':
+        publisher_track_end(world->pub, take(in, 1) & 1 ? TRACK_AUDIO : TRACK_VIDEO, world->track);
         break;
     case 'v':
         picture(world, in, false);
@@ -131,7 +172,7 @@ static void step(struct world *world, struct ingest *ingest, struct input *in) {
         break;
     case 'a':
         world->audio_ms += take(in, 2);
-        publisher_frame(world->pub, &(struct publisher_frame){TRACK_AUDIO, 0, world->audio_ms * 1000,
+        publisher_frame(world->pub, &(struct publisher_frame){TRACK_AUDIO, world->track, world->audio_ms * 1000,
                                                               world->audio_ms * 1000, true, sound, sizeof sound});
         break;
     case 'J':

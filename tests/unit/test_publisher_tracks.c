@@ -5,6 +5,7 @@
 #include "common/media/cmaf.h"
 #include "ingest/timeline.h"
 #include "publisher_fixture.h"
+#include "tests/unit/codec_samples.h"
 
 /* Publishers of several tracks: three sizes of a picture and two languages, as a muxer interleaves them. */
 
@@ -473,6 +474,97 @@ static void sound_alone_in_two_languages(void **state) {
     end(world);
 }
 
+/* Frames of 2.5, 20 and 60 ms, one after the other, beside a picture. */
+static void opus_may_change_the_length_of_its_frames(void **state) {
+    (void)state;
+    static const uint8_t head[] = {'O', 'p', 'u', 's', 'H', 'e', 'a', 'd', 1, 2, 0x38, 1, 0x80, 0xbb, 0, 0, 0, 0, 0};
+    static const struct {
+        uint8_t toc;
+        uint32_t us;
+    } kinds[] = {{0xe4, 2500}, {0xfc, 20000}, {0x1c, 60000}};
+    struct source picture = ladder[LARGE];
+    struct world *world = begin();
+    add_track(world, CODEC_H264, 1, avcc, sizeof avcc, "");
+    add_track(world, CODEC_OPUS, 0, head, sizeof head, "en");
+    int64_t us = 0, sent = 0;
+    for (; us < 8000000; sent++) {
+        uint32_t k = sent / 100 % 3;
+        uint8_t packet[40] = {kinds[k].toc, 1, 2, 3};
+        play(world, &picture, 1, us / 1000);
+        struct publisher_frame frame = {TRACK_AUDIO, 0, us, us, true, packet, sizeof packet};
+        publisher_frame(world->pub, &frame);
+        us += kinds[k].us;
+    }
+    play(world, &picture, 1, us / 1000 + 100);
+    struct stream *stream = stream_of(world);
+    assert_string_equal(stream->open->open.tracks[1].codecs, "opus");
+    assert_int_equal(stream->open->open.tracks[1].timescale, 48000);
+    close_all(world);
+    uint64_t frames[TRACKS_MAX];
+    check_stream(stream, frames);
+    assert_in_range(frames[1], sent - 1, sent);
+    int64_t end_ts = 0;
+    for (uint32_t s = 0; s < stream->segment_count; s++)
+        for (uint32_t i = 0; i < stream->segments[s]->chunks[1].count; i++) {
+            const struct record_chunk *chunk = &stream->segments[s]->chunks[1].items[i]->chunk;
+            assert_true(!end_ts || chunk->dts_ts == end_ts); /* each its own samples, and no gap */
+            end_ts = chunk->dts_ts + chunk->duration_ts;
+        }
+    uint64_t most_ts = stream->open->open.part_target_us * 48000ull / 1000000;
+    for (uint32_t s = 0; s < stream->segment_count; s++)
+        for (uint32_t p = 0; p < stream->segments[s]->part_count; p++)
+            assert_true(stream->segments[s]->parts[p].record->part.tracks[1].duration_ts <= most_ts);
+    end(world);
+}
+
+static const struct codec_sample *const samples[] = {&sample_hevc, &sample_av1, &sample_vp9, &sample_opus,
+                                                     &sample_flac};
+enum { SAMPLES = sizeof samples / sizeof *samples, SAMPLE_FRAMES = 3 };
+
+/* The n-th frame of a track; how long it lasts. */
+static int64_t send_sample(struct world *world, uint8_t number, uint64_t n, int64_t us) {
+    const struct codec_sample *sample = samples[number];
+    const struct sample_bytes *bytes = &sample->frames[n % SAMPLE_FRAMES];
+    bool video = sample->codec < CODEC_AAC;
+    struct publisher_frame frame = {.kind = video ? TRACK_VIDEO : TRACK_AUDIO,
+                                    .track = number,
+                                    .dts_us = us,
+                                    .pts_us = us,
+                                    .independent = n % SAMPLE_FRAMES == 0,
+                                    .data = bytes->data,
+                                    .len = bytes->len};
+    struct codec_info info;
+    const char *why;
+    assert_int_equal(codec_describe(sample->codec, sample->config.data, sample->config.len, &info, &why), 0);
+    publisher_frame(world->pub, &frame);
+    return video ? 40000 : codec_frame_samples(&info, bytes->data, bytes->len) * 1000000ll / info.sample_rate;
+}
+
+static void every_codec_is_a_track(void **state) {
+    (void)state;
+    struct world *world = begin();
+    int64_t at_us[SAMPLES] = {0};
+    uint64_t sent[SAMPLES] = {0}, frames[TRACKS_MAX];
+    for (uint8_t i = 0; i < SAMPLES; i++)
+        add_track(world, samples[i]->codec, i, samples[i]->config.data, samples[i]->config.len, "");
+    for (int64_t us = 0; us < 5000000; us += 40000)
+        for (uint8_t i = 0; i < SAMPLES; i++)
+            while (at_us[i] <= us)
+                at_us[i] += send_sample(world, i, sent[i]++, at_us[i]);
+    struct stream *stream = stream_of(world);
+    assert_int_equal(world->opens, 1);
+    assert_int_equal(stream->open->open.track_count, SAMPLES);
+    close_all(world);
+    check_stream(stream, frames);
+    for (uint32_t t = 0; t < SAMPLES; t++) {
+        const struct track_info *track = &stream->open->open.tracks[t];
+        assert_string_equal(track->codecs, samples[t]->codecs);
+        assert_int_equal(track->width, track->kind == TRACK_VIDEO ? 64 : 0);
+        assert_in_range(frames[t], sent[t] - (track->kind == TRACK_VIDEO ? 0 : 6), sent[t]);
+    }
+    end(world);
+}
+
 static uint32_t random_next(uint32_t *seed) {
     *seed = *seed * 1664525 + 1013904223;
     return *seed >> 8;
@@ -520,6 +612,8 @@ int main(void) {
         cmocka_unit_test(a_track_of_which_nothing_comes_is_not_waited_for_again_and_again),
         cmocka_unit_test(more_tracks_than_may_be_are_left_out),
         cmocka_unit_test(sound_alone_in_two_languages),
+        cmocka_unit_test(opus_may_change_the_length_of_its_frames),
+        cmocka_unit_test(every_codec_is_a_track),
         cmocka_unit_test(whatever_the_order_nothing_is_lost_or_counted_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
