@@ -175,6 +175,34 @@ static void a_key_frame_that_is_damaged_is_bridged_too(void **state) {
     end(&scene);
 }
 
+/* Frames whose lengths add up and whose slices are anything. Pictures may be, too, but not how many there are, and
+ * when. */
+static void whatever_is_in_frames_each_comes_out_once(void **state) {
+    (void)state;
+    for (unsigned seed = 1; seed <= 4; seed++) {
+        struct scene scene = {.source = {.codec = CODEC_H264, .width = 160, .height = 96, .gop = 15}};
+        scene.source.b_frames = seed % 2 ? 2 : 0;
+        begin(&scene, (struct rung[]){{48, 60}}, 1, 90);
+        srand(seed);
+        for (uint32_t i = 0; i < 90; i++) {
+            struct source_frame *frame = &scene.source.frames[i];
+            for (int n = rand() % 4 ? 0 : rand() % 20; n > 0; n--)
+                frame->data[4 + (size_t)rand() % (frame->len - 4)] ^= (uint8_t)(1 << rand() % 8);
+            give(&scene, i);
+        }
+        transcode_drain(scene.transcode);
+        assert_false(transcode_closed(scene.transcode, 0));
+        const struct rung_reader *r = &scene.readers[0];
+        assert_int_equal(r->count, 90);
+        for (uint32_t i = 0; i < 90; i++) {
+            assert_int_equal(r->pictures[i].dts_ts, scene.source.frames[i].slot.dts_ts);
+            assert_int_equal(r->pictures[i].independent, scene.source.frames[i].slot.independent);
+            assert_true(!i || r->pictures[i].pts_ts > r->pictures[i - 1].pts_ts);
+        }
+        end(&scene);
+    }
+}
+
 static void check_size(int width, int height, uint16_t rung, uint16_t want_width, uint16_t want_height) {
     struct scene scene = {.source = {.codec = CODEC_H264, .width = width, .height = height, .gop = 25}};
     begin(&scene, (struct rung[]){{rung, 200}}, 1, 2);
@@ -269,6 +297,7 @@ int main(void) {
         cmocka_unit_test(it_goes_on_after_a_drain),
         cmocka_unit_test(damage_is_bridged_until_the_next_key_frame),
         cmocka_unit_test(a_key_frame_that_is_damaged_is_bridged_too),
+        cmocka_unit_test(whatever_is_in_frames_each_comes_out_once),
         cmocka_unit_test(a_height_is_that_of_the_shorter_side),
         cmocka_unit_test(colours_and_aspect_are_the_sources),
         cmocka_unit_test(a_rung_that_is_closed_leaves_the_others),
