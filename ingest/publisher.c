@@ -219,6 +219,15 @@ static void on_claim_lost(void *owner, const struct claim_loss *loss) {
     lose(owner, loss->why);
 }
 
+/* Who comes again is not to find the name taken by what his rungs still have to write. */
+static void make_way(struct ingest *ingest, const char *stream) {
+    list_each(it, &ingest->publishers) {
+        struct publisher *other = list_entry(it, struct publisher, link);
+        if (other->closing && !strcmp(other->stream, stream))
+            finish(other);
+    }
+}
+
 struct publisher *publisher_open(struct ingest *ingest, const char *app, const char *full, const char *peer,
                                  const struct publisher_events *events, void *ctx) {
     struct publisher *pub = calloc(1, sizeof *pub);
@@ -237,12 +246,14 @@ struct publisher *publisher_open(struct ingest *ingest, const char *app, const c
     char name[STREAM_NAME_LEN], key[PUBLISH_KEY_MAX + 1];
     split_key(full, name, sizeof name, key, sizeof key);
     const struct ingest_settings *settings = &ingest->settings;
-    if (!name_join(pub->stream, app, name))
+    if (!name_join(pub->stream, app, name)) {
         pub->result = PUBLISH_BAD_NAME;
-    else if (!publish_key_admits(settings->publish_keys, settings->publish_key_count, pub->stream, key))
+    } else if (!publish_key_admits(settings->publish_keys, settings->publish_key_count, pub->stream, key)) {
         pub->result = PUBLISH_DENIED;
-    else
+    } else {
+        make_way(ingest, pub->stream);
         pub->claim = ingest->port.claim(ingest->port.ctx, pub->stream, pub->peer, 0, on_claimed, on_claim_lost, pub);
+    }
     if (!pub->claim)
         loop_timer_set(pub->tell_timer, 0);
     return pub;

@@ -213,6 +213,53 @@ static void what_is_under_way_comes_before_other_tracks(void **state) {
     source_free(&other);
 }
 
+static void who_comes_again_finds_the_name_free(void **state) {
+    (void)state;
+    static const struct publisher_events events = {on_result, on_lost};
+    struct source source = {.codec = CODEC_H264, .width = 320, .height = 200, .gop = 30};
+    source_make(&source, 60);
+    struct world *world = begin_ladder(two, 1, "libx264");
+    announce(world, &source);
+    publish(world, &source, 0, 20, 0);
+    run_until(world, is_open);
+    publish(world, &source, 20, 60, 0);
+    publisher_close(world->pub, true);
+    world->pub = publisher_open(world->ingest, "live", "other", "192.0.2.1:6", &events, world);
+    assert_false(list_empty(&world->ingest->publishers) ||
+                 world->ingest->publishers.next->next == &world->ingest->publishers);
+    publisher_close(world->pub, true);
+    world->pub = publisher_open(world->ingest, "live", "show", "192.0.2.1:6", &events, world);
+    assert_ptr_equal(world->ingest->publishers.next->next, &world->ingest->publishers); /* it alone */
+    end(world);
+    source_free(&source);
+}
+
+/* A rung's pictures are each a chunk, however many of the picture's are one. */
+static void chunks_of_several_pictures_are_counted_right(void **state) {
+    (void)state;
+    struct source source = {.codec = CODEC_H264, .width = 320, .height = 200, .gop = 30};
+    source_make(&source, 62);
+    struct world *world = begin_with("show", (struct ingest_settings){.stall_ms = 2000,
+                                                                      .chunk_ms = 100,
+                                                                      .ladder = two,
+                                                                      .ladder_count = 1,
+                                                                      .ladder_encoder = "libx264",
+                                                                      .ladder_preset = "ultrafast"});
+    announce(world, &source);
+    publish(world, &source, 0, 20, 0);
+    run_until(world, is_open);
+    publish(world, &source, 20, 62, 0);
+    publisher_close(world->pub, true);
+    run_until(world, is_gone);
+    const struct segment *segment = stream_of(world)->segments[0];
+    assert_true(all_whole(world));
+    assert_true(segment->chunks[0].count < segment->chunks[1].count);
+    assert_int_equal(segment->chunks[1].count, 60);
+    world->pub = NULL;
+    end(world);
+    source_free(&source);
+}
+
 static void a_ladder_that_cannot_begin_is_done_without(void **state) {
     (void)state;
     struct source source = {.codec = CODEC_H264, .width = 320, .height = 200, .gop = 30};
@@ -292,6 +339,8 @@ int main(void) {
         cmocka_unit_test(rungs_are_cut_as_the_picture_is),
         cmocka_unit_test(a_picture_with_b_frames_has_rungs_too),
         cmocka_unit_test(what_is_under_way_comes_before_other_tracks),
+        cmocka_unit_test(who_comes_again_finds_the_name_free),
+        cmocka_unit_test(chunks_of_several_pictures_are_counted_right),
         cmocka_unit_test(a_ladder_that_cannot_begin_is_done_without),
         cmocka_unit_test(a_stream_of_no_ladder_waits_for_none),
         cmocka_unit_test(sound_stands_behind_the_rungs),
