@@ -240,7 +240,7 @@ static void *run(void *ctx) {
     struct job *job;
     bool overrun;
     pthread_setname_np(pthread_self(), "weir-ladder");
-    setpriority(PRIO_PROCESS, 0, NICENESS); /* of this thread alone */
+    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + NICENESS); /* of this thread alone */
     if (!begin(ladder))
         return NULL;
     while ((job = take_job(ladder, &overrun))) {

@@ -503,6 +503,27 @@ static void late_track_arrives_whole_and_holds_up_nobody(void **state) {
     }
 }
 
+/* Also when it was there for a moment as far as all else. */
+static void late_track_that_has_come_is_not_waited_for(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    write_late_sound(world->a, 0);
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST, 0, 0);
+    wire_pass_all(&wire);
+    assert_same(world->a, world->to);
+    for (uint32_t i = 0; i < 2; i++)
+        fixture_apply(world->a, fixture_real_chunk(name, EPOCH, 0, FIRST + 3, 4 + i, 14 * 66666 + i * 33333));
+    struct record *record = fixture_part(name, EPOCH, (FIRST + 3) * 4 + 2, FIRST + 3, 2, 0);
+    record->part.tracks[0] = (struct record_part_track){2, 6000};
+    record->part.tracks[1] = (struct record_part_track){1, 4800};
+    fixture_apply(world->a, record);
+    wire_pass_all(&wire);
+    assert_int_equal(stream_segment(store_find(world->to, name), FIRST + 3)->published, 3);
+    assert_int_equal(wire.rc, 0);
+    wire_finish(&wire);
+}
+
 /* A node that takes it later, in mid-stream. */
 static void late_track_joins_and_stays_late(void **state) {
     struct world *world = *state;
@@ -647,6 +668,7 @@ int main(void) {
         TEST(starts_anew_behind_a_hole),
         TEST(track_that_is_not_taken_is_not_waited_for),
         TEST(late_track_arrives_whole_and_holds_up_nobody),
+        TEST(late_track_that_has_come_is_not_waited_for),
         TEST(late_track_joins_and_stays_late),
         TEST(track_that_joins_catches_up),
         TEST(track_joins_where_the_source_has_it),

@@ -144,6 +144,7 @@ static void damage_is_bridged_until_the_next_key_frame(void **state) {
         if (i == 27) /* lengths that add up, and no picture within */
             memset(frame->data + 4, 0x41, frame->len - 4);
         give(&scene, i);
+        assert_int_equal(scene.readers[0].count, i + 1); /* at once */
     }
     transcode_drain(scene.transcode);
     check_times(&scene, 0, 60);
@@ -155,6 +156,24 @@ static void damage_is_bridged_until_the_next_key_frame(void **state) {
     for (uint32_t i = 27; i < 40; i++)
         assert_int_equal(out[i].number, 26);
     assert_int_equal(transcode_repeated(scene.transcode), 13);
+    end(&scene);
+}
+
+/* A decoder may say nothing at all. */
+static void a_frame_without_a_picture_comes_out_too(void **state) {
+    (void)state;
+    static const uint8_t delimiter[] = {0, 0, 0, 2, 0x09, 0xf0};
+    struct scene scene = {.source = {.codec = CODEC_H264, .width = 320, .height = 180, .gop = 20, .b_frames = 2}};
+    begin(&scene, (struct rung[]){{90, 100}}, 1, 30);
+    for (uint32_t i = 0; i < 30; i++) {
+        struct source_frame *frame = &scene.source.frames[i];
+        if (i == 10 || i == 29)
+            memcpy(frame->data, delimiter, frame->len = sizeof delimiter);
+        give(&scene, i);
+    }
+    transcode_drain(scene.transcode);
+    check_times(&scene, 0, 30);
+    assert_true(transcode_repeated(scene.transcode) >= 2);
     end(&scene);
 }
 
@@ -296,6 +315,7 @@ int main(void) {
         cmocka_unit_test(av1_is_a_source),
         cmocka_unit_test(it_goes_on_after_a_drain),
         cmocka_unit_test(damage_is_bridged_until_the_next_key_frame),
+        cmocka_unit_test(a_frame_without_a_picture_comes_out_too),
         cmocka_unit_test(a_key_frame_that_is_damaged_is_bridged_too),
         cmocka_unit_test(whatever_is_in_frames_each_comes_out_once),
         cmocka_unit_test(a_height_is_that_of_the_shorter_side),
