@@ -163,7 +163,7 @@ static void damage_is_bridged_until_the_next_key_frame(void **state) {
 static void a_frame_without_a_picture_comes_out_too(void **state) {
     (void)state;
     static const uint8_t delimiter[] = {0, 0, 0, 2, 0x09, 0xf0};
-    struct scene scene = {.source = {.codec = CODEC_H264, .width = 320, .height = 180, .gop = 20, .b_frames = 2}};
+    struct scene scene = {.source = {.codec = CODEC_H264, .width = 320, .height = 180, .gop = 20, .b_frames = 0}};
     begin(&scene, (struct rung[]){{90, 100}}, 1, 30);
     for (uint32_t i = 0; i < 30; i++) {
         struct source_frame *frame = &scene.source.frames[i];
