@@ -24,6 +24,7 @@
 #include "fleet.h"
 #include "ingest/golive_http.h"
 #include "ingest/ingest.h"
+#include "ingest/ladder.h"
 #include "ingest/push.h"
 #include "ingest/rtmp_server.h"
 #include "ingest/slate.h"
@@ -223,6 +224,9 @@ static void start_slates(struct node *node) {
 
 static bool start_ingest(struct node *node) {
     const struct conf *conf = node->conf;
+    static const char *const presets[] = {
+        [CONF_ULTRAFAST] = "ultrafast", [CONF_SUPERFAST] = "superfast", [CONF_VERYFAST] = "veryfast",
+        [CONF_FASTER] = "faster",       [CONF_FAST] = "fast",           [CONF_MEDIUM] = "medium"};
     struct ingest_settings settings = {.segment_ms = conf->live.segment_ms,
                                        .part_ms = conf->live.part_ms,
                                        .chunk_ms = conf->live.chunk_ms,
@@ -231,6 +235,10 @@ static bool start_ingest(struct node *node) {
                                        .publish_key_count = (uint32_t)conf->auth.publish_keys.count,
                                        .backups = conf->ingest.backups.items,
                                        .backup_count = (uint32_t)conf->ingest.backups.count};
+    settings.ladder = conf->ingest.ladder.items;
+    settings.ladder_count = (uint32_t)conf->ingest.ladder.count;
+    settings.ladder_preset = presets[conf->ingest.ladder_preset];
+    settings.ladder_encoder = conf->ingest.ladder_encoder;
     struct writer_port port = ingest_port(node);
     node->ingest = ingest_create(node->loop, &settings, &port);
     admin_show_ingest(node->admin, node->ingest);
@@ -666,6 +674,7 @@ static void register_metrics(void) {
     hub_metrics_register();
     origin_metrics_register();
     ingest_metrics_register();
+    ladder_metrics_register();
     rtmp_server_metrics_register();
     srt_server_metrics_register();
     golive_metrics_register();
@@ -679,6 +688,18 @@ static void register_metrics(void) {
     intake_metrics_register();
     pulls_metrics_register();
     pushes_metrics_register();
+}
+
+/* What only FFmpeg knows of a configuration. */
+static bool encoder_known(const struct conf *conf) {
+    const char *name = conf->ingest.ladder_encoder;
+    if (!conf->ingest.ladder.count || transcode_has_encoder(name))
+        return true;
+    fprintf(stderr,
+            "ingest.ladder_encoder is \"%s\", an H.264 encoder that FFmpeg has here (ffmpeg -encoders), such as "
+            "\"libx264\", would be right\n",
+            name);
+    return false;
 }
 
 int main(int argc, char **argv) {
@@ -709,8 +730,10 @@ int main(int argc, char **argv) {
     struct conf *conf = read_conf(path, &files);
     if (!conf)
         return 1;
-    int rc = 0;
-    if (!check) {
+    int rc = encoder_known(conf) ? 0 : 1;
+    if (rc) {
+        files_finish(&files);
+    } else if (!check) {
         log_configure((enum log_level)conf->log.level, (enum log_format)conf->log.format);
         log_identify(conf->node, conf->region);
         log_open();

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -136,6 +137,49 @@ static bool source_acceptable(const char *text) {
     return app < name && component_acceptable(text, app, false) &&
            component_acceptable(text + app + 1, name - app - 1, false) && len > 0 && printable(url, len) &&
            (!url[len] || strcmp(url + len, " on-demand") == 0);
+}
+
+/* "480:1200": digits, within limits. NULL: it isn't one; else what comes after it. */
+static const char *rung_end(const char *text, uint64_t *ret_height) {
+    char number[16];
+    uint64_t kbps;
+    size_t len = strcspn(text, ":");
+    if (text[len] != ':' || len >= sizeof number)
+        return NULL;
+    snprintf(number, sizeof number, "%.*s", (int)len, text);
+    if (!parse_number(number, SETTING_RUNG_HEIGHT_MAX, ret_height) || *ret_height < SETTING_RUNG_HEIGHT_MIN)
+        return NULL;
+    text += len + 1;
+    len = strcspn(text, " ");
+    if (len >= sizeof number)
+        return NULL;
+    snprintf(number, sizeof number, "%.*s", (int)len, text);
+    if (!parse_number(number, SETTING_RUNG_KBPS_MAX, &kbps) || kbps < SETTING_RUNG_KBPS_MIN)
+        return NULL;
+    return text + len;
+}
+
+static bool rungs_acceptable(const char *text) {
+    uint64_t heights[SETTING_RUNGS_MAX];
+    size_t count = 0;
+    for (; text && *text == ' '; count++) {
+        text += strspn(text, " ");
+        if (count == SETTING_RUNGS_MAX || !(text = rung_end(text, &heights[count])))
+            return false;
+        for (size_t i = 0; i < count; i++)
+            if (heights[i] == heights[count])
+                return false;
+    }
+    return count > 0 && !*text;
+}
+
+/* "app/na* 480:1200 240:150", "app/name auto", "app/name none" (ingest/rungs.h). */
+static bool ladder_acceptable(const char *text) {
+    size_t len = strcspn(text, " ");
+    const char *rungs = text + len;
+    if (!stream_pattern_acceptable(text, len))
+        return false;
+    return !strcmp(rungs, " auto") || !strcmp(rungs, " none") || rungs_acceptable(rungs);
 }
 
 static bool file_acceptable(const char *text) {
@@ -289,6 +333,8 @@ static bool item_acceptable(const struct setting *setting, const char *text) {
         return passphrase_acceptable(text);
     case SETTING_SOURCES:
         return source_acceptable(text);
+    case SETTING_LADDER:
+        return ladder_acceptable(text);
     case SETTING_FILES:
         return file_acceptable(text);
     case SETTING_RANGES:
@@ -330,6 +376,7 @@ bool value_is_list(const struct setting *setting) {
     case SETTING_ADDRESSES:
     case SETTING_KEYS:
     case SETTING_PASSPHRASES:
+    case SETTING_LADDER:
     case SETTING_FILES:
     case SETTING_RANGES:
     case SETTING_URLS:

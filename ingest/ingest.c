@@ -32,6 +32,7 @@ struct ingest *ingest_create(struct loop *loop, const struct ingest_settings *se
 void ingest_destroy(struct ingest *ingest) {
     if (!ingest)
         return;
+    publishers_finish(ingest);
     loop_timer_destroy(ingest->sweep_timer);
     live_names_destroy(ingest->live);
     free(ingest);

@@ -18,6 +18,9 @@ struct ingest_settings {
     uint32_t publish_key_count;
     char *const *backups; /* "app/name app/other": who publishes the other is the stream's backup; must outlive the role */
     uint32_t backup_count;
+    char *const *ladder; /* see rungs.h; likewise, and so must be the names */
+    uint32_t ladder_count;
+    const char *ladder_preset, *ladder_encoder;
 };
 
 struct ingest {
@@ -33,6 +36,6 @@ struct ingest {
 };
 
 struct ingest *ingest_create(struct loop *loop, const struct ingest_settings *settings, const struct writer_port *port);
-/* All publishers must be closed. NULL is allowed. */
+/* All publishers must be closed; the port must still be there. NULL is allowed. */
 void ingest_destroy(struct ingest *ingest);
 void ingest_metrics_register(void);

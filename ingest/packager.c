@@ -45,7 +45,7 @@ static void close_lanes(struct packager *p) {
     for (uint32_t i = 0; i < p->track_count; i++)
         lane_reset(&p->tracks[i].lane);
     lane_reset(&p->held);
-    p->track_count = p->video_count = 0;
+    p->track_count = p->video_count = p->rung_count = 0;
     p->end_due = false;
     loop_timer_cancel(p->patience);
 }
@@ -90,6 +90,15 @@ static bool has_video(const struct packager *p) {
     return p->video_count > 0;
 }
 
+/* The first track of sound beside the leading track. */
+static uint32_t first_sound(const struct packager *p) {
+    return has_video(p) ? p->video_count + p->rung_count : 1;
+}
+
+static bool is_rung(const struct packager *p, uint32_t track) {
+    return track >= p->video_count && track < p->video_count + p->rung_count;
+}
+
 /* --- sound --- */
 
 static uint64_t most_ts(const struct packager *p, uint32_t hz) {
@@ -118,8 +127,7 @@ static void flush_audio(struct packager *p, struct packager_track *track, int64_
 }
 
 static void flush_sound(struct packager *p, int64_t end_us, uint32_t least_us) {
-    uint32_t first = has_video(p) ? p->video_count : 1;
-    for (uint32_t i = first; i < p->track_count; i++)
+    for (uint32_t i = first_sound(p); i < p->track_count; i++)
         flush_audio(p, &p->tracks[i], end_us, least_us);
 }
 
@@ -239,6 +247,13 @@ static void part_track(const struct packager *p, struct record_part_track *out, 
     lane->part_independent = false;
 }
 
+/* Its chunks will come: one a leading picture. */
+static void part_rung(const struct packager *p, struct record_part_track *out, struct lane *lane, uint32_t lead_ts,
+                      bool independent) {
+    *out = (struct record_part_track){p->part_pictures, lead_ts, lane->part_bytes, independent};
+    lane->part_bytes = 0;
+}
+
 /* `audio_us`: where the sound beside the leading track ends; UTC. */
 static void close_part(struct packager *p, bool last, int64_t audio_us) {
     flush_lead(p);
@@ -257,7 +272,11 @@ static void close_part(struct packager *p, bool last, int64_t audio_us) {
     part->wall_us = part->start_us + timeline_drift_us(&p->timeline);
     uint32_t lead_ts = lead_duration_ts(p);
     for (uint32_t i = 0; i < p->track_count; i++)
-        part_track(p, &part->tracks[i], &p->tracks[i], lead_ts);
+        if (is_rung(p, i))
+            part_rung(p, &part->tracks[i], &p->tracks[i].lane, lead_ts, part->flags & PART_INDEPENDENT);
+        else
+            part_track(p, &part->tracks[i], &p->tracks[i], lead_ts);
+    p->part_pictures = 0;
     p->segment_used = true;
     p->port.write(p->port.ctx, record);
 }
@@ -269,7 +288,7 @@ static void next_segment(struct packager *p) {
         p->msn++;
         p->discontinuity = false;
     }
-    p->part_index = 0;
+    p->part_index = p->picture_number = p->part_pictures = 0;
     p->segment_used = false;
     for (uint32_t i = 0; i < p->track_count; i++)
         p->tracks[i].lane.chunk_number = 0;
@@ -320,7 +339,7 @@ static void make_way(struct packager *p, const struct lane_frame *frame) {
     if (p->end_due && !ends_segment(p, frame))
         end(p, SEGMENTER_END_PART);
     p->end_due = false;
-    while (p->track_count > 1 && (what = segmenter_hole(&p->segmenter, dts_us)))
+    while (p->track_count > 1 + p->rung_count && (what = segmenter_hole(&p->segmenter, dts_us)))
         end_before(p, what); /* the others go on */
     end_before(p, segmenter_before(&p->segmenter, dts_us, duration_us(frame), frame->independent));
 }
@@ -348,12 +367,20 @@ static void write_lead(struct packager *p, const struct lane_frame *frame) {
         flush_lead(p);
 }
 
+/* Rungs are made of it. */
+static void hand_on(struct packager *p, const struct lane_frame *frame) {
+    const struct packager_place place = {p->grant.epoch, p->msn, p->picture_number++};
+    p->part_pictures++;
+    if (p->rung_count)
+        p->port.led(p->port.ctx, frame, &place);
+}
+
 static void place_lead(struct packager *p, const struct lane_frame *frame) {
     int64_t dts_us = timeline_us(frame->time.dts_ts, TIMELINE_VIDEO_HZ);
     make_way(p, frame);
     note_lead(&p->tracks[0], frame);
     if (!p->lead_dts_us) {
-        for (uint32_t i = p->video_count; i < p->track_count; i++) /* what came before the first picture */
+        for (uint32_t i = first_sound(p); i < p->track_count; i++) /* what came before the first picture */
             lane_drop(&p->tracks[i].lane, dts_us - p->tracks[i].frame_us);
         begin_following(p, dts_us);
     }
@@ -364,6 +391,7 @@ static void place_lead(struct packager *p, const struct lane_frame *frame) {
     p->tracks[0].frame_us = duration_us(frame);
     flush_sound(p, dts_us, AUDIO_CHUNK_US);
     write_lead(p, frame);
+    hand_on(p, frame);
     int what = segmenter_add(&p->segmenter, dts_us, duration_us(frame), frame->independent, frame->time.exact);
     follow(p, p->lead_end_us);
     p->end_due = what && behind(p, p->lead_end_us);
@@ -449,6 +477,26 @@ static void lead_audio(struct packager *p, struct packager_track *track, const s
     end(p, segmenter_add(&p->segmenter, dts_us, frame_us, true, true));
 }
 
+/* --- rungs --- */
+
+bool packager_is_rung(const struct packager *p, const struct record *record) {
+    return record->type == RECORD_CHUNK && is_rung(p, record->chunk.track);
+}
+
+void packager_rung(struct packager *p, uint32_t rung, const struct packager_place *place,
+                   const struct lane_frame *frame) {
+    if (place->epoch != p->grant.epoch || rung >= p->rung_count)
+        return;
+    struct packager_track *track = &p->tracks[p->video_count + rung];
+    const struct lane_place at = {p->stream, place->epoch, place->msn, (uint8_t)(track - p->tracks)};
+    track->lane.chunk_number = place->number;
+    struct record *record = lane_direct_chunk(&track->lane, frame, &at);
+    if (record)
+        p->port.write(p->port.ctx, record);
+    else
+        p->counters.dropped++;
+}
+
 void packager_frame(struct packager *p, uint32_t index, const struct lane_frame *frame) {
     struct packager_track *track = &p->tracks[index];
     struct lane_frame placed = *frame;
@@ -478,7 +526,9 @@ void packager_break(struct packager *p) {
     else
         next_segment(p);
     for (uint32_t i = 1; i < p->track_count && has_video(p); i++) /* stayed over: it belongs before the break */
-        if (i < p->video_count)
+        if (is_rung(p, i))
+            continue;
+        else if (i < p->video_count)
             drop_waiting(p, &p->tracks[i], p->tracks[i].lane.count);
         else
             lane_drop(&p->tracks[i].lane, p->lead_dts_us);
@@ -493,11 +543,12 @@ void packager_abandon(struct packager *p) {
     close_lanes(p);
     segmenter_break(&p->segmenter);
     p->opened = p->segment_used = false;
-    p->part_index = 0;
+    p->part_index = p->picture_number = p->part_pictures = 0;
 }
 
 /* --- opening --- */
 
+/* `number`: in the name, and in the id. */
 static void describe(struct track_info *info, const struct packager_source *source, uint32_t number) {
     const struct codec_info *codec = source->codec;
     bool video = codec->kind == TRACK_VIDEO;
@@ -527,7 +578,10 @@ static int open_track(struct packager *p, const struct packager_source *source, 
     bool video = source->codec->kind == TRACK_VIDEO;
     uint8_t config[CONFIG_MAX];
     *track = (struct packager_track){.kind = source->codec->kind, .frame_us = frame_us_of(source)};
-    describe(info, source, video ? p->video_count : p->track_count - p->video_count);
+    describe(info, source,
+             source->rung ? source->rung
+             : video      ? p->video_count
+                          : p->track_count - p->video_count - p->rung_count);
     info->init_version = p->init_version;
     int n =
         codec_init_config(source->codec, source->config, source->config_len, source->reorders, config, sizeof config);
@@ -539,7 +593,8 @@ static int open_track(struct packager *p, const struct packager_source *source, 
     track->lane.timescale = info->timescale;
     track->judged = p->cut.number;
     p->track_count++;
-    p->video_count += video;
+    p->video_count += video && !source->rung;
+    p->rung_count += source->rung > 0;
     if (video)
         timeline_add_video(&p->timeline, source->rate_milli);
     else
@@ -560,16 +615,16 @@ static uint32_t unit_us(const struct packager *p) {
 
 /* Sound of whichever frames keeps up with the parts. */
 static void make_room(struct packager *p, struct segmenter_plan *plan) {
-    for (uint32_t i = has_video(p) ? p->video_count : 1; i < p->track_count; i++) {
+    for (uint32_t i = first_sound(p); i < p->track_count; i++) {
         uint32_t frame_us = p->tracks[i].frame_us, frames = (plan->part_us - SAME_US + frame_us - 1) / frame_us;
-        if (p->track_count - p->video_count > 1 && plan->part_target_us < frames * frame_us)
+        if (p->track_count - p->video_count - p->rung_count > 1 && plan->part_target_us < frames * frame_us)
             plan->part_target_us = frames * frame_us + 1;
     }
 }
 
 static void plan_parts(struct packager *p) {
     uint32_t frame_us = has_video(p) ? unit_us(p) : p->tracks[0].frame_us, beside_us = 0;
-    for (uint32_t i = p->video_count; i < p->track_count && has_video(p); i++)
+    for (uint32_t i = first_sound(p); i < p->track_count && has_video(p); i++)
         beside_us = p->tracks[i].frame_us > beside_us ? p->tracks[i].frame_us : beside_us;
     struct segmenter_plan plan;
     if (p->part_target_us) {
@@ -597,11 +652,14 @@ int packager_open(struct packager *p, const struct packager_source *sources, uin
             record_unref(record);
             return -EINVAL;
         }
+    for (uint32_t i = 0; i < p->rung_count; i++)
+        record->open.late |= 1u << (p->video_count + i);
     plan_parts(p);
     record->open.target_duration_ms = p->target_ms;
     record->open.part_target_us = p->part_target_us;
     timeline_map(&p->timeline, dts_us, now_us, end_us);
     p->lead_dts_us = p->lead_end_us = 0;
+    p->picture_number = p->part_pictures = 0;
     p->opened = true;
     p->port.write(p->port.ctx, record);
     return 0;

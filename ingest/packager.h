@@ -8,6 +8,9 @@
  * A part ends with its last leading picture, once the following ones beside it are there; they are waited for until the next leading picture
  * comes, and where a segment ends for 50 ms longer. What comes later goes into the next part. Who is later than that is not waited for.
  *
+ * Rungs are transcoded from the leading picture, frame by frame (ladder.h), and cut as that is: a part counts as many chunks of them as it has
+ * leading pictures, and they come when they are encoded, after the part as a rule (record_open.late).
+ *
  * One loop. Nothing is called back but `write` and `lose`, from within the calls and from a timer; after `lose` calls do no harm. */
 #pragma once
 #include <stdbool.h>
@@ -22,10 +25,17 @@
 struct ingest_settings;
 struct loop;
 
+/* Where a leading picture was put. */
+struct packager_place {
+    uint64_t epoch, msn;
+    uint32_t number; /* of pictures of that segment, from 0 */
+};
+
 struct packager_port {
     void *ctx;
     void (*write)(void *ctx, struct record *record); /* takes over the reference */
     void (*lose)(void *ctx, const char *why);        /* this can't go on */
+    void (*led)(void *ctx, const struct lane_frame *frame, const struct packager_place *place); /* a leading picture, where there are rungs */
 };
 
 struct packager_counters {
@@ -60,11 +70,12 @@ struct packager {
     struct packager_counters counters;
     struct timeline timeline;
     struct segmenter segmenter;
-    uint32_t track_count, video_count; /* video comes first */
+    uint32_t track_count, video_count, rung_count; /* video comes first, then its rungs */
     struct packager_track tracks[TRACKS_MAX];
     uint32_t part_target_us, target_ms;
     uint64_t msn, part_number;
     uint32_t part_index, init_version, discontinuity_sequence;
+    uint32_t picture_number, part_pictures; /* leading ones of the segment and the part under way */
     bool opened;        /* an open record was written */
     bool discontinuity; /* the next segment begins with one */
     bool segment_used;  /* the segment `msn` has a part or a chunk */
@@ -83,17 +94,22 @@ struct packager_source {
     const char *language;
     bool reorders;
     uint32_t rate_milli; /* video: as probe.h has it */
+    uint32_t rung;       /* transcoded: its number, which is its name's: v1, v2 …; 0: the publisher's own */
 };
 
 void packager_init(struct packager *packager, struct loop *loop, const struct ingest_settings *settings, const char *stream,
                    const struct packager_port *port);
 /* Before the first packager_open, and after packager_abandon. */
 void packager_grant(struct packager *packager, const struct claim_grant *grant);
-/* Begins with these tracks, video first, the leading one at the front; what was under way must have been broken off. Its first frame, at
+/* Begins with these tracks, video first, the leading one at the front, then rungs, if it is the only one; what was under way must have been broken off. Its first frame, at
  * `dts_us` of the publisher's clock, arrived at `now_us` (UTC). 0, or -EINVAL: a configuration can't be used. */
 int packager_open(struct packager *packager, const struct packager_source *sources, uint32_t count, int64_t dts_us, int64_t now_us);
 /* `index`: of the track, in the order of packager_open. `frame->time` is set here. */
 void packager_frame(struct packager *packager, uint32_t index, const struct lane_frame *frame);
+/* A rung's picture, for the place and the times of the leading one that it is in the place of; in order. */
+void packager_rung(struct packager *packager, uint32_t rung, const struct packager_place *place, const struct lane_frame *frame);
+/* Whether a record is a rung's: that it is refused harms nobody else. */
+bool packager_is_rung(const struct packager *packager, const struct record *record);
 /* Ends the segment under way; what comes next is a discontinuity. */
 void packager_break(struct packager *packager);
 /* What was under way is void, and isn't ended: another writes the stream from here on. */

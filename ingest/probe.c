@@ -29,6 +29,13 @@ const struct probe_track *probe_track(const struct probe *probe, enum track_kind
     return find((struct probe *)(uintptr_t)probe, kind, number);
 }
 
+const struct publisher_frame *probe_first(const struct probe *probe, enum track_kind kind, uint8_t number) {
+    for (uint32_t i = 0; i < probe->count; i++)
+        if (probe->frames[i].frame.kind == kind && probe->frames[i].frame.track == number)
+            return &probe->frames[i].frame;
+    return NULL;
+}
+
 static struct probe_track *find_or_add(struct probe *probe, const struct publisher_frame *frame, int64_t now_us) {
     struct probe_track *track = find(probe, frame->kind, frame->track);
     if (track || probe->track_count == TRACKS_MAX || (frame->kind == TRACK_VIDEO && !frame->independent))

@@ -58,6 +58,8 @@ void probe_push(struct probe *probe, const struct publisher_frame *frame, int64_
 enum probe_verdict probe_check(struct probe *probe, const struct probe_known *known, int64_t now_us);
 /* NULL: there is nothing of it. */
 const struct probe_track *probe_track(const struct probe *probe, enum track_kind kind, uint8_t number);
+/* Its first frame; NULL: likewise. Valid until the probe changes. */
+const struct publisher_frame *probe_first(const struct probe *probe, enum track_kind kind, uint8_t number);
 /* The frames, one after the other; `ret_frame` is valid until probe_taken. */
 bool probe_take(struct probe *probe, struct publisher_frame *ret_frame, int64_t *ret_arrived_us);
 void probe_taken(struct probe *probe);

@@ -12,6 +12,7 @@
 #include "common/base/metrics.h"
 #include "ingest/advice.h"
 #include "ingest/ingest.h"
+#include "ingest/ladder_run.h"
 #include "ingest/live_names.h"
 #include "ingest/pace.h"
 #include "ingest/packager.h"
@@ -26,6 +27,9 @@
  *   PROBING   media is collected until it is known what the stream is: codecs, frame rate, B-frames (probe.h)
  *   LIVE      frames become chunks, parts, segments
  *   LOST      on_lost is due or done; everything is ignored until publisher_close
+ *
+ * Where its picture is transcoded, PROBING ends when the rungs are ready, too, and a publisher that is closed stays
+ * until they have come to their end (closing).
  *
  * A change that needs a new init segment (codec configuration, a track more, B-frames where none were promised) goes
  * through PROBING again, and the stream goes on with a discontinuity.
@@ -86,6 +90,8 @@ struct publisher {
     uint32_t track_count;
     struct track *lead; /* of the stream; NULL: none is open */
     bool reinit;        /* probe again at the leading track's next independent frame */
+    struct ladder_run ladder;
+    bool closing, clean; /* by publisher_close; what its rungs still have comes first */
     struct packager packager;
     struct advice advice;
     struct packager_counters counted; /* in metrics */
@@ -116,9 +122,13 @@ void ingest_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
 }
 
+static void finish(struct publisher *pub);
+
 static void on_tell(void *ctx) {
     struct publisher *pub = ctx;
-    if (pub->why[0])
+    if (pub->closing)
+        finish(pub);
+    else if (pub->why[0])
         pub->events.on_lost(pub->ctx, pub->why);
     else
         pub->events.on_result(pub->ctx, pub->result);
@@ -215,8 +225,15 @@ static void on_claimed(void *owner, enum claim_result result, const struct claim
         accept(pub);
 }
 
+/* The stream goes on without it from the next key frame on. */
+static void on_rung_dropped(void *ctx) {
+    struct publisher *pub = ctx;
+    pub->reinit = true;
+}
+
 static void on_record(void *ctx, struct record *record) {
     struct publisher *pub = ctx;
+    bool rung = packager_is_rung(&pub->packager, record);
     if (pub->state == LOST) {
         record_unref(record);
         return;
@@ -224,9 +241,41 @@ static void on_record(void *ctx, struct record *record) {
     int rc = pub->ingest->port.write(pub->ingest->port.ctx, pub->claim, record);
     if (rc == -ENOSPC)
         lose(pub, "this node's memory for live media is full");
+    else if (rc == -EINVAL && rung)
+        on_rung_dropped(pub);
     else if (rc && rc != -ESTALE)
         lose(pub, "internal error: record refused");
 }
+
+/* A leading picture is on its way: rungs are made of it. */
+static void on_led(void *ctx, const struct lane_frame *frame, const struct packager_place *place) {
+    struct publisher *pub = ctx;
+    const struct transcode_slot slot = {.dts_ts = frame->time.dts_ts,
+                                        .pts_ts = frame->time.pts_ts,
+                                        .duration_ts = frame->time.duration_ts,
+                                        .independent = frame->independent,
+                                        .epoch = place->epoch,
+                                        .msn = place->msn,
+                                        .number = place->number,
+                                        .capture_us = frame->capture_us};
+    ladder_run_push(&pub->ladder, &slot, frame->data, frame->len);
+}
+
+static void on_rung_frame(void *ctx, const struct transcode_frame *transcoded) {
+    struct publisher *pub = ctx;
+    const struct transcode_slot *slot = &transcoded->slot;
+    const struct packager_place place = {slot->epoch, slot->msn, slot->number};
+    const struct lane_frame frame = {.time = {.dts_ts = slot->dts_ts,
+                                              .pts_ts = slot->pts_ts,
+                                              .duration_ts = slot->duration_ts},
+                                     .independent = slot->independent,
+                                     .capture_us = slot->capture_us,
+                                     .len = transcoded->len,
+                                     .data = transcoded->data};
+    packager_rung(&pub->packager, transcoded->rung, &place, &frame);
+}
+
+static void on_ladder_settled(void *ctx);
 
 static void on_unusable(void *ctx, const char *why) {
     lose(ctx, why);
@@ -234,6 +283,15 @@ static void on_unusable(void *ctx, const char *why) {
 
 static void on_claim_lost(void *owner, const struct claim_loss *loss) {
     lose(owner, loss->why);
+}
+
+/* Who comes again is not to find the name taken by what his rungs still have to write. */
+static void make_way(struct ingest *ingest, const char *stream) {
+    list_each(it, &ingest->publishers) {
+        struct publisher *other = list_entry(it, struct publisher, link);
+        if (other->closing && !strcmp(other->stream, stream))
+            finish(other);
+    }
 }
 
 static struct publisher *create(struct ingest *ingest, const char *peer, const struct publisher_events *events,
@@ -248,13 +306,16 @@ static struct publisher *create(struct ingest *ingest, const char *peer, const s
     snprintf(pub->peer, sizeof pub->peer, "%s", peer);
     pub->tell_timer = loop_timer_create(ingest->loop, on_tell, pub);
     list_append(&ingest->publishers, &pub->link);
-    const struct packager_port port = {pub, on_record, on_unusable};
+    const struct packager_port port = {pub, on_record, on_unusable, on_led};
+    const struct ladder_run_port ladder_port = {pub, on_ladder_settled, on_rung_frame, on_rung_dropped};
     packager_init(&pub->packager, ingest->loop, &ingest->settings, pub->stream, &port);
+    ladder_run_init(&pub->ladder, ingest->loop, &ingest->settings, pub->stream, &ladder_port);
     return pub;
 }
 
 static void claim(struct publisher *pub) {
     const struct writer_port *port = &pub->ingest->port;
+    make_way(pub->ingest, pub->stream);
     pub->claim = port->claim(port->ctx, &(struct claim_request){.stream = pub->stream,
                                                                 .peer = pub->peer,
                                                                 .rank = pub->rank,
@@ -271,11 +332,11 @@ struct publisher *publisher_open(struct ingest *ingest, const char *app, const c
     stream_key_split(full, name, sizeof name, key, sizeof key, &backup);
     pub->rank = backup ? CLAIM_BACKUP : CLAIM_PRIMARY;
     const struct ingest_settings *settings = &ingest->settings;
-    if (!name_join(pub->stream, app, name))
+    if (!name_join(pub->stream, app, name)) {
         pub->result = PUBLISH_BAD_NAME;
-    else if (!publish_key_admits(settings->publish_keys, settings->publish_key_count, pub->stream, key))
+    } else if (!publish_key_admits(settings->publish_keys, settings->publish_key_count, pub->stream, key)) {
         pub->result = PUBLISH_DENIED;
-    else {
+    } else {
         resolve_pair(pub);
         claim(pub);
     }
@@ -433,6 +494,42 @@ static struct packager_source source_of(const struct publisher *pub, struct trac
                                                              : 0};
 }
 
+/* Whether the picture's rungs, if there are to be any, are ready. A broadcaster that sends several pictures has made a
+ * ladder himself. */
+static bool ladder_ready(struct publisher *pub, const struct packager_source *sources, uint32_t count, uint8_t number) {
+    bool alone =
+        count && sources[0].codec->kind == TRACK_VIDEO && (count == 1 || sources[1].codec->kind == TRACK_AUDIO);
+    const struct publisher_frame *key = alone ? probe_first(&pub->probe, TRACK_VIDEO, number) : NULL;
+    if (!key)
+        return ladder_run_prepare(&pub->ladder, NULL, NULL, 0);
+    const struct transcode_settings settings = {.source = *sources[0].codec,
+                                                .config = sources[0].config,
+                                                .config_len = sources[0].config_len,
+                                                .reorders = sources[0].reorders,
+                                                .rate_milli = sources[0].rate_milli};
+    return ladder_run_prepare(&pub->ladder, &settings, key->data, key->len);
+}
+
+/* Behind the picture. Their times are its own, so they seem to reorder as it does. Returns how many. */
+static uint32_t add_rungs(const struct publisher *pub, struct packager_source sources[TRACKS_MAX], uint32_t count) {
+    const struct ladder_run *ladder = &pub->ladder;
+    if (count + ladder->count > TRACKS_MAX)
+        return 0;
+    if (ladder->count)
+        memmove(sources + 1 + ladder->count, sources + 1, (count - 1) * sizeof *sources);
+    for (uint32_t i = 0; i < ladder->count; i++) {
+        const struct ladder_run_rung *rung = &ladder->rungs[i];
+        sources[1 + i] = (struct packager_source){.codec = &rung->codec,
+                                                  .config = rung->output.config,
+                                                  .config_len = rung->output.config_len,
+                                                  .language = "",
+                                                  .reorders = sources[0].reorders,
+                                                  .rate_milli = sources[0].rate_milli,
+                                                  .rung = rung->number};
+    }
+    return ladder->count;
+}
+
 /* What was collected goes on its way. Sound before the leading picture is left out. */
 static void pour_out(struct publisher *pub, int64_t from_us) {
     struct publisher_frame frame;
@@ -451,19 +548,25 @@ static void pour_out(struct publisher *pub, int64_t from_us) {
 static void start(struct publisher *pub) {
     struct track *chosen[TRACKS_MAX];
     struct packager_source sources[TRACKS_MAX];
+    if (ladder_run_busy(&pub->ladder))
+        return;
     uint32_t count = choose(pub, chosen);
     const struct probe_track *lead = count ? probe_track(&pub->probe, chosen[0]->codec.kind, chosen[0]->number) : NULL;
     for (uint32_t i = 0; i < count; i++)
         sources[i] = source_of(pub, chosen[i]);
-    if (!lead || packager_open(&pub->packager, sources, count, lead->start_dts_us, lead->arrived_us)) {
+    if (lead && !ladder_ready(pub, sources, count, chosen[0]->number))
+        return;
+    uint32_t rungs = lead ? add_rungs(pub, sources, count) : 0;
+    if (!lead || packager_open(&pub->packager, sources, count + rungs, lead->start_dts_us, lead->arrived_us)) {
         lose(pub, "codec configuration not usable");
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
-        chosen[i]->index = i;
+        chosen[i]->index = i ? i + rungs : 0;
         chosen[i]->missed = 0;
         chosen[i]->rate_milli = sources[i].rate_milli;
     }
+    ladder_run_begin(&pub->ladder);
     pub->lead = chosen[0];
     pub->known = true;
     set_state(pub, LIVE);
@@ -497,6 +600,7 @@ static void restart(struct publisher *pub) {
             carry(pub, track, open ? &pub->packager.tracks[track->index].lane : &track->spare);
     }
     packager_break(&pub->packager);
+    ladder_run_drain(&pub->ladder);
     for (uint32_t i = 0; i < pub->track_count; i++) {
         pub->tracks[i]->index = NONE;
         pub->tracks[i]->changed = false;
@@ -584,6 +688,7 @@ static void stand_by(struct publisher *pub, enum claim_result standing) {
     log_info("publish_standby", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "rank",
              LOG_STR(claim_rank_name(pub->rank)));
     packager_abandon(&pub->packager);
+    ladder_run_stop(&pub->ladder);
     for (uint32_t i = 0; i < pub->track_count; i++) {
         pub->tracks[i]->index = NONE;
         pub->tracks[i]->changed = false;
@@ -655,6 +760,15 @@ static void go_on_air(struct publisher *pub, const struct claim_grant *grant) {
         start(pub);
 }
 
+/* Rungs are ready, or have come to their end. */
+static void on_ladder_settled(void *ctx) {
+    struct publisher *pub = ctx;
+    if (pub->closing)
+        finish(pub);
+    else if (pub->state == PROBING && pub->probe.count)
+        probe_step(pub, clock_utc_us());
+}
+
 /* --- media in --- */
 
 static bool takes_media(const struct publisher *pub) {
@@ -698,6 +812,8 @@ static void set_config(struct publisher *pub, struct track *track, const struct 
         change(pub, track);
     } else {
         forget(pub);
+        if (codec->kind == TRACK_VIDEO && !ladder_run_drain(&pub->ladder))
+            ladder_run_stop(&pub->ladder); /* it was begun for another */
     }
     track->codec = *codec;
     memcpy(track->config, config->data, config->len);
@@ -905,6 +1021,8 @@ static bool go_on_without_lead(struct publisher *pub, int64_t now_us) {
 }
 
 static void sweep(struct publisher *pub, int64_t now_us) {
+    if (pub->closing)
+        return;
     if (takes_media(pub))
         hold_name(pub);
     if (pub->state == STANDING && pub->probe.count && !pub->known)
@@ -926,28 +1044,41 @@ void publishers_sweep(struct ingest *ingest, int64_t now_us) {
     list_each(it, &ingest->publishers) sweep(list_entry(it, struct publisher, link), now_us);
 }
 
-void publisher_close(struct publisher *pub, bool clean) {
-    if (!pub)
-        return;
+static void finish(struct publisher *pub) {
     if (pub->claim) {
-        if (pub->state == LIVE)
-            packager_break(&pub->packager);
         if (pub->accepted) {
             metric_add(&metrics[M_PUBLISHERS], -1);
-            log_info("publish_end", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "clean", LOG_INT(clean),
-                     "why", LOG_STR(pub->why[0] ? pub->why : NULL));
+            log_info("publish_end", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "clean",
+                     LOG_INT(pub->clean), "why", LOG_STR(pub->why[0] ? pub->why : NULL));
         }
         pub->ingest->port.release(pub->ingest->port.ctx, pub->claim,
                                   true); /* however it went, this one won't be back */
     }
     set_state(pub, LOST);
     add_up(pub);
-    live_names_release(pub->ingest->live, pub->stream, pub);
     list_remove(&pub->link);
     loop_timer_destroy(pub->tell_timer);
     while (pub->track_count)
         remove_track(pub, pub->track_count - 1);
+    ladder_run_finish(&pub->ladder);
     packager_finish(&pub->packager);
     probe_reset(&pub->probe);
     free(pub);
+}
+
+void publisher_close(struct publisher *pub, bool clean) {
+    if (!pub)
+        return;
+    pub->clean = clean;
+    if (pub->claim && pub->state == LIVE)
+        packager_break(&pub->packager);
+    live_names_release(pub->ingest->live, pub->stream, pub);
+    pub->closing = pub->claim && pub->state != LOST && ladder_run_drain(&pub->ladder);
+    if (!pub->closing)
+        finish(pub);
+}
+
+void publishers_finish(struct ingest *ingest) {
+    while (!list_empty(&ingest->publishers))
+        finish(list_entry(ingest->publishers.next, struct publisher, link));
 }

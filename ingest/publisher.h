@@ -83,8 +83,12 @@ void publisher_track_end(struct publisher *pub, enum track_kind kind, uint8_t tr
 /* What the stream's publisher on this node is advised (ingest/advice.h); NULL: it has none. Until the loop's next turn. */
 const struct advice *publisher_advice(const struct ingest *ingest, const char *stream);
 
-/* `clean`: the peer said goodbye. `pub` is gone. NULL is allowed. */
+/* `clean`: the peer said goodbye. `pub` is gone, and nothing is called any more (though what is transcoded of its last pictures is still
+ * written). NULL is allowed. */
 void publisher_close(struct publisher *pub, bool clean);
+
+/* Those that are closed and still have rungs to write end at once. */
+void publishers_finish(struct ingest *ingest);
 
 /* For the role's timer: notices who has fallen silent. `now_us` is the loop's. */
 void publishers_sweep(struct ingest *ingest, int64_t now_us);

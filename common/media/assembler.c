@@ -147,6 +147,10 @@ static uint32_t index_of(const struct assembler *a, const char *name) {
     return TRACKS_MAX;
 }
 
+static bool is_late(const struct assembler *a, uint32_t index) {
+    return index < TRACKS_MAX && a->written_open->open.late & 1u << index;
+}
+
 /* <0, 0, >0: the chunk is of an earlier segment than the one under way, of it, of a later one. */
 static int place_of(const struct assembler *a, const struct record *chunk) {
     if (!a->written_open)
@@ -180,7 +184,8 @@ static int write_chunk(struct assembler *a, struct track_in *track, const struct
     track->written += !late;
     record->chunk.track = (uint8_t)index;
     int rc = write_record(a, record);
-    bool caught_up = track->presence == TRACK_JOINING && !late && track->written >= track->counted;
+    bool caught_up =
+        track->presence == TRACK_JOINING && !late && !is_late(a, index) && track->written >= track->counted;
     return !rc && caught_up ? write_presence(a, track, TRACK_HERE, a->written_msn) : rc;
 }
 
@@ -257,7 +262,9 @@ static void begin_tracks(struct assembler *a, struct record_open *open) {
         const char *name = open->tracks[i].name;
         struct track_in *track = track_get(a, name);
         if (track)
-            track->presence = assembler_takes(a, name) ? TRACK_HERE : TRACK_ABSENT;
+            track->presence = !assembler_takes(a, name) ? TRACK_ABSENT
+                              : open->late & 1u << i    ? TRACK_JOINING
+                                                        : TRACK_HERE;
         if (!assembler_takes(a, name))
             open->absent |= 1u << i;
     }
@@ -453,8 +460,9 @@ static int leave(struct assembler *a, struct track_in *track) {
 }
 
 static int join(struct assembler *a, struct track_in *track, assembler_from_fn *from) {
+    bool late = is_late(a, index_of(a, track->name));
     if (!a->in_segment)
-        return write_presence(a, track, TRACK_HERE, 0);
+        return write_presence(a, track, late ? TRACK_JOINING : TRACK_HERE, 0);
     uint64_t msn = from(a->ctx, track->name);
     msn = msn ? msn : a->written_msn;
     track->begun = true;
@@ -463,7 +471,7 @@ static int join(struct assembler *a, struct track_in *track, assembler_from_fn *
     track->msn = msn;
     track->number = 0;
     track->written = 0;
-    return write_presence(a, track, msn > a->written_msn ? TRACK_HERE : TRACK_JOINING, msn);
+    return write_presence(a, track, msn > a->written_msn && !late ? TRACK_HERE : TRACK_JOINING, msn);
 }
 
 int assembler_take(struct assembler *a, const struct track_names *tracks, assembler_from_fn *from) {

@@ -69,13 +69,15 @@ static struct blob *init_blob(const json_t *item) {
 
 /* --- open --- */
 
-static json_t *track_json(const struct track_info *track) {
+static json_t *track_json(const struct track_info *track, bool late) {
     json_t *json = json_pack("{s:s, s:s, s:I, s:I, s:s, s:I, s:o}", "name", track->name, "kind",
                              track->kind == TRACK_VIDEO ? "video" : "audio", "track_id", as_json(track->track_id),
                              "timescale", as_json(track->timescale), "codecs", track->codecs, "init_version",
                              as_json(track->init_version), "init", init_json(track->init));
     if (track->language[0])
         json_object_set_new(json, "language", json_string(track->language));
+    if (late)
+        json_object_set_new(json, "late", json_true());
     if (track->kind == TRACK_VIDEO)
         json_object_update_new(json, json_pack("{s:i, s:i, s:I}", "width", track->width, "height", track->height,
                                                "frame_rate_milli", as_json(track->frame_rate_milli)));
@@ -89,7 +91,7 @@ static json_t *open_json(const struct record *record) {
     const struct record_open *open = &record->open;
     json_t *tracks = json_array();
     for (uint32_t i = 0; i < open->track_count; i++)
-        json_array_append_new(tracks, track_json(&open->tracks[i]));
+        json_array_append_new(tracks, track_json(&open->tracks[i], open->late & 1u << i));
     return json_pack("{s:I, s:I, s:I, s:o}", "epoch", as_json(record->epoch), "target_duration_ms",
                      as_json(open->target_duration_ms), "part_target_us", as_json(open->part_target_us), "tracks",
                      tracks);
@@ -138,8 +140,10 @@ static bool parse_open(const json_t *json, struct record *record) {
     bool ok = count >= 1 && count <= TRACKS_MAX;
     record->open.target_duration_ms = (uint32_t)get_int(json, "target_duration_ms", 1, 60000, &ok);
     record->open.part_target_us = (uint32_t)get_int(json, "part_target_us", 1, 60000000, &ok);
-    for (size_t i = 0; ok && i < count; i++)
+    for (size_t i = 0; ok && i < count; i++) {
         parse_track(json_array_get(tracks, i), &record->open.tracks[record->open.track_count++], &ok);
+        record->open.late |= json_is_true(json_object_get(json_array_get(tracks, i), "late")) ? 1u << i : 0;
+    }
     return ok && distinct(&record->open);
 }
 

@@ -40,7 +40,7 @@ enum record_type {
 
 enum track_presence {
     TRACK_HERE,    /* parts wait for its chunks */
-    TRACK_JOINING, /* its chunks come, but parts don't wait: they are behind, until they have caught up */
+    TRACK_JOINING, /* its chunks come, but parts don't wait: they are behind, until they have caught up; a late track's always are */
     TRACK_ABSENT,  /* of new segments there are none */
 };
 
@@ -67,6 +67,7 @@ struct record_open {
     uint32_t track_count;
     struct track_info tracks[TRACKS_MAX];
     uint32_t absent; /* mask of tracks that this node does not have when it begins; the others are here */
+    uint32_t late;   /* mask of tracks whose chunks come after the parts that count them: nothing waits for them, anywhere */
 };
 
 struct record_chunk {
@@ -84,7 +85,8 @@ struct record_chunk {
 struct record_part_track {
     uint32_t chunks;      /* chunks of this track in the part, consecutive after those of the part before */
     uint32_t duration_ts; /* from the part's start to its end in this track's own samples, as playlists print it */
-    uint32_t bytes;       /* of these chunks' bodies: rates are told by nodes that don't have them, too */
+    uint32_t bytes;       /* of these chunks' bodies: rates are told by nodes that don't have them, too. Of a late track: of those that came
+                             since the part before */
     bool independent;     /* one of them begins with a frame that can be decoded alone */
 };
 

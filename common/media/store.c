@@ -308,8 +308,10 @@ static int apply_open(struct store *store, struct stream *stream, struct record 
             track_forget(store, stream, t);
     record_unref(stream->open);
     stream->open = record_ref(record);
-    stream->here = ((1u << open->track_count) - 1) & ~open->absent;
-    stream->joining = stream->asked = 0;
+    uint32_t had = ((1u << open->track_count) - 1) & ~open->absent;
+    stream->here = had & ~open->late;
+    stream->joining = had & open->late;
+    stream->asked = 0;
     stream->epoch = record->epoch;
     stream->state = STREAM_LIVE;
     for (uint32_t i = 0; i < open->track_count; i++)
@@ -522,8 +524,9 @@ static int apply_track(struct store *store, struct stream *stream, const struct 
         track_forget(store, stream, track->track);
     if (track->presence == TRACK_JOINING)
         track_join(store, stream, track->track, track->msn);
-    stream->here |= track->presence == TRACK_HERE ? bit : 0;
-    stream->joining |= track->presence == TRACK_JOINING ? bit : 0;
+    bool waited_for = track->presence == TRACK_HERE && !(stream->open->open.late & bit);
+    stream->here |= waited_for ? bit : 0;
+    stream->joining |= track->presence != TRACK_ABSENT && !waited_for ? bit : 0;
     struct segment *last = newest(stream);
     if (last && last->open == stream->open)
         publish_parts(store, stream, last, now_us);
@@ -660,7 +663,7 @@ struct presences {
 
 static void presences_begin(struct presences *presences, const struct record_open *open) {
     for (uint32_t t = 0; t < TRACKS_MAX; t++)
-        presences->items[t] = open->absent & 1u << t ? TRACK_ABSENT : TRACK_HERE;
+        presences->items[t] = open->absent & 1u << t ? TRACK_ABSENT : open->late & 1u << t ? TRACK_JOINING : TRACK_HERE;
 }
 
 /* As masks over `open`'s tracks; what it is that already is not told. */
@@ -685,7 +688,8 @@ static void replay_segment_presences(struct presences *presences, const struct s
                                      void *ctx) {
     bool all = segment->carried == (1u << segment->open->open.track_count) - 1 && !segment->open->open.absent;
     uint32_t here = segment->open == stream->open ? stream->here & segment->carried : all ? segment->carried : 0;
-    replay_presences(presences, segment->open, here, segment->carried, segment->msn, fn, ctx);
+    replay_presences(presences, segment->open, here & ~segment->open->open.late, segment->carried, segment->msn, fn,
+                     ctx);
 }
 
 void stream_replay(const struct stream *stream, void (*fn)(void *ctx, struct record *record), void *ctx) {

@@ -320,7 +320,7 @@ static void starts_anew_behind_a_hole(void **state) {
 
 /* --- not all tracks --- */
 
-static const struct track_names sound = {1, {"a0"}}, all = {2, {"v0", "a0"}};
+static const struct track_names sound = {1, {"a0"}}, picture = {1, {"v0"}}, all = {2, {"v0", "a0"}};
 
 static uint64_t from_second(void *ctx, const char *track) {
     (void)ctx, (void)track;
@@ -443,6 +443,113 @@ static void track_that_joins_goes_on_where_another_source_has_it(void **state) {
     wire_finish(&wire);
 }
 
+/* --- tracks whose chunks come after the parts that count them --- */
+
+/* Of three segments and a bit. `behind`: what is yet to come of the sound, in parts. */
+static void write_late_sound(struct store *store, uint32_t behind) {
+    struct record *open = fixture_open(name, EPOCH, 1);
+    open->open.late = 2;
+    fixture_apply(store, open);
+    for (uint32_t part = 0; part < 14 + behind; part++) {
+        uint64_t msn = FIRST + part / 4;
+        if (part < 14) {
+            for (uint32_t i = 0; i < 2; i++)
+                fixture_apply(store,
+                              fixture_real_chunk(name, EPOCH, 0, msn, part % 4 * 2 + i, part * 66666 + i * 33333));
+            struct record *record =
+                fixture_part(name, EPOCH, msn * 4 + part % 4, msn, part % 4, part % 4 == 3 ? PART_LAST : 0);
+            record->part.tracks[0] = (struct record_part_track){2, 6000};
+            record->part.tracks[1] = (struct record_part_track){1, 4800};
+            fixture_apply(store, record);
+        }
+        if (part >= behind)
+            fixture_apply(store, fixture_real_chunk(name, EPOCH, 1, FIRST + (part - behind) / 4, (part - behind) % 4,
+                                                    (part - behind) * 66666));
+    }
+}
+
+static void late_track_arrives_whole_and_holds_up_nobody(void **state) {
+    struct world *world = *state;
+    write_late_sound(world->a, 2);
+    for (unsigned seed = 1; seed <= 100; seed++) {
+        struct wire wire;
+        wire_init(&wire, world->a, name, world->assembler);
+        wire_from(&wire, FIRST, 0, 0);
+        wire_fill(&wire);
+        while (wire_pass(&wire, 0, 1 << 20) || wire_pass(&wire, 1, 1 << 20))
+            ; /* all of the picture, none of the sound */
+        assert_int_equal(stream_segment(store_find(world->to, name), FIRST + 3)->published, 2);
+        assert_int_equal(segment_parts(stream_segment(store_find(world->to, name), FIRST), 2), 0);
+        wire_pass_all(&wire);
+        assert_int_equal(wire.rc, 0);
+        assert_same(world->a, world->to);
+        wire_finish(&wire);
+        assembler_destroy(world->assembler);
+        world->assembler = assembler_create(name, on_write, world);
+        store_remove(world->to, store_find(world->to, name));
+        srand(seed); /* and now in any order */
+        wire_init(&wire, world->a, name, world->assembler);
+        wire_from(&wire, FIRST, 0, 0);
+        wire_fill(&wire);
+        for (int idle = 0; idle < 200;)
+            idle = wire_pass(&wire, rand() % 3, (size_t)(1 + rand() % 700)) ? 0 : idle + 1;
+        assert_int_equal(wire.rc, 0);
+        assert_same(world->a, world->to);
+        assert_int_equal(store_find(world->to, name)->here, 1);
+        wire_finish(&wire);
+        assembler_destroy(world->assembler);
+        world->assembler = assembler_create(name, on_write, world);
+        store_remove(world->to, store_find(world->to, name));
+    }
+}
+
+/* Also when it was there for a moment as far as all else. */
+static void late_track_that_has_come_is_not_waited_for(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    write_late_sound(world->a, 0);
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST, 0, 0);
+    wire_pass_all(&wire);
+    assert_same(world->a, world->to);
+    for (uint32_t i = 0; i < 2; i++)
+        fixture_apply(world->a, fixture_real_chunk(name, EPOCH, 0, FIRST + 3, 4 + i, 14 * 66666 + i * 33333));
+    struct record *record = fixture_part(name, EPOCH, (FIRST + 3) * 4 + 2, FIRST + 3, 2, 0);
+    record->part.tracks[0] = (struct record_part_track){2, 6000};
+    record->part.tracks[1] = (struct record_part_track){1, 4800};
+    fixture_apply(world->a, record);
+    wire_pass_all(&wire);
+    assert_int_equal(stream_segment(store_find(world->to, name), FIRST + 3)->published, 3);
+    assert_int_equal(wire.rc, 0);
+    wire_finish(&wire);
+}
+
+/* A node that takes it later, in mid-stream. */
+static void late_track_joins_and_stays_late(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    write_late_sound(world->a, 2);
+    assert_int_equal(assembler_take(world->assembler, &picture, NULL), 0);
+    wire_init(&wire, world->a, name, world->assembler);
+    wire_from(&wire, FIRST, 0, 0);
+    wire_pass_all(&wire);
+    assert_int_equal(store_find(world->to, name)->joining, 0);
+    assert_int_equal(assembler_take(world->assembler, &all, from_second), 0);
+    track_out_finish(&wire.tracks[1]);
+    track_out_init(&wire.tracks[1], "a0", FIRST + 1, 0);
+    wire_pass_all(&wire);
+    assert_int_equal(wire.rc, 0);
+    const struct stream *to = store_find(world->to, name);
+    assert_int_equal(to->here, 1);
+    assert_int_equal(to->joining, 2);
+    assert_int_equal(segment_parts(stream_segment(to, FIRST), 2), 0);
+    assert_true(segment_whole(stream_segment(to, FIRST + 1), 3));
+    assert_true(segment_whole(stream_segment(to, FIRST + 2), 3));
+    assert_int_equal(segment_parts(stream_segment(to, FIRST + 3), 1), 2);
+    assert_int_equal(segment_parts(stream_segment(to, FIRST + 3), 2), 2);
+    wire_finish(&wire);
+}
+
 static uint64_t from_newest(void *ctx, const char *track) {
     (void)ctx, (void)track;
     return 0;
@@ -560,6 +667,9 @@ int main(void) {
         TEST(state_arrives_behind_what_came_before),
         TEST(starts_anew_behind_a_hole),
         TEST(track_that_is_not_taken_is_not_waited_for),
+        TEST(late_track_arrives_whole_and_holds_up_nobody),
+        TEST(late_track_that_has_come_is_not_waited_for),
+        TEST(late_track_joins_and_stays_late),
         TEST(track_that_joins_catches_up),
         TEST(track_joins_where_the_source_has_it),
         TEST(track_that_joins_goes_on_where_another_source_has_it),

@@ -340,6 +340,48 @@ static void srt_passphrases_have_ten_to_seventy_nine_characters(void **state) {
     }
 }
 
+#define LADDER_WITH "ingest: {rtmp: {listen: ['[::]:1935']}, ladder: ['%s']}\norigin: {}\n"
+
+static void ladders_are_patterns_and_rungs(void **state) {
+    (void)state;
+    static const char *const good[] = {"live/* 480:1200 240:150",
+                                       "live/show auto",
+                                       "* none",
+                                       "live/a 90:30",
+                                       "live/a 2160:50000",
+                                       "live/a 1080:5000 720:2800 480:1200 360:600 240:150"};
+    static const char *const bad[] = {"live/*",
+                                      "480:1200",
+                                      "live 480:1200",
+                                      "live/* 480",
+                                      "live/* 480:",
+                                      "live/* :1200",
+                                      "live/* 480:1200 ",
+                                      "live/* 480:1200:15",
+                                      "live/* 89:100",
+                                      "live/* 2161:100",
+                                      "live/* 480:29",
+                                      "live/* 480:50001",
+                                      "live/* 480:1200 480:600",
+                                      "live/* auto 480:1200",
+                                      "live/* 48O:1200",
+                                      "live/* 600:1 500:1",
+                                      "live/* 1080:5000 720:2800 480:1200 360:600 240:150 160:90"};
+    char text[200];
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        snprintf(text, sizeof text, LADDER_WITH, good[i]);
+        struct conf *conf = parse_good(text);
+        assert_string_equal(conf->ingest.ladder.items[0], good[i]);
+        assert_int_equal(conf->ingest.ladder_preset, CONF_SUPERFAST);
+        assert_string_equal(conf->ingest.ladder_encoder, "libx264");
+        conf_destroy(conf);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, LADDER_WITH, bad[i]);
+        assert_refused_with(text, "f:1: ingest.ladder");
+    }
+}
+
 static void srt_alone_is_a_way_to_ingest(void **state) {
     (void)state;
     struct conf *conf =
@@ -793,6 +835,7 @@ int main(void) {
         cmocka_unit_test(bad_publish_key_is_refused_without_showing_it),
         cmocka_unit_test(publish_key_that_can_match_is_accepted),
         cmocka_unit_test(longest_publish_key_is_accepted),
+        cmocka_unit_test(ladders_are_patterns_and_rungs),
         cmocka_unit_test(srt_passphrases_have_ten_to_seventy_nine_characters),
         cmocka_unit_test(srt_alone_is_a_way_to_ingest),
         cmocka_unit_test(backups_are_pairs_of_names),

@@ -68,6 +68,25 @@ static void open_line_carries_tracks_and_their_inits(void **state) {
     feed_line_finish(&line);
 }
 
+static void a_late_track_is_told(void **state) {
+    static const char text[] =
+        "{\"open\":{\"epoch\":1,\"target_duration_ms\":2000,\"part_target_us\":213334,\"tracks\":["
+        "{\"name\":\"v0\",\"kind\":\"video\",\"track_id\":1,\"timescale\":90000,\"codecs\":\"avc1.4d401f\",\"init_"
+        "version\":1,\"init\":\"Vg==\",\"width\":1280,\"height\":720,\"frame_rate_milli\":30000},"
+        "{\"name\":\"v1\",\"kind\":\"video\",\"track_id\":2,\"timescale\":90000,\"codecs\":\"avc1.42c01e\",\"init_"
+        "version\":1,\"init\":\"Vg==\",\"late\":true,\"width\":640,\"height\":360,\"frame_rate_milli\":30000}]}}";
+    struct feed_line line;
+    struct buf out;
+    (void)state;
+    buf_init(&out, 65536);
+    assert_int_equal(feed_line_parse(text, strlen(text), "live/show", &line), 0);
+    assert_int_equal(line.record->open.late, 2);
+    assert_int_equal(feed_line_write(&out, &line), 0);
+    assert_memory_equal(buf_head(&out), text, strlen(text));
+    feed_line_finish(&line);
+    buf_finish(&out);
+}
+
 /* As nodes say it that know of one picture only. */
 static void part_may_be_silent_about_its_tracks(void **state) {
     struct feed_line line;
@@ -181,6 +200,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_are_written_as_they_were_read),
         cmocka_unit_test(open_line_carries_tracks_and_their_inits),
+        cmocka_unit_test(a_late_track_is_told),
         cmocka_unit_test(part_may_be_silent_about_its_tracks),
         cmocka_unit_test(unknown_events_are_passed_over),
         cmocka_unit_test(impossible_lines_are_refused),

@@ -255,6 +255,80 @@ static void readers_are_woken_for_a_part(void **state) {
     store_destroy(world.store);
 }
 
+/* --- tracks whose chunks come after the parts that count them --- */
+
+static void begin_late(struct world *world, uint32_t late) {
+    struct record *open = fixture_open(name, EPOCH, 1);
+    *world = (struct world){.store = make_store(), .tracks = 3 & ~late};
+    open->open.late = late;
+    fixture_apply(world->store, open);
+    world->stream = store_find(world->store, name);
+}
+
+static void write_late_chunk(struct world *world, uint64_t msn, uint32_t number) {
+    fixture_apply(world->store, fixture_real_chunk(name, EPOCH, 1, msn, number, 0));
+}
+
+/* The others' parts are published as ever; its own when its chunk is there, in a segment that is over, too. */
+static void nothing_waits_for_a_late_track(void **state) {
+    struct world world;
+    (void)state;
+    begin_late(&world, A);
+    assert_int_equal(world.stream->here, V);
+    write_part(&world, FIRST, 0);
+    assert_int_equal(segment(&world, FIRST)->published, 1);
+    assert_int_equal(last_msn(&world, A), 0);
+    write_late_chunk(&world, FIRST, 0);
+    assert_int_equal(segment_parts(segment(&world, FIRST), V | A), 1);
+    for (uint32_t i = 1; i < PARTS; i++)
+        write_part(&world, FIRST, i);
+    write_part(&world, FIRST + 1, 0); /* the next has begun */
+    assert_true(segment_whole(segment(&world, FIRST), V));
+    assert_false(segment_whole(segment(&world, FIRST), A));
+    uint64_t version = world.stream->version;
+    for (uint32_t i = 1; i < PARTS; i++)
+        write_late_chunk(&world, FIRST, i);
+    assert_true(segment_whole(segment(&world, FIRST), V | A));
+    assert_true(world.stream->version > version);
+    assert_int_equal(segment_parts(segment(&world, FIRST + 1), A), 0);
+    write_late_chunk(&world, FIRST + 1, 0);
+    assert_true(stream_has_part(world.stream, A, FIRST + 1, 0));
+    store_destroy(world.store);
+}
+
+/* A part's chunks may come while it is under way, but never more than parts count when a segment is over. */
+static void a_late_track_is_no_way_into_a_closed_segment(void **state) {
+    struct world world;
+    (void)state;
+    begin_late(&world, A);
+    write_part(&world, FIRST, 0);
+    write_late_chunk(&world, FIRST, 0);
+    write_late_chunk(&world, FIRST, 1); /* of the part to come */
+    for (uint32_t i = 1; i < PARTS; i++)
+        write_part(&world, FIRST, i);
+    for (uint32_t i = 2; i < PARTS; i++)
+        write_late_chunk(&world, FIRST, i);
+    struct record *chunk = fixture_real_chunk(name, EPOCH, 1, FIRST, PARTS, 0);
+    assert_int_equal(store_apply(world.store, chunk, 0), -EINVAL);
+    record_unref(chunk);
+    store_destroy(world.store);
+}
+
+static void a_late_track_is_never_waited_for_whatever_is_told(void **state) {
+    struct world world;
+    (void)state;
+    begin_late(&world, A);
+    write_part(&world, FIRST, 0);
+    tell(&world, 1, TRACK_ABSENT, 0);
+    assert_int_equal(world.stream->joining, 0);
+    tell(&world, 1, TRACK_HERE, FIRST + 1);
+    assert_int_equal(world.stream->here, V);
+    assert_int_equal(world.stream->joining, A);
+    write_part(&world, FIRST, 1);
+    assert_int_equal(segment(&world, FIRST)->published, 2);
+    store_destroy(world.store);
+}
+
 /* --- replay --- */
 
 static void replay(void *ctx, struct record *record) {
@@ -308,6 +382,27 @@ static void copy_has_the_same_of_each_track(void **state) {
                 write_part(&world, msn, index);
                 msn += index == PARTS - 1;
                 index = (index + 1) % PARTS;
+            }
+            assert_copy(&world);
+        }
+        store_destroy(world.store);
+    }
+}
+
+static void copy_has_the_same_of_a_late_track(void **state) {
+    (void)state;
+    for (unsigned seed = 1; seed <= 50; seed++) {
+        struct world world;
+        uint32_t parts = 0, chunks = 0;
+        srand(seed);
+        begin_late(&world, A);
+        for (int step = 0; step < 40; step++) {
+            if (chunks < parts && rand() % 2) {
+                write_late_chunk(&world, FIRST + chunks / PARTS, chunks % PARTS);
+                chunks++;
+            } else {
+                write_part(&world, FIRST + parts / PARTS, parts % PARTS);
+                parts++;
             }
             assert_copy(&world);
         }
@@ -446,6 +541,10 @@ int main(void) {
         cmocka_unit_test(other_tracks_end_what_was_behind),
         cmocka_unit_test(waiter_waits_for_its_own_tracks),
         cmocka_unit_test(readers_are_woken_for_a_part),
+        cmocka_unit_test(nothing_waits_for_a_late_track),
+        cmocka_unit_test(a_late_track_is_no_way_into_a_closed_segment),
+        cmocka_unit_test(a_late_track_is_never_waited_for_whatever_is_told),
+        cmocka_unit_test(copy_has_the_same_of_a_late_track),
         cmocka_unit_test(copy_has_the_same_of_each_track),
         cmocka_unit_test(playlist_begins_where_all_its_tracks_do),
         cmocka_unit_test(rates_are_those_of_the_parts),

@@ -1,0 +1,95 @@
+"""A picture that is transcoded: rungs are cut as it is, whole, and change without a gap. One broadcast for all."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import harness
+import players
+import publishers
+import viewer
+from hls_playlist import parse
+
+STREAM = "live/ladder"
+SOURCE = {"size": "640x360", "fps": 30, "gop_s": 1, "kbps": 800, "noise": 4}
+RUNGS = {"v1": "480x270", "v2": "320x180"}
+
+pytestmark = pytest.mark.alone  # a machine that has too much else to do drops rungs, as it should
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ladder")
+    config = {"ingest": {"ladder": ["live/* 270:400 180:200"], "ladder_preset": "ultrafast"}}
+    node = harness.Node(folder / "weir", config).start()
+    publisher = publishers.ClockPublisher(node.push_url(STREAM), folder / "log", **SOURCE)
+    try:
+        node.wait_segment(STREAM)
+        harness.wait_for(lambda: parse(node.get(f"/{STREAM}/v2a0.m3u8").body).segments[2:], 20, "three segments")
+        yield node
+    finally:
+        publisher.stop()
+        node.stop()
+    node.check_log()
+
+
+def playlist(node, variant):
+    answer = node.get(f"/{STREAM}/{variant}.m3u8")
+    assert answer.status == 200
+    return parse(answer.body)
+
+
+def test_the_multivariant_playlist_leads_to_each_rung(node):
+    text = node.get(f"/{STREAM}/index.m3u8").text
+    found = re.findall(r"#EXT-X-STREAM-INF:BANDWIDTH=(\d+).*?(?:RESOLUTION=(\S+?),)?(?:FRAME-RATE=([\d.]+),)?CLOSED.*\n(\S+)", text)
+    assert [entry[1:] for entry in found] == [("640x360", "30.000", "v0a0.m3u8"), ("480x270", "30.000", "v1a0.m3u8"),
+                                              ("320x180", "30.000", "v2a0.m3u8"), ("", "", "a0.m3u8")]
+    rates = [int(entry[0]) for entry in found]
+    assert rates == sorted(rates, reverse=True)
+    for rung, size in RUNGS.items():
+        picture = players.probe(node.url(f"/{STREAM}/{rung}a0.m3u8"))["streams"][0]
+        assert (picture["codec_name"], f"{picture['width']}x{picture['height']}") == ("h264", size)
+        assert picture["has_b_frames"] == 0 and picture["pix_fmt"] == "yuv420p"
+
+
+def test_rungs_are_cut_as_the_picture_is(node):
+    source, *rungs = (playlist(node, f"{track}a0") for track in ("v0", *RUNGS))
+    for rung in rungs:
+        known = {segment.msn: segment for segment in source.all_segments}
+        for segment in rung.segments:
+            if segment.msn not in known or known[segment.msn].duration is None:
+                continue
+            like = known[segment.msn]
+            assert (segment.duration, segment.pdt) == (like.duration, like.pdt)
+            if segment.parts and like.parts:
+                assert [(p.duration, p.independent) for p in segment.parts] == [(p.duration, p.independent) for p in like.parts]
+        assert abs(rung.all_segments[-1].msn - source.all_segments[-1].msn) <= 1
+        assert rung.part_target == source.part_target and not rung.problems
+
+
+def test_every_picture_comes_in_order(node):
+    def check(rung):
+        return players.check_with_ffmpeg(node.url(f"/{STREAM}/{rung}a0.m3u8"), RUNGS[rung], seconds=10)
+
+    with ThreadPoolExecutor() as threads:
+        for report in threads.map(check, RUNGS):
+            assert report["frames"] > 200, report
+            assert not any(report[fault] for fault in ("missing", "duplicate", "reordered", "unreadable")), report
+
+
+def test_the_page_changes_rungs_without_a_gap(node):
+    page = viewer.Viewer(node.url(f"/{STREAM}/"))
+    try:
+        page.wait_state("playing")
+        page.wait_frames(60)
+        for level, height in ((0, 180), (1, 270), (2, 360), (0, 180)):
+            page.select("#quality", str(level))
+            harness.wait_for(lambda height=height: page.evaluate("document.querySelector('video').videoHeight") == height, 20,
+                             f"{height} lines")
+            page.wait_frames(30)
+            assert page.evaluate("document.querySelector('video').buffered.length") == 1
+        report = page.report()
+        assert report["reordered"] == report["unreadable"] == 0 and not report["errors"], report
+    finally:
+        page.close()
