@@ -31,16 +31,17 @@ import publishers
 import viewer
 
 CONTINUITY_S = int(os.environ.get("WEIR_CONTINUITY_S", "60"))
-LONG = ("test_srt.py", "test_publish_play.py", "test_live.py", "test_hls_rates.py", "test_fleet_tracks.py")
+LONG = ("test_page.py", "test_malformed.py", "test_srt.py", "test_publish_play.py", "test_enhanced_rtmp.py", "test_live.py", "test_hls_rates.py",
+        "test_fleet_tracks.py")
 
 
 def pytest_collection_modifyitems(items):
-    """The files that take longest come first: of two at a time neither is to be left with one of them at the end."""
-    items.sort(key=lambda item: item.path.name not in LONG)
+    """The files that take longest come first: none is to be left at the end, when there is nothing to run beside it."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "alone: it is timed to a fraction of a second, and runs beside nothing else")
+    config.addinivalue_line("markers", "timed: to a fraction of a second; runs beside one other at most")
     if not harness.WEIR_BIN.exists():
         pytest.exit(f"no binary at {harness.WEIR_BIN}: build it, or name it by WEIR_BIN", returncode=2)
 

@@ -8,7 +8,7 @@ import harness
 import publishers
 import viewer
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.timed
 
 STREAM = "live/page"
 CLOCK = {"size": "640x360", "kbps": 800, "noise": 8}
