@@ -10,6 +10,7 @@ import players
 import publishers
 import viewer
 from hls_playlist import parse
+from hls_session import Session
 
 STREAM = "live/ladder"
 SOURCE = {"size": "640x360", "fps": 30, "gop_s": 1, "kbps": 800, "noise": 4}
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.timed  # a machine that has too much else to do drops r
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ladder")
-    config = {"ingest": {"ladder": ["live/* 270:400 180:200"], "ladder_preset": "ultrafast"}}
+    config = {"origin": {"grace_s": 1}, "ingest": {"ladder": ["live/* 270:400 180:200"], "ladder_preset": "ultrafast"}}
     node = harness.Node(folder / "weir", config).start()
     publisher = publishers.ClockPublisher(node.push_url(STREAM), folder / "log", **SOURCE)
     try:
@@ -66,6 +67,19 @@ def test_rungs_are_cut_as_the_picture_is(node):
                 assert [(p.duration, p.independent) for p in segment.parts] == [(p.duration, p.independent) for p in like.parts]
         assert abs(rung.all_segments[-1].msn - source.all_segments[-1].msn) <= 1
         assert rung.part_target == source.part_target and not rung.problems
+
+
+def test_the_checklist_holds_for_all_of_them(node, publish_clock):
+    publisher = publish_clock(node.push_url("live/checked"), seconds=12, **SOURCE)
+    session = Session(node, "live/checked", media_of=("v0a0", "v1a0", "v2a0", "a0"))
+    session.wait_listed(6)
+    session.note_multivariant()
+    publisher.wait(30)
+    session.finish()
+    verdict = session.judge()
+    print(verdict)
+    for number in (40, 51, 57, 59, 60, 61, 62, 100, 106, 107, 108, 111, 127, 130, 131, 132, 133):
+        verdict.require(number)
 
 
 def test_every_picture_comes_in_order(node):
