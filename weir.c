@@ -35,6 +35,7 @@
 #include "relay/feed.h"
 #include "relay/load.h"
 #include "relay/pull.h"
+#include "relay/thumb.h"
 #include "relay/upstream.h"
 #include "relay/viewer.h"
 #include "relay/worker.h"
@@ -66,6 +67,7 @@ struct node {
     struct upstreams *upstreams;
     struct pulls *pulls; /* streams taken from upstream; NULL: there is none */
     struct load *load;
+    struct thumbs *thumbs; /* NULL: none are made */
     struct pushes *pushes; /* streams brought to origins elsewhere; NULL: to this one */
     struct ingest *ingest;
     struct rtmp_server *rtmp;
@@ -355,6 +357,9 @@ static bool start_workers(struct node *node) {
                                                  .peer_count = conf->relay.peers.count,
                                                  .redirect = conf->relay.redirect == CONF_REDIRECT_ON}};
     settings.load = node->load;
+    if (conf->relay_on && conf->hls.thumb_s)
+        node->thumbs = thumbs_create((int64_t)conf->hls.thumb_s * 1000000);
+    settings.thumbs = node->thumbs;
     if (node->golive)
         settings.route = (struct worker_route){GOLIVE_PATH, golive_handle, node->golive};
     settings.http.connections_max = conf->http.connections_max;
@@ -447,8 +452,10 @@ static void stop_roles(struct node *node) {
     pushes_destroy(node->pushes);
     http_server_destroy(node->intake_http);
     intake_destroy(node->intake);
+    thumbs_stop(node->thumbs);
     for (uint32_t i = 0; i < node->worker_count; i++)
         worker_destroy(node->workers[i]);
+    thumbs_destroy(node->thumbs);
     golive_destroy(node->golive);
     sources_destroy(node->sources);
     load_destroy(node->load);

@@ -86,6 +86,7 @@ struct conf {
     } limits;
     struct {
         enum { CONF_MUXED_AUTO, CONF_MUXED_ALWAYS, CONF_MUXED_NEVER } muxed;
+        uint32_t thumb_s; /* 0: no thumbnails */
     } hls;
     struct {
         struct conf_list publish_keys; /* "key" for any stream or "app/name:key" for one (glob * at the end allowed) */

@@ -210,6 +210,8 @@ const struct setting schema_settings[] = {
 
     {"hls.muxed", SETTING_ENUM, AT(hls.muxed), .choices = muxed_choices, .fallback = "auto",
      .text = "Whether variants carry sound and picture together. `auto`: yes, unless there are several sound tracks."},
+    {"hls.thumb_s", SETTING_INT, AT(hls.thumb_s), .min = 0, .max = 3600, .fallback = "5", .unit = "s",
+     .text = "How long a thumbnail, `/{app}/{stream}/thumb.jpg`, is given before another is made, of each stream and width; 0: there are none."},
 
     {"auth.publish.keys", SETTING_KEYS, AT(auth.publish_keys),
      .text = "Who may publish. `KEY` admits to any stream, `app/name:KEY` only there, `live/*:KEY` where names begin so. "

@@ -49,6 +49,8 @@ static void parse_in_stream(struct target *target, const char *rest) {
         target->kind = TARGET_MULTIVARIANT;
     } else if (!strcmp(rest, "steering.json")) {
         target->kind = TARGET_STEERING;
+    } else if (!strcmp(rest, "thumb.jpg")) {
+        target->kind = TARGET_THUMB;
     } else if (ends_with(rest, ".m3u8")) {
         if (len - 5 < sizeof target->variant) {
             memcpy(target->variant, rest, len - 5);

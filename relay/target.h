@@ -17,6 +17,7 @@ enum target_kind {
     TARGET_PART,         /* /app/stream/VARIANT/pN.m4s */
     TARGET_LIVE,         /* /app/stream/VARIANT/live.mp4 */
     TARGET_STEERING,     /* /app/stream/steering.json */
+    TARGET_THUMB,        /* /app/stream/thumb.jpg */
 };
 
 struct target {

@@ -9,6 +9,7 @@
 #include "common/base/loop.h"
 #include "common/base/metrics.h"
 #include "common/http/server.h"
+#include "common/media/cursor.h"
 #include "common/media/store.h"
 #include "relay/follow.h"
 #include "relay/live.h"
@@ -17,6 +18,7 @@
 #include "relay/render.h"
 #include "relay/steer.h"
 #include "relay/target.h"
+#include "relay/thumb.h"
 
 enum {
     HEADERS_MAX = 12,
@@ -26,6 +28,7 @@ enum {
     FIRST_PART_WAIT_US = 8000000, /* how long a stream that has just started may take to have a part */
     WAIT_TARGETS = 3,             /* a held request is answered 503 after so many target durations (LL-078) */
     AHEAD_SEGMENTS = 2,           /* _HLS_msn may be so far ahead (LL-075) */
+    THUMB_WIDTH = 320,
 };
 
 struct viewers {
@@ -36,7 +39,8 @@ struct viewers {
     struct live *live;
     const struct steer *steer;
     const struct load *load;
-    uint32_t seed; /* spreads viewers that are sent elsewhere */
+    struct thumbs_client *thumbs; /* NULL: there are none */
+    uint32_t seed;                /* spreads viewers that are sent elsewhere */
 };
 
 /* A request under way: parked until its stream is followed, held at the stream, or just being answered. */
@@ -49,7 +53,9 @@ struct viewer {
     struct waiter waiter;
     uint32_t mask; /* of the stream's tracks: the variant's */
     bool parked, held;
-    int64_t held_us; /* since when; 0: it wasn't yet */
+    int64_t held_us;         /* since when; 0: it wasn't yet */
+    uint32_t width;          /* of a thumbnail */
+    struct thumb_ask *thumb; /* NULL: isn't being made */
 };
 
 static struct metric metrics[] = {
@@ -60,6 +66,7 @@ static struct metric metrics[] = {
     {"weir_relay_requests_total", "kind=\"part\"", "Requests of viewers.", METRIC_COUNTER, 0},
     {"weir_relay_requests_total", "kind=\"live\"", "Requests of viewers.", METRIC_COUNTER, 0},
     {"weir_relay_requests_total", "kind=\"steering\"", "Requests of viewers.", METRIC_COUNTER, 0},
+    {"weir_relay_requests_total", "kind=\"thumb\"", "Requests of viewers.", METRIC_COUNTER, 0},
     {"weir_relay_turned_away_total", "how=\"redirected\"", "New viewers not served because this node has enough.",
      METRIC_COUNTER, 0},
     {"weir_relay_turned_away_total", "how=\"refused\"", "New viewers not served because this node has enough.",
@@ -75,6 +82,7 @@ enum {
     M_PART,
     M_LIVE,
     M_STEERING,
+    M_THUMB,
     M_REDIRECTED,
     M_REFUSED,
     M_HELD,
@@ -85,6 +93,7 @@ void viewers_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
     follows_metrics_register();
     live_metrics_register();
+    thumbs_metrics_register();
 }
 
 /* --- answers --- */
@@ -123,6 +132,16 @@ static void fail(struct http_request *req, int status, const char *detail, uint3
     if (status == 503)
         headers_add(&headers, "Retry-After", "1");
     http_respond_error(req, status, detail, headers.items, headers.count);
+}
+
+static void fail_for(struct http_request *req, const char *detail, uint32_t retry_s) {
+    struct headers headers;
+    char text[16];
+    snprintf(text, sizeof text, "%u", retry_s);
+    headers_cors(&headers);
+    headers_cache(&headers, retry_s, false);
+    headers_add(&headers, "Retry-After", text);
+    http_respond_error(req, 503, detail, headers.items, headers.count);
 }
 
 static uint32_t target_s(const struct stream *stream) {
@@ -429,7 +448,82 @@ static bool answer_live(struct viewer *viewer, struct stream *stream, uint32_t m
                         headers.count);
 }
 
+/* --- thumbnails --- */
+
+static void on_thumb(void *ctx, const struct thumb_answer *answer) {
+    struct viewer *viewer = ctx;
+    struct headers headers;
+    viewer->thumb = NULL;
+    if (!answer->jpeg) {
+        fail_for(viewer->req, "there is no picture now", answer->fresh_s ? answer->fresh_s : 1);
+        return;
+    }
+    headers_cors(&headers);
+    headers_add(&headers, "Content-Type", "image/jpeg");
+    headers_cache(&headers, answer->fresh_s, false);
+    headers_add(&headers, "ETag", answer->etag);
+    headers_add(&headers, "X-Content-Type-Options", "nosniff");
+    const struct slice slice = {answer->jpeg, 0, answer->jpeg->len};
+    http_respond_slices(viewer->req, 200, headers.items, headers.count, &slice, 1, false);
+}
+
+/* Of the picture's newest key frame. False: there is none. */
+static bool ask_for_thumb(struct viewer *viewer, struct stream *stream) {
+    struct cursor cursor;
+    const struct record *chunk;
+    if (!cursor_init(&cursor, stream, viewer->mask, INT64_MAX))
+        return false;
+    bool found = cursor_next(&cursor, stream, &chunk) == CURSOR_CHUNK;
+    if (found) {
+        const struct thumb_source source = {.stream = stream->name,
+                                            .width = viewer->width,
+                                            .init = cursor.open->open.tracks[cursor.lead].init,
+                                            .chunk = chunk};
+        viewer->thumb = thumbs_ask(viewer->viewers->thumbs, &source, on_thumb, viewer);
+        if (!viewer->thumb)
+            fail(viewer->req, 503, "too many requests are waiting", 1);
+    }
+    cursor_finish(&cursor);
+    return found;
+}
+
+/* The largest picture of those that are here for others; else of all, which is asked for then. */
+static uint32_t thumb_mask(const struct stream *stream) {
+    const struct record_open *open = &stream->open->open;
+    uint32_t best = 0, best_pixels = 0;
+    bool best_here = false;
+    for (uint32_t i = 0; i < open->track_count; i++) {
+        const struct track_info *track = &open->tracks[i];
+        bool here = stream->here & 1u << i;
+        uint32_t pixels = (uint32_t)track->width * track->height;
+        if (track->kind != TRACK_VIDEO || (best && here < best_here) ||
+            (best && here == best_here && pixels <= best_pixels))
+            continue;
+        best = 1u << i;
+        best_pixels = pixels;
+        best_here = here;
+    }
+    return best;
+}
+
+/* False: there is none, or no such width. */
+static bool thumb_width(struct http_request *req, uint32_t *ret_width) {
+    static const uint32_t widths[] = {160, 320, 640};
+    char given[8], text[8];
+    *ret_width = THUMB_WIDTH;
+    if (!http_query_get(http_request_query(req), "w", given, sizeof given))
+        return true;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        *ret_width = widths[i];
+        snprintf(text, sizeof text, "%u", widths[i]);
+        if (!strcmp(given, text))
+            return true;
+    }
+    return false;
+}
+
 static void note_tracks(struct viewer *viewer, struct stream *stream);
+static void serve_thumb(struct viewer *viewer, struct stream *stream);
 static void serve_live(struct viewer *viewer, struct stream *stream);
 
 static void answer(struct viewer *viewer, struct stream *stream) {
@@ -446,6 +540,9 @@ static void answer(struct viewer *viewer, struct stream *stream) {
         break;
     case TARGET_LIVE:
         serve_live(viewer, stream);
+        break;
+    case TARGET_THUMB:
+        serve_thumb(viewer, stream);
         break;
     default:
         answer_part(viewer, stream);
@@ -570,6 +667,23 @@ static void serve_live(struct viewer *viewer, struct stream *stream) {
         hold(viewer, stream, WAIT_PART, stream->next_part, 0);
 }
 
+/* Likewise. */
+static void serve_thumb(struct viewer *viewer, struct stream *stream) {
+    const struct viewers *viewers = viewer->viewers;
+    if (!viewer->mask)
+        fail(viewer->req, 404, "the stream has no picture", target_s(stream));
+    else if (stream->state == STREAM_ENDED)
+        fail(viewer->req, 404, "not live", 1);
+    else if (!caught_up(stream, viewer->mask))
+        hold_until_caught_up(viewer, stream);
+    else if (ask_for_thumb(viewer, stream))
+        return;
+    else if (viewer->held_us && loop_now_us(viewers->loop) - viewer->held_us > FIRST_PART_WAIT_US)
+        fail(viewer->req, 503, "no independent frame came in time", 1);
+    else
+        hold(viewer, stream, WAIT_PART, stream->next_part, 0);
+}
+
 /* The part that comes next (LL-052), or one that is here of other tracks only. */
 static bool part_comes(const struct viewer *viewer, const struct stream *stream) {
     uint64_t number = viewer->target.number;
@@ -586,7 +700,9 @@ static bool segment_comes(const struct viewer *viewer, const struct stream *stre
 }
 
 static void note_tracks(struct viewer *viewer, struct stream *stream) {
-    viewer->mask = variant_parse(&stream->open->open, viewer->target.variant, strlen(viewer->target.variant));
+    viewer->mask = viewer->target.kind == TARGET_THUMB
+                       ? thumb_mask(stream)
+                       : variant_parse(&stream->open->open, viewer->target.variant, strlen(viewer->target.variant));
     if (viewer->mask)
         follows_ask(viewer->viewers->follows, stream, viewer->mask);
 }
@@ -627,8 +743,9 @@ static void park(struct viewer *viewer) {
     viewers->waiting++;
     viewer->parked_wait.fn = on_followed;
     /* Who asks for the multivariant playlist is about to play: most likely what is listed first. */
-    const struct track_names tracks =
-        track_names_of(viewer->target.kind == TARGET_MULTIVARIANT ? "v0a0" : viewer->target.variant);
+    const struct track_names tracks = track_names_of(viewer->target.kind == TARGET_MULTIVARIANT ? "v0a0"
+                                                     : viewer->target.kind == TARGET_THUMB      ? "v0"
+                                                                                           : viewer->target.variant);
     follows_wait(viewers->follows, viewer->target.stream, &viewer->parked_wait, NULL, &tracks);
 }
 
@@ -638,6 +755,8 @@ static void on_request_close(void *ctx) {
         follow_wait_cancel(&viewer->parked_wait);
         viewer->viewers->waiting--;
     }
+    if (viewer->thumb)
+        thumb_ask_cancel(viewer->thumb);
     if (viewer->held) {
         waiter_cancel(&viewer->waiter);
         viewer->viewers->waiting--;
@@ -657,9 +776,13 @@ static void handle_stream(struct viewers *viewers, struct viewer *viewer) {
 }
 
 static void metric_request(enum target_kind kind) {
-    static const int metric_of[] = {
-        [TARGET_MULTIVARIANT] = M_PLAYLIST, [TARGET_MEDIA] = M_PLAYLIST, [TARGET_INIT] = M_INIT,
-        [TARGET_SEGMENT] = M_SEGMENT,       [TARGET_PART] = M_PART,      [TARGET_LIVE] = M_LIVE};
+    static const int metric_of[] = {[TARGET_MULTIVARIANT] = M_PLAYLIST,
+                                    [TARGET_MEDIA] = M_PLAYLIST,
+                                    [TARGET_INIT] = M_INIT,
+                                    [TARGET_SEGMENT] = M_SEGMENT,
+                                    [TARGET_PART] = M_PART,
+                                    [TARGET_LIVE] = M_LIVE,
+                                    [TARGET_THUMB] = M_THUMB};
     metric_add(&metrics[metric_of[kind]], 1);
 }
 
@@ -672,6 +795,8 @@ static bool handle_fixed(struct viewers *viewers, struct http_request *req, cons
         fail(req, 405, NULL, 0);
     else if (target->kind == TARGET_NONE)
         fail(req, 404, NULL, 1);
+    else if (target->kind == TARGET_THUMB && !viewers->thumbs)
+        fail(req, 404, "no thumbnails are made here", 60);
     else if (target->kind == TARGET_PAGE_SLASH)
         answer_redirect(req);
     else if (!admit(viewers, req, target->kind))
@@ -696,12 +821,17 @@ void viewers_handle(void *ctx, struct http_request *req) {
         fail(req, 400, why, 1);
         return;
     }
+    uint32_t width = 0;
+    if (target.kind == TARGET_THUMB && !thumb_width(req, &width)) {
+        fail(req, 400, "w is 160, 320 or 640", 3600);
+        return;
+    }
     metric_request(target.kind);
     http_request_set_urgency(req, target_urgency(&target));
     struct viewer *viewer = malloc(sizeof *viewer);
     if (!viewer)
         abort();
-    *viewer = (struct viewer){.viewers = viewers, .req = req, .target = target, .query = query};
+    *viewer = (struct viewer){.viewers = viewers, .req = req, .target = target, .query = query, .width = width};
     http_request_on_close(req, on_request_close, viewer);
     handle_stream(viewers, viewer);
 }
@@ -718,6 +848,7 @@ struct viewers *viewers_create(struct loop *loop, struct follows *follows, const
                                 .waiting_max = settings->waiting_max,
                                 .steer = settings->steer,
                                 .load = settings->load,
+                                .thumbs = settings->thumbs ? thumbs_client_create(settings->thumbs, loop) : NULL,
                                 .seed = (uint32_t)rand(),
                                 .live = live_create(settings->max_lag_us, settings->live_readers_max)};
     return viewers;
@@ -727,5 +858,6 @@ void viewers_destroy(struct viewers *viewers) {
     if (!viewers)
         return;
     live_destroy(viewers->live);
+    thumbs_client_destroy(viewers->thumbs);
     free(viewers);
 }

@@ -1,4 +1,5 @@
-/* What viewers ask for, on one worker: the page, playlists, init segments, segments, parts, and all of it as one response.
+/* What viewers ask for, on one worker: the page, playlists, init segments, segments, parts, all of it as one response, and
+ * thumbnails.
  * Requests for a stream that the worker doesn't follow yet wait for the hub's answer (relay/follow.h); blocking reloads and hinted
  * parts wait in the replica. */
 #pragma once
@@ -12,6 +13,7 @@ struct http_request;
 struct load;
 struct loop;
 struct steer;
+struct thumbs;
 struct viewers;
 
 struct viewers_settings {
@@ -21,6 +23,7 @@ struct viewers_settings {
     int64_t max_lag_us;        /* a continuous viewer further behind is moved on */
     const struct steer *steer; /* outlives the viewers, as does `load`; its peers may change in between */
     const struct load *load;
+    struct thumbs *thumbs; /* NULL: there are none; stopped before the viewers end */
 };
 struct viewers *viewers_create(struct loop *loop, struct follows *follows, const struct viewers_settings *settings);
 /* The HTTP server is gone by then, and with it all requests. NULL is allowed. */

@@ -117,7 +117,8 @@ struct worker *worker_create(struct hub *hub, const struct worker_settings *sett
                                              .live_readers_max = LIVE_READERS_MAX,
                                              .max_lag_us = settings->max_lag_us,
                                              .steer = worker->steer,
-                                             .load = settings->load};
+                                             .load = settings->load,
+                                             .thumbs = settings->thumbs};
     worker->follows = follows_create(worker->loop, worker->replica, worker->client, settings->idle_us);
     worker->viewers = viewers_create(worker->loop, worker->follows, &viewers);
     worker->http = http_server_create(worker->loop, &settings->http, on_request, worker);

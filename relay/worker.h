@@ -10,6 +10,7 @@
 
 struct blob;
 struct hub;
+struct thumbs;
 struct tls_context;
 struct worker;
 
@@ -34,6 +35,7 @@ struct worker_settings {
     struct feeds_settings feeds;
     struct steer_settings steer;
     const struct load *load; /* outlives the workers */
+    struct thumbs *thumbs;   /* likewise, but is stopped before they end; NULL: there are none */
     struct worker_route route;
 };
 

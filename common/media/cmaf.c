@@ -176,7 +176,10 @@ static int64_t read_cts(struct reader *reader, bool is_signed) {
 static void read_sample(struct reader *reader, uint32_t trun_flags, const struct defaults *defaults, bool signed_cts,
                         bool first, struct cmaf_chunk *chunk) {
     chunk->duration_ts += trun_flags & TRUN_DURATION ? read_u32(reader) : defaults->duration;
-    chunk->payload_bytes += trun_flags & TRUN_SIZE ? read_u32(reader) : defaults->size;
+    uint32_t size = trun_flags & TRUN_SIZE ? read_u32(reader) : defaults->size;
+    chunk->payload_bytes += size;
+    if (first)
+        chunk->first_sample_bytes = size;
     uint32_t flags = trun_flags & TRUN_FLAGS ? read_u32(reader) : defaults->flags;
     int64_t cts_ts = trun_flags & TRUN_CTS ? read_cts(reader, signed_cts) : 0;
     if (first && !(trun_flags & TRUN_FIRST_FLAGS))

@@ -35,6 +35,7 @@ struct cmaf_chunk {
     uint64_t duration_ts; /* sum of the samples' */
     uint32_t sample_count;
     uint32_t first_sample_flags;
+    uint32_t first_sample_bytes;
     int64_t cts_min_ts, cts_max_ts; /* composition offsets */
     size_t payload_bytes;           /* of mdat */
     bool has_prft;

@@ -43,7 +43,8 @@ const WORDS = {
   refused: ['This link does not open the stream', 'It may have expired. Ask for a new one.'],
   unsupported: ['This browser cannot play the stream', 'A current Chrome, Edge, Firefox or Safari can.'],
 };
-const CODEC_NAMES = { avc1: 'H.264', hvc1: 'HEVC (H.265)', av01: 'AV1', vp09: 'VP9' };
+const CODEC_NAMES = { avc1: 'H.264', hvc1: 'HEVC (H.265)', av01: 'AV1', vp09: 'VP9', mp4a: 'AAC', Opus: 'Opus', fLaC: 'FLAC' };
+const codecName = (codec) => CODEC_NAMES[codec.slice(0, 4)] ?? CODEC_NAMES[codec] ?? codec;
 const SPINNING = ['loading', 'buffering', 'away', 'lost', 'busy', 'broken'];
 
 // Seconds between two looks at the server, first and at most; each is varied by ±30 %, so that an audience doesn't come at once.
@@ -59,11 +60,16 @@ let hasPlayed = false;    // since the page was opened
 let firstFrame = null;    // seconds since the navigation began
 let choice = 'auto';      // of quality: 'auto', 'audio', or a level's number
 let audioOnly = null;     // URL of the playlist without video
-let lacking = null;       // the picture's codec, which this browser doesn't decode
+let sounds = [];          // of the audio group, as hls.js has them
+let sound = null;         // the one that was chosen of them, by its key; null: the first
+let subtitles = [];       // likewise
+let words = '';           // the subtitles that were chosen, by their key; '': none
+let unplayable = [];      // renditions that the browser doesn't decode, as labels
+let lacking = null;       // 'picture is CODEC' or 'sound is CODEC', which this browser doesn't decode
 
 // -------------------------------------------------------------------------------------------------------------- engines
-// An engine has: resume() after a network fault, stop(), details() of the playlist, entry(position), choose(quality), levels(),
-// numbers().
+// An engine has: resume() after a network fault, stop(), details() of the playlist, entry(position), choose(quality), levels(), hear(key of
+// sounds), read(key of subtitles), numbers().
 
 const HLS_CONFIG = {
   lowLatencyMode: true,
@@ -147,6 +153,23 @@ function partStreamController() {
 
 const decodes = (codec) => (window.ManagedMediaSource ?? MediaSource).isTypeSupported(`video/mp4; codecs="${codec}"`);
 
+// What of the playlist hls.js leaves out without a word because the browser can't decode it.
+function noteCodecs(levels) {
+  const refused = (kind) => {
+    const codecs = levels.map((level) => level[kind]).filter(Boolean);
+    return codecs.length && !codecs.some(decodes) ? codecName(codecs[0]) : null;
+  };
+  const pictures = levels.filter((level) => level.videoCodec && !decodes(level.videoCodec));
+  unplayable = pictures.map((level) => `${levelName(level)} · ${codecName(level.videoCodec)} (not in this browser)`);
+  const picture = refused('videoCodec');
+  const heard = refused('audioCodec');
+  lacking = picture ? `picture is ${picture}` : heard ? `sound is ${heard}` : null;
+  if (lacking) trouble('unsupported');
+}
+
+// Across restarts, and among the groups of a playlist.
+const keyOf = (track) => `${track.lang ?? ''} ${track.name}`;
+
 function hlsEngine(source) {
   const { Events, ErrorTypes, ErrorDetails } = Hls;
   const hls = new Hls({ ...HLS_CONFIG, streamController: partStreamController(),
@@ -154,17 +177,18 @@ function hlsEngine(source) {
   let details = null;
   let mediaErrorAt = -Infinity;
 
-  hls.on(Events.MANIFEST_LOADED, (_, data) => {
+  hls.on(Events.MANIFEST_LOADING, () => {
+    if (source !== SOURCE) return;
+    sounds = subtitles = [];
+    showTracks();
+  });
+  hls.on(Events.MANIFEST_LOADED, (_, data) => { // what follows from it has happened by then: MANIFEST_PARSED, too
     if (source !== SOURCE) return;
     // hls.js drops renditions without video when there are others; here they are a choice of their own.
     const sound = data.levels.find((level) => !level.videoCodec && !level.width);
     audioOnly = sound && data.levels.length > 1 ? sound.url : null;
-    // hls.js leaves out what the browser can't decode, and plays the sound without a word when that is all of the pictures.
-    const codecs = data.levels.map((level) => level.videoCodec).filter(Boolean);
-    if (codecs.length && !codecs.some(decodes)) {
-      lacking = CODEC_NAMES[codecs[0].slice(0, 4)] ?? codecs[0];
-      trouble('unsupported');
-    }
+    noteCodecs(data.levels);
+    showQualities();
   });
   hls.on(Events.MANIFEST_PARSED, () => {
     if (typeof choice === 'number' && source === SOURCE) hls.currentLevel = choice;
@@ -177,13 +201,33 @@ function hlsEngine(source) {
     if (!details.live && !hasPlayed) trouble('ended');
   });
   hls.on(Events.LEVEL_SWITCHED, showQualities);
+  const hear = () => {
+    const track = hls.audioTracks.findIndex((one) => keyOf(one) === sound);
+    if (track >= 0 && track !== hls.audioTrack) hls.audioTrack = track;
+  };
+  const read = () => {
+    hls.subtitleTrack = hls.subtitleTracks.findIndex((one) => keyOf(one) === words); // -1: none
+    hls.subtitleDisplay = hls.subtitleTrack >= 0;
+  };
+  hls.on(Events.AUDIO_TRACKS_UPDATED, (_, data) => {
+    if (source !== SOURCE) return;
+    sounds = [...data.audioTracks]; // which are emptied when the engine stops
+    hear();
+    showTracks();
+  });
+  hls.on(Events.SUBTITLE_TRACKS_UPDATED, (_, data) => {
+    if (source !== SOURCE) return;
+    subtitles = [...data.subtitleTracks];
+    read();
+    showTracks();
+  });
   hls.on(Events.ERROR, (_, data) => {
     if (!data.fatal && data.details === ErrorDetails.LEVEL_LOAD_TIMEOUT) return; // held, see the policy
     if (data.details === ErrorDetails.BUFFER_SEEK_OVER_HOLE && !hasPlayed) return; // sound and picture begin a few ms apart
     counters.errors++;
     counters.lastError = data.details;
     if (!data.fatal) return;
-    if (data.details === ErrorDetails.MANIFEST_INCOMPATIBLE_CODECS_ERROR) {
+    if (data.details === ErrorDetails.MANIFEST_INCOMPATIBLE_CODECS_ERROR || data.details === ErrorDetails.BUFFER_INCOMPATIBLE_CODECS_ERROR) {
       trouble('unsupported');
     } else if (data.type === ErrorTypes.MEDIA_ERROR && now() - mediaErrorAt > 5) {
       mediaErrorAt = now();
@@ -209,6 +253,9 @@ function hlsEngine(source) {
     levels: () => (source === SOURCE ? hls.levels : []),
     shown: () => hls.currentLevel,
     choose: (level) => { hls.nextLevel = level; },
+    hear,
+    read,
+    measured: () => hls.abrController?.bwEstimator?.canEstimate() ?? false,
     bandwidth: () => hls.bandwidthEstimate,
     bitrate: () => hls.levels[hls.currentLevel]?.bitrate,
   };
@@ -233,6 +280,9 @@ function nativeEngine(source) {
     levels: () => [],
     shown: () => -1,
     choose() {},
+    hear() {},
+    read() {},
+    measured: () => false,
     bandwidth: () => undefined,
     bitrate: () => undefined,
   };
@@ -257,7 +307,7 @@ async function restart() {
   engine = null;
   setFault(null);
   pace.reset();
-  const source = choice === 'audio' && audioOnly ? audioOnly : SOURCE;
+  const source = choice === 'audio' && audioOnly ? sounds.find((one) => keyOf(one) === sound)?.url ?? audioOnly : SOURCE;
   const generation = ++restart.generation;
   if (hasMediaSource) {
     try {
@@ -533,6 +583,10 @@ function stats() {
     level: engine ? engine.shown() : -1,
     levels: engine ? engine.levels().length : 0,
     quality: choice,
+    sounds: sounds.map(trackName),
+    sound: sounds.length ? trackName(sounds[soundShown()]) : null,
+    subtitles: subtitles.map(trackName),
+    words: subtitles.length ? words : null,
     bitrate: round(engine?.bitrate(), 0),    // bits per second, as the playlist says
     bandwidth: round(engine?.bandwidth(), 0), // bits per second, measured; low when little is there to be loaded
     framesShown: quality ? quality.totalVideoFrames - quality.droppedVideoFrames : null,
@@ -560,7 +614,8 @@ function statsRows() {
     ['Buffer', unit(s.buffer, 2, 's')],
     ['Rate', `${s.rate.toFixed(2)} ×`],
     ['Picture', s.width ? `${s.width} × ${s.height}` : 'none'],
-    ['Level', s.level >= 0 ? `${s.level + 1} of ${s.levels || 1}` : '–'],
+    ['Level', s.level >= 0 ? `${s.level + 1} of ${s.levels || 1}${choice === 'auto' ? ', chosen by bandwidth' : ''}` : '–'],
+    ...(s.sounds.length > 1 ? [['Sound', `${s.sound}, one of ${s.sounds.length}`]] : []),
     ['Bitrate', s.bitrate ? `${(s.bitrate / 1e6).toFixed(2)} Mb/s` : '–'],
     ['Bandwidth', s.bandwidth ? `${(s.bandwidth / 1e6).toFixed(1)} Mb/s` : '–'],
     ['Frames', s.framesShown === null ? '–' : `${s.framesShown} shown, ${s.framesDropped} dropped`],
@@ -598,7 +653,7 @@ function showState(next) {
   document.documentElement.dataset.state = state;
   let [headline, detail] = WORDS[state] ?? ['', ''];
   if (state === 'offline' && hasPlayed) headline = 'Not live now';
-  if (state === 'unsupported' && lacking) detail = `Its picture is ${lacking}, which this browser or device does not decode.`;
+  if (state === 'unsupported' && lacking) detail = `Its ${lacking}, which this browser or device does not decode.`;
   setText($('headline'), headline);
   setText($('detail'), detail);
   $('notice').classList.toggle('words', headline !== '');
@@ -639,21 +694,56 @@ const levelName = (level) => {
   return `${size} · ${(level.bitrate / 1e6).toFixed(1)} Mb/s`;
 };
 
-function showQualities() {
-  const select = $('quality');
-  const levels = engine?.levels() ?? [];
-  if (levels.length === 0) return; // the list stays while the sound plays alone
-  const shown = engine.shown() >= 0 && levels[engine.shown()].height ? ` ${levels[engine.shown()].height}p` : '';
-  const options = [['auto', `Auto${shown}`], ...levels.map((level, i) => [String(i), levelName(level)]).reverse()];
-  if (audioOnly) options.push(['audio', 'Audio only']);
+// Which level plays, and what it was chosen by.
+function autoName(levels) {
+  const level = levels[engine.shown()];
+  if (!level?.height) return 'Auto';
+  const measured = engine.measured() ? `auto: ${(engine.bandwidth() / 1e6).toFixed(1)} Mb/s measured` : 'auto';
+  return `${Math.min(level.height, level.width)}p (${measured})`;
+}
+
+// `options`: [value, label, whether it can't be chosen].
+function fillSelect(select, options, value) {
   while (select.options.length > options.length) select.remove(select.options.length - 1);
-  options.forEach(([value, label], i) => {
+  options.forEach(([key, label, disabled = false], i) => {
     if (!select.options[i]) select.add(new Option());
-    select.options[i].value = value;
+    select.options[i].value = key;
+    select.options[i].disabled = disabled;
     setText(select.options[i], label);
   });
-  select.value = String(choice);
-  select.hidden = options.length < 3; // auto and the one that there is are no choice
+  select.value = value;
+}
+
+function showQualities() {
+  const levels = engine?.levels() ?? [];
+  if (levels.length === 0) return; // the list stays while the sound plays alone
+  const auto = choice === 'auto' ? autoName(levels) : 'Auto';
+  const options = [['auto', auto], ...levels.map((level, i) => [String(i), levelName(level)]).reverse()];
+  if (audioOnly) options.push(['audio', 'Audio only']);
+  options.push(...unplayable.map((label, i) => [`no-${i}`, label, true]));
+  fillSelect($('quality'), options, String(choice));
+  $('quality').hidden = options.length < 3; // auto and the one that there is are no choice
+}
+
+// A language by its own name: what stands in its place in the playlist is often its code alone.
+function trackName(track) {
+  const { lang, name } = track;
+  if (!lang || name.split(' ')[0] !== lang) return name;
+  try {
+    return new Intl.DisplayNames([lang], { type: 'language' }).of(lang) + name.slice(lang.length);
+  } catch {
+    return name;
+  }
+}
+
+const soundShown = () => Math.max(0, sounds.findIndex((one) => keyOf(one) === sound));
+
+function showTracks() {
+  const options = (tracks) => tracks.map((track) => [keyOf(track), trackName(track)]);
+  fillSelect($('sound'), options(sounds), sounds.length ? keyOf(sounds[soundShown()]) : '');
+  fillSelect($('subtitles'), [['', 'No subtitles'], ...options(subtitles)], words);
+  $('sound').hidden = sounds.length < 2;
+  $('subtitles').hidden = subtitles.length === 0;
 }
 
 function tick() {
@@ -664,7 +754,8 @@ function tick() {
   if (next === 'playing') retry.count = 0;
   showState(next);
   showControls();
-  if (tick.count++ % 3 === 0) showFigures();
+  if (tick.count % 3 === 0) showFigures();
+  if (tick.count++ % 20 === 0) showQualities(); // the bandwidth in it
 }
 tick.count = 0;
 
@@ -717,6 +808,19 @@ function chooseQuality(value) {
   showQualities();
 }
 
+function chooseSound(key) {
+  sound = key;
+  if (choice === 'audio') restart();
+  else engine?.hear();
+  showTracks();
+}
+
+function chooseSubtitles(key) {
+  words = key;
+  engine?.read();
+  showTracks();
+}
+
 const KEYS = {
   ' ': togglePlay,
   k: togglePlay,
@@ -724,6 +828,7 @@ const KEYS = {
   f: toggleFull,
   l: goLive,
   i: toggleStats,
+  c: () => { if (subtitles.length) chooseSubtitles(words ? '' : keyOf(subtitles[0])); },
   ArrowUp: () => setVolume((video.muted ? 0 : video.volume) + 0.05),
   ArrowDown: () => setVolume((video.muted ? 0 : video.volume) - 0.05),
 };
@@ -751,6 +856,8 @@ onClick('full', toggleFull);
 onClick('video', () => (video.muted && !unmuteOffered ? setMuted(false) : togglePlay()));
 $('volume').addEventListener('input', (event) => setVolume(event.target.value / 100));
 $('quality').addEventListener('change', (event) => chooseQuality(event.target.value));
+$('sound').addEventListener('change', (event) => chooseSound(event.target.value));
+$('subtitles').addEventListener('change', (event) => chooseSubtitles(event.target.value));
 
 // Also by media keys and the browser's own controls. A pause that nobody wished (the element is emptied, has failed, or is out of sight)
 // isn't one.

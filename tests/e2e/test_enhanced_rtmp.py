@@ -81,7 +81,25 @@ def test_the_page_says_when_a_browser_lacks_the_codec(broadcasts, shared_weir, o
     assert "HEVC" in page.text("#notice")
 
 
-def test_several_tracks_become_variants_and_renditions(shared_weir, stream):
+def page_has_menus_of(page):
+    """…three pictures and two languages; each is to be had."""
+    page.wait_state("playing")
+    texts = "[...document.querySelector('%s').options].map((option) => option.text)"
+    harness.wait_for(lambda: "measured" in page.evaluate(texts % "#quality")[0], 10, "the page to have measured")
+    qualities = page.evaluate(texts % "#quality")
+    assert re.fullmatch(r"\d+p \(auto: [\d.]+ Mb/s measured\)", qualities[0])
+    assert [text.split(" ")[0] for text in qualities[1:]] == ["270p", "180p", "90p", "Audio"], qualities
+    assert page.evaluate(texts % "#sound") == ["English", "Deutsch"]
+    page.select("#sound", "de de")
+    page.select("#quality", "0")
+    brought = "performance.getEntriesByType('resource').some((one) => one.name.includes('/a1/'))"
+    harness.wait_for(lambda: page.evaluate(brought) and page.stats()["width"] == 160, 15, "the other sound, and the smallest picture")
+    page.select("#quality", "audio")
+    harness.wait_for(lambda: page.stats()["width"] == 0 and page.state == "playing", 15, "sound alone")
+    assert page.stats()["sound"] == "Deutsch"
+
+
+def test_several_tracks_become_variants_and_renditions(shared_weir, stream, open_page):
     """As OBS sends them, the first of each kind in tags from before Enhanced RTMP; and each second second all pictures in one message."""
     sizes = ("480x270", "320x180", "160x90")
     tracks = [Track(encode("avc1", size=size), number, legacy=number == 0) for number, size in enumerate(sizes)]
@@ -98,6 +116,7 @@ def test_several_tracks_become_variants_and_renditions(shared_weir, stream):
         assert [entry.get("width") for entry in players.probe(url)["streams"]] == [size]
         assert not size or not decode(url)
     assert not shared_weir.metric("weir_ingest_misaligned_total")
+    page_has_menus_of(open_page(shared_weir.url(f"/{stream}/")))
     publisher.stop()
     assert not publisher.error
 

@@ -117,3 +117,12 @@ def test_track_is_taken_from_another_upstream_when_its_own_dies(scene):
     viewer.wait_media(2)
     for watch in (viewer, listener):
         watch.finish().report().check(max_gap_s=0.5)
+
+
+def test_a_thumbnail_brings_the_picture_for_as_long_as_it_is_asked_for(scene):
+    """To an edge where nobody watches."""
+    answer = scene.edge.get(f"/{STREAM}/thumb.jpg")
+    assert answer.status == 200 and answer.body[:3] == b"\xff\xd8\xff"
+    wait_tracks(scene, 1)
+    wait_tracks(scene, 0, LINGER_S * 2 + 5)
+    assert scene.edge.get("/live/nobody/thumb.jpg").status == 404

@@ -8,6 +8,7 @@ import socket
 import pytest
 
 import harness
+import players
 import publishers
 
 KINDS = ("page", "script", "multivariant", "playlist", "init", "part", "segment")
@@ -167,6 +168,25 @@ def test_every_answer_says_how_long_it_may_be_kept(shared_weir, paths):
         if len(lifetime) != 1 or not re.fullmatch(r"no-store|no-cache|max-age=\d+(, immutable)?", lifetime[0]):
             missing.append((status, method, what[:40], lifetime))
     assert not missing
+
+
+def test_a_thumbnail_is_the_latest_key_frame(shared_weir, publish_clock, stream, tmp_path):
+    """…and within the interval (5 s) the same for all who ask."""
+    publish_clock(shared_weir.push_url(stream), size="640x360", kbps=800, noise=8, gop_s=1)
+    shared_weir.wait_live(stream)
+    path, file = f"/{stream}/thumb.jpg", tmp_path / "thumb.jpg"
+    first, again = (shared_weir.get(path + "?w=640") for _ in range(2))
+    file.write_bytes(first.body)
+    report = players.run_pipeline(["ffmpeg", "-v", "error", "-i", file, "-pix_fmt", "yuv420p", "-f", "rawvideo", "pipe:1"], "640x360", 20)
+    assert report["frames"] == 1 and not report["unreadable"]
+    assert report["latency_ms"]["max"] < 5000 + 1000
+    assert again.body == first.body and again.headers["etag"] == first.headers["etag"]
+    assert first.headers["content-type"] == "image/jpeg" and first.headers["access-control-allow-origin"] == "*"
+    assert 0 <= int(first.headers["cache-control"].removeprefix("max-age=")) <= 5
+    file.write_bytes(shared_weir.get(path).body)
+    assert [(image["codec_name"], image["width"], image["height"]) for image in players.probe(file)["streams"]] == [("mjpeg", 320, 180)]
+    head, get, body = head_and_get(shared_weir.http, path)
+    assert head[0] == get[0] == "HTTP/1.1 200 OK" and f"Content-Length: {len(body)}" in head
 
 
 def test_operators_answers_are_not_kept(shared_weir):

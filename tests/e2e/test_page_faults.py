@@ -2,6 +2,7 @@
 doesn't load; and the page worked by keyboard alone, on the smallest screen, in both colour schemes.
 """
 
+import base64
 import re
 
 import harness
@@ -121,6 +122,12 @@ def test_a_browser_that_cannot_is_told_so(page, lacking):
     assert not is_visible(page, "#big-play")
 
 
+def test_sound_that_a_browser_lacks_is_named(page):
+    page.stub("MediaSource.isTypeSupported = (type) => type.includes('avc1');" + can_play(""))
+    page.open().wait_state("unsupported")
+    assert "Its sound is AAC" in page.text("#detail")
+
+
 def test_without_media_source_the_browser_plays_itself(page):
     """Chromium can, too. When that fails for a time, the element is given the address again."""
     page.stub(WITHOUT_MEDIA_SOURCE)
@@ -152,6 +159,42 @@ def test_a_browser_that_wants_a_tap_first_gets_it(page, way):
     page.wait_state("playing")
     page.wait_frames(30)
     assert not is_visible(page, "#big-play")
+
+
+# --- menus of what the playlist has
+
+RICH = """#EXTM3U
+#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="s",NAME="de",LANGUAGE="de",URI="words.m3u8"
+#EXT-X-STREAM-INF:BANDWIDTH=6000000,CODECS="hvc1.1.6.L120.B0,mp4a.40.2",RESOLUTION=1920x1080,SUBTITLES="s"
+v1a0.m3u8
+#EXT-X-STREAM-INF:BANDWIDTH=600000,CODECS="avc1.4d400d,mp4a.40.2",RESOLUTION=320x180,SUBTITLES="s"
+v0a0.m3u8
+"""
+WORDS = "[...document.querySelector('video').textTracks].map((track) => [track.language, track.mode])"
+
+
+def options(page, selector):
+    return page.evaluate(f"[...document.querySelector('{selector}').options].map((one) => [one.value, one.text, one.disabled])")
+
+
+def test_menus_have_subtitles_and_say_what_is_not_for_this_browser(live):
+    page = Page(live, size="320x568")
+    try:
+        page.route(INDEX, status=200, base64=base64.b64encode(RICH.encode()).decode())
+        page.open().wait_state("playing")
+        assert options(page, "#quality")[1:] == [["0", "180p · 0.6 Mb/s", False],
+                                                 ["no-0", "1080p · 6.0 Mb/s · HEVC (H.265) (not in this browser)", True]]
+        assert not is_visible(page, "#sound")
+        assert options(page, "#subtitles") == [["", "No subtitles", False], ["de de", "Deutsch", False]]
+        assert ["de", "showing"] not in page.evaluate(WORDS)
+        page.press("c")
+        expect(page, f"({WORDS}).some(([language, mode]) => language === 'de' && mode === 'showing')", "subtitles by c")
+        expect(page, "performance.getEntriesByName(new URL('words.m3u8', location.href).href).length > 0", "their playlist to be asked for")
+        page.select("#subtitles", "")
+        expect(page, f"!({WORDS}).some(([, mode]) => mode === 'showing')", "none by the menu")
+        assert page.evaluate(MISPLACED) == []
+    finally:
+        page.close()
 
 
 # --- the keyboard
@@ -197,6 +240,12 @@ def press_stats(page, key):
     expect(page, f"!({STATS_SHOWN})", "no statistics")
 
 
+def press_words(page, key):
+    """This stream has none; one that has is in a test above."""
+    page.press(key)
+    assert page.stats()["words"] is None and not is_visible(page, "#subtitles")
+
+
 def press_up(page, key):
     page.press(key)
     expect(page, f"!{VIDEO}.muted && Math.abs({VIDEO}.volume - 0.05) < 0.001", "a little sound")
@@ -213,7 +262,7 @@ def press_down(page, key):
 
 
 PRESS = {" ": press_pause, "k": press_pause, "m": press_mute, "f": press_full, "l": press_live, "i": press_stats,
-         "ArrowUp": press_up, "ArrowDown": press_down}
+         "c": press_words, "ArrowUp": press_up, "ArrowDown": press_down}
 
 
 def test_every_key_of_the_page_is_tried_below():

@@ -144,6 +144,7 @@ static void chunk_is_read(void **state) {
     assert_int_equal(chunk.cts_min_ts, -500);
     assert_int_equal(chunk.cts_max_ts, 1000);
     assert_int_equal(chunk.payload_bytes, 60);
+    assert_int_equal(chunk.first_sample_bytes, 10);
     assert_true(chunk.has_prft);
     assert_true(chunk.prft_ntp == 0xe000000080000000);
     assert_int_equal(chunk.prft_media_ts, 0x9285045f8000);

@@ -17,6 +17,7 @@ static void every_kind_of_path_is_known(void **state) {
         {"/live/show/", TARGET_PAGE, 0},
         {"/live/show", TARGET_PAGE_SLASH, 0},
         {"/live/show/hls.js", TARGET_ASSET, 0},
+        {"/live/show/thumb.jpg", TARGET_THUMB, 0},
         {"/live/show/index.m3u8", TARGET_MULTIVARIANT, 0},
         {"/live/show/v0a0.m3u8", TARGET_MEDIA, 0},
         {"/live/show/v0a0/init-3.mp4", TARGET_INIT, 3},

@@ -23,11 +23,13 @@
 #include "relay/load.h"
 #include "relay/render.h"
 #include "relay/steer.h"
+#include "relay/thumb.h"
+#include "tests/unit/thumb_fixture.h"
 #include "tests/unit/uring.h"
 
 /* Viewers on a loop of their own behind a real HTTP server, the hub on another; clients are raw sockets. */
 
-enum { WAIT_MS = 10000, WAITING_MAX = 3, IDLE_US = 30000000 };
+enum { WAIT_MS = 10000, WAITING_MAX = 3, IDLE_US = 30000000, THUMB_US = 100000000 };
 
 static const char *const name = "live/show";
 
@@ -43,6 +45,7 @@ struct world {
     struct hub_client *client;
     struct steer *steer;
     struct load *load;
+    struct thumbs *thumbs;
     struct follows *follows;
     struct viewers *viewers;
     struct http_server *http;
@@ -92,7 +95,9 @@ static struct world *begin(void) {
     world->client = hub_client_create(world->hub, world->loop, world->replica, on_answer, world);
     world->steer = steer_create(&(struct steer_settings){.node = "edge"});
     world->load = load_create(world->hub_loop, &(struct load_settings){0});
+    world->thumbs = thumbs_create(THUMB_US);
     const struct viewers_settings viewers = {.steer = world->steer,
+                                             .thumbs = world->thumbs,
                                              .load = world->load,
                                              .muxed = PLAYLIST_MUXED_AUTO,
                                              .waiting_max = WAITING_MAX,
@@ -112,8 +117,10 @@ static void end(struct world *world) {
     pthread_join(world->thread, NULL);
     if (world->hub_runs)
         halt_hub(world);
+    thumbs_stop(world->thumbs);
     http_server_destroy(world->http);
     viewers_destroy(world->viewers);
+    thumbs_destroy(world->thumbs);
     steer_destroy(world->steer);
     load_destroy(world->load);
     follows_destroy(world->follows);
@@ -218,10 +225,102 @@ static void too_many_wait_for_media(void **state) {
     end(world);
 }
 
+/* --- thumbnails --- */
+
+static void write_real_open(struct world *world, bool with_picture) {
+    struct record *record = fixture_open(name, FIXTURE_EPOCH, 1);
+    struct thumb_sample sample = thumb_sample_load("h264");
+    struct track_info *track = &record->open.tracks[0];
+    blob_unref(track->init);
+    track->init = blob_ref(sample.init);
+    if (!with_picture) {
+        track->kind = TRACK_AUDIO;
+        memcpy(track->name, "a1", 3);
+    }
+    write_record(world, record);
+    thumb_sample_free(&sample);
+}
+
+/* A part that begins with a key frame, real or not. */
+static void write_key_part(struct world *world, uint64_t n, bool real) {
+    write_record(world, fixture_chunk(name, FIXTURE_EPOCH, 1, 100, (uint32_t)n, 400));
+    for (uint32_t i = 0; i < 6; i++) {
+        struct record *record = fixture_chunk(name, FIXTURE_EPOCH, 0, 100, (uint32_t)n * 6 + i, 1000);
+        if (i == 0 && real) {
+            struct thumb_sample sample = thumb_sample_load("h264");
+            blob_unref(record->chunk.body.blob);
+            record->chunk.body = sample.chunk;
+            blob_unref(sample.init);
+        }
+        record->chunk.flags = i == 0 ? CHUNK_INDEPENDENT : 0;
+        write_record(world, record);
+    }
+    write_record(world, fixture_part(name, FIXTURE_EPOCH, 500 + n, 100, (uint32_t)n, PART_INDEPENDENT));
+}
+
+static void get(const struct world *world, const char *path, char text[16384]) {
+    int fd = ask(world, path);
+    memset(text, 0, 16384);
+    first_answer(&fd, 1, text, 16384);
+    close(fd);
+}
+
+static void a_thumbnail_is_of_the_newest_key_frame(void **state) {
+    (void)state;
+    struct world *world = begin();
+    char text[16384];
+    write_real_open(world, true);
+    write_key_part(world, 0, false);
+    write_key_part(world, 1, true);
+    run_hub(world);
+    get(world, "/live/show/thumb.jpg?w=160", text);
+    expect_in(text, "HTTP/1.1 200 ");
+    expect_in(text, "\r\nContent-Type: image/jpeg\r\n");
+    expect_in(text, "\r\nCache-Control: max-age=");
+    expect_in(text, "\r\nAccess-Control-Allow-Origin: *\r\n");
+    expect_in(text, "\r\nETag: \"t-7-100-0-6-160\"\r\n");
+    end(world);
+}
+
+static void a_thumbnail_that_cannot_be_made_comes_later(void **state) {
+    (void)state;
+    struct world *world = begin();
+    char text[16384];
+    write_real_open(world, true);
+    write_key_part(world, 0, false);
+    run_hub(world);
+    get(world, "/live/show/thumb.jpg", text);
+    expect_in(text, "HTTP/1.1 503 ");
+    expect_in(text, "\r\nRetry-After: ");
+    expect_in(text, "there is no picture now");
+    end(world);
+}
+
+static void there_are_streams_and_widths_without_thumbnails(void **state) {
+    (void)state;
+    struct world *world = begin();
+    char text[16384];
+    write_real_open(world, false);
+    write_key_part(world, 0, true);
+    run_hub(world);
+    get(world, "/live/show/thumb.jpg", text);
+    expect_in(text, "HTTP/1.1 404 ");
+    expect_in(text, "the stream has no picture");
+    get(world, "/live/other/thumb.jpg", text);
+    expect_in(text, "HTTP/1.1 404 ");
+    expect_in(text, "not live");
+    get(world, "/live/show/thumb.jpg?w=161", text);
+    expect_in(text, "HTTP/1.1 400 ");
+    end(world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(too_many_wait_for_the_hub),
         cmocka_unit_test(too_many_wait_for_media),
+        cmocka_unit_test(a_thumbnail_is_of_the_newest_key_frame),
+        cmocka_unit_test(a_thumbnail_that_cannot_be_made_comes_later),
+        cmocka_unit_test(there_are_streams_and_widths_without_thumbnails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
