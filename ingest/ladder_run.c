@@ -140,6 +140,24 @@ bool ladder_run_prepare(struct ladder_run *run, const struct transcode_settings 
     return !ladder_run_busy(run);
 }
 
+uint32_t ladder_run_add(const struct ladder_run *run, struct packager_source sources[TRACKS_MAX], uint32_t count) {
+    if (count + run->count > TRACKS_MAX)
+        return 0;
+    if (run->count)
+        memmove(sources + 1 + run->count, sources + 1, (count - 1) * sizeof *sources);
+    for (uint32_t i = 0; i < run->count; i++) {
+        const struct ladder_run_rung *rung = &run->rungs[i];
+        sources[1 + i] = (struct packager_source){.codec = &rung->codec,
+                                                  .config = rung->output.config,
+                                                  .config_len = rung->output.config_len,
+                                                  .language = "",
+                                                  .reorders = sources[0].reorders,
+                                                  .rate_milli = sources[0].rate_milli,
+                                                  .rung = rung->number};
+    }
+    return run->count;
+}
+
 void ladder_run_begin(struct ladder_run *run) {
     if (run->state == LADDER_READY)
         run->state = LADDER_RUNNING;

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "ingest/ladder.h"
+#include "ingest/packager.h"
 
 struct ingest_settings;
 struct loop;
@@ -56,6 +57,9 @@ bool ladder_run_busy(const struct ladder_run *run);
 /* Whether the stream can be opened now, with `count` rungs; if not, on_settled comes. `source`: what is to be transcoded, its rungs are set
  * here; NULL: nothing is. `key`: its first independent frame. */
 bool ladder_run_prepare(struct ladder_run *run, const struct transcode_settings *source, const uint8_t *key, size_t len);
+/* Puts them behind the picture, which is the first of `count` sources. Their times are its own, so they seem to reorder as it does. Returns
+ * how many they are: none where there is no room. */
+uint32_t ladder_run_add(const struct ladder_run *run, struct packager_source sources[TRACKS_MAX], uint32_t count);
 /* The stream was opened with these rungs: frames follow. */
 void ladder_run_begin(struct ladder_run *run);
 void ladder_run_push(struct ladder_run *run, const struct transcode_slot *slot, const uint8_t *data, size_t len);

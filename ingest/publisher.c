@@ -18,6 +18,7 @@
 #include "ingest/packager.h"
 #include "ingest/probe.h"
 #include "ingest/stream_key.h"
+#include "ingest/track.h"
 
 /* A publisher's life:
  *
@@ -38,32 +39,10 @@
 enum state { CLAIMING, STANDING, PROBING, LIVE, LOST };
 
 enum {
-    CONFIG_MAX = 4096,        /* x265 writes its command line into hvcC, 2.3 KB; the init is made without */
-    OFFSET_MAX_US = 10000000, /* from decoding to presentation */
-    BAD_FRAMES_MAX = 100,     /* in a row, of which none can be used: this isn't what was announced */
-    MISSED_MAX = 3,           /* so often a track is looked for in vain, then it is left out */
-    VIDEO_TRACKS_MAX = 6,
-    AUDIO_TRACKS_MAX = 4,
+    BAD_FRAMES_MAX = 100,   /* in a row, of which none can be used: this isn't what was announced */
     AHEAD_MAX_US = 2000000, /* a takeover doesn't begin with media that are so much older than the end of the stream */
     BESIDE_US = 200000,     /* so long other pictures are waited for beside the leading one */
     FRESH_US = 2 * BESIDE_US, /* an independent frame has only just come */
-    REFUSED_BITS = 64,        /* tracks of each kind about whose refusal a line was logged */
-    NONE = TRACKS_MAX,
-};
-
-/* A track whose configuration was seen. */
-struct track {
-    struct codec_info codec;
-    uint8_t number;
-    char language[LANGUAGE_LEN];
-    uint32_t index;  /* in the packager; NONE: it is no part of the stream (yet) */
-    uint32_t missed; /* times in a row that a stream was opened without it because nothing came of it */
-    bool reorders, silent, ended;
-    uint32_t rate_milli; /* video: as was found out last */
-    bool changed;        /* what comes is not of the configuration that the stream was opened with */
-    struct lane spare;   /* its latest frames while it is no part of the stream */
-    uint32_t config_len;
-    uint8_t config[CONFIG_MAX]; /* as it came */
 };
 
 struct publisher {
@@ -86,8 +65,7 @@ struct publisher {
     bool steady;                /* it was, when its latest independent frame came */
     struct probe probe;
     struct publisher_metadata metadata;
-    struct track *tracks[TRACKS_MAX];
-    uint32_t track_count;
+    struct tracks tracks;
     struct track *lead; /* of the stream; NULL: none is open */
     bool reinit;        /* probe again at the leading track's next independent frame */
     struct ladder_run ladder;
@@ -98,7 +76,6 @@ struct publisher {
     bool stalled;
     int64_t last_media_us, followed_us; /* loop's clock: leading track; other video */
     uint32_t bad_frames;
-    uint64_t refused[2]; /* by kind: numbers of tracks for which there was no room */
 };
 
 static struct metric metrics[] = {
@@ -306,6 +283,7 @@ static struct publisher *create(struct ingest *ingest, const char *peer, const s
     snprintf(pub->peer, sizeof pub->peer, "%s", peer);
     pub->tell_timer = loop_timer_create(ingest->loop, on_tell, pub);
     list_append(&ingest->publishers, &pub->link);
+    tracks_init(&pub->tracks, pub->stream, pub->peer);
     const struct packager_port port = {pub, on_record, on_unusable, on_led};
     const struct ladder_run_port ladder_port = {pub, on_ladder_settled, on_rung_frame, on_rung_dropped};
     packager_init(&pub->packager, ingest->loop, &ingest->settings, pub->stream, &port);
@@ -360,59 +338,6 @@ struct publisher *publisher_open_own(struct ingest *ingest, const char *stream, 
     return pub;
 }
 
-/* --- tracks --- */
-
-static struct track *find_track(const struct publisher *pub, enum track_kind kind, uint8_t number) {
-    for (uint32_t i = 0; i < pub->track_count; i++)
-        if (pub->tracks[i]->number == number && pub->tracks[i]->codec.kind == kind)
-            return pub->tracks[i];
-    return NULL;
-}
-
-static bool has_video(const struct publisher *pub) {
-    for (uint32_t i = 0; i < pub->track_count; i++)
-        if (pub->tracks[i]->codec.kind == TRACK_VIDEO && !pub->tracks[i]->ended && !pub->tracks[i]->silent)
-            return true;
-    return false;
-}
-
-static void refuse_track(struct publisher *pub, enum track_kind kind, uint8_t number, const char *why) {
-    uint64_t bit = UINT64_C(1) << number % REFUSED_BITS;
-    if (!(pub->refused[kind] & bit))
-        log_warn("publish_track_ignored", "stream", LOG_STR(pub->stream), "peer", LOG_STR(pub->peer), "kind",
-                 LOG_STR(kind == TRACK_VIDEO ? "video" : "audio"), "track", LOG_INT(number), "why", LOG_STR(why));
-    pub->refused[kind] |= bit;
-}
-
-/* NULL: there are as many as may be. */
-static struct track *add_track(struct publisher *pub, enum track_kind kind, uint8_t number) {
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < pub->track_count; i++)
-        count += pub->tracks[i]->codec.kind == kind;
-    if (count == (kind == TRACK_VIDEO ? VIDEO_TRACKS_MAX : AUDIO_TRACKS_MAX))
-        return NULL;
-    struct track *track = calloc(1, sizeof *track);
-    if (!track)
-        abort();
-    track->index = NONE;
-    track->number = number;
-    track->codec.kind = kind;
-    pub->tracks[pub->track_count++] = track;
-    return track;
-}
-
-static void remove_track(struct publisher *pub, uint32_t i) {
-    lane_reset(&pub->tracks[i]->spare);
-    free(pub->tracks[i]);
-    memmove(&pub->tracks[i], &pub->tracks[i + 1], (--pub->track_count - i) * sizeof *pub->tracks);
-}
-
-static void remove_ended(struct publisher *pub) {
-    for (uint32_t i = pub->track_count; i-- > 0;)
-        if (pub->tracks[i]->ended)
-            remove_track(pub, i);
-}
-
 /* --- starting --- */
 
 static void add_up(struct publisher *pub) {
@@ -423,75 +348,15 @@ static void add_up(struct publisher *pub) {
     pub->counted = *now;
 }
 
-static uint32_t samples_of(const struct track *track, const struct publisher_frame *frame) {
-    return frame->kind == TRACK_AUDIO ? codec_frame_samples(&track->codec, frame->data, frame->len) : 0;
-}
-
 static void live_frame(struct publisher *pub, struct track *track, const struct publisher_frame *frame,
                        int64_t now_us) {
-    const struct lane_frame lane_frame = {.stamp = {frame->dts_us, frame->pts_us, samples_of(track, frame),
-                                                    frame->independent},
-                                          .independent = frame->independent,
-                                          .capture_us = now_us,
-                                          .len = frame->len,
-                                          .data = frame->data};
+    const struct lane_frame lane_frame = track_lane_frame(track, frame, now_us);
     if (track == pub->lead && pub->stalled) {
         packager_break(&pub->packager);
         pub->stalled = false;
         packager_state(&pub->packager, STREAM_LIVE);
     }
     packager_frame(&pub->packager, track->index, &lane_frame);
-}
-
-/* Whether it goes before the other: the largest picture leads, and sound comes after all pictures. */
-static bool goes_before(const struct track *a, const struct track *b) {
-    uint32_t a_size = (uint32_t)a->codec.width * a->codec.height, b_size = (uint32_t)b->codec.width * b->codec.height;
-    if (a->codec.kind != b->codec.kind)
-        return a->codec.kind == TRACK_VIDEO;
-    return a_size != b_size && a->codec.kind == TRACK_VIDEO ? a_size > b_size : a->number < b->number;
-}
-
-static bool can_begin(struct publisher *pub, struct track *track) {
-    if (track->silent || track->ended)
-        return false;
-    if (probe_track(&pub->probe, track->codec.kind, track->number))
-        return true;
-    if (track->codec.kind == TRACK_AUDIO)
-        return has_video(pub); /* it comes late, and is there from the start */
-    track->missed++;
-    if (track->missed == MISSED_MAX)
-        refuse_track(pub, TRACK_VIDEO, track->number, "no picture to begin with comes beside the others' key frames");
-    return false;
-}
-
-/* The tracks that the stream is to consist of, in order. */
-static uint32_t choose(struct publisher *pub, struct track *chosen[TRACKS_MAX]) {
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < pub->track_count; i++) {
-        struct track *track = pub->tracks[i];
-        track->index = NONE;
-        lane_reset(&track->spare);
-        if (!can_begin(pub, track))
-            continue;
-        uint32_t k = count++;
-        for (; k > 0 && goes_before(track, chosen[k - 1]); k--)
-            chosen[k] = chosen[k - 1];
-        chosen[k] = track;
-    }
-    return count;
-}
-
-static struct packager_source source_of(const struct publisher *pub, struct track *track) {
-    const struct probe_track *probed = probe_track(&pub->probe, track->codec.kind, track->number);
-    track->reorders |= probed && probed->reorders;
-    return (struct packager_source){.codec = &track->codec,
-                                    .config = track->config,
-                                    .config_len = track->config_len,
-                                    .language = track->language,
-                                    .reorders = track->reorders,
-                                    .rate_milli = pub->known ? track->rate_milli
-                                                  : probed   ? probed->rate_milli
-                                                             : 0};
 }
 
 /* Whether the picture's rungs, if there are to be any, are ready. A broadcaster that sends several pictures has made a
@@ -510,34 +375,14 @@ static bool ladder_ready(struct publisher *pub, const struct packager_source *so
     return ladder_run_prepare(&pub->ladder, &settings, key->data, key->len);
 }
 
-/* Behind the picture. Their times are its own, so they seem to reorder as it does. Returns how many. */
-static uint32_t add_rungs(const struct publisher *pub, struct packager_source sources[TRACKS_MAX], uint32_t count) {
-    const struct ladder_run *ladder = &pub->ladder;
-    if (count + ladder->count > TRACKS_MAX)
-        return 0;
-    if (ladder->count)
-        memmove(sources + 1 + ladder->count, sources + 1, (count - 1) * sizeof *sources);
-    for (uint32_t i = 0; i < ladder->count; i++) {
-        const struct ladder_run_rung *rung = &ladder->rungs[i];
-        sources[1 + i] = (struct packager_source){.codec = &rung->codec,
-                                                  .config = rung->output.config,
-                                                  .config_len = rung->output.config_len,
-                                                  .language = "",
-                                                  .reorders = sources[0].reorders,
-                                                  .rate_milli = sources[0].rate_milli,
-                                                  .rung = rung->number};
-    }
-    return ladder->count;
-}
-
 /* What was collected goes on its way. Sound before the leading picture is left out. */
 static void pour_out(struct publisher *pub, int64_t from_us) {
     struct publisher_frame frame;
     int64_t arrived_us;
     while (pub->state == LIVE && probe_take(&pub->probe, &frame, &arrived_us)) {
-        struct track *track = find_track(pub, frame.kind, frame.track);
+        struct track *track = tracks_find(&pub->tracks, frame.kind, frame.track);
         bool beside = frame.kind == TRACK_VIDEO && track != pub->lead;
-        if (track && track->index != NONE && (beside || frame.dts_us >= from_us))
+        if (track && track->index != TRACK_NOWHERE && (beside || frame.dts_us >= from_us))
             live_frame(pub, track, &frame, arrived_us);
         probe_taken(&pub->probe);
     }
@@ -550,13 +395,13 @@ static void start(struct publisher *pub) {
     struct packager_source sources[TRACKS_MAX];
     if (ladder_run_busy(&pub->ladder))
         return;
-    uint32_t count = choose(pub, chosen);
+    uint32_t count = tracks_choose(&pub->tracks, &pub->probe, chosen);
     const struct probe_track *lead = count ? probe_track(&pub->probe, chosen[0]->codec.kind, chosen[0]->number) : NULL;
     for (uint32_t i = 0; i < count; i++)
-        sources[i] = source_of(pub, chosen[i]);
+        sources[i] = track_source(chosen[i], &pub->probe, pub->known);
     if (lead && !ladder_ready(pub, sources, count, chosen[0]->number))
         return;
-    uint32_t rungs = lead ? add_rungs(pub, sources, count) : 0;
+    uint32_t rungs = lead ? ladder_run_add(&pub->ladder, sources, count) : 0;
     if (!lead || packager_open(&pub->packager, sources, count + rungs, lead->start_dts_us, lead->arrived_us)) {
         lose(pub, "codec configuration not usable");
         return;
@@ -575,37 +420,19 @@ static void start(struct publisher *pub) {
     pour_out(pub, lead->start_dts_us);
 }
 
-static void carry(struct publisher *pub, const struct track *track, const struct lane *lane) {
-    for (uint32_t i = 0; i < lane->count; i++) {
-        const struct lane_frame *f = lane_at(lane, i);
-        struct publisher_frame frame = {.kind = track->codec.kind,
-                                        .track = track->number,
-                                        .dts_us = f->stamp.dts_us,
-                                        .pts_us = f->stamp.pts_us,
-                                        .independent = f->independent,
-                                        .data = f->data,
-                                        .len = f->len};
-        probe_push(&pub->probe, &frame, f->capture_us);
-    }
-}
-
 /* To probing. What waits for the leading track, or came of tracks that are no part of the stream, is not lost with it:
  * where a track comes before the leading one, the key frame that it is to begin with has been here already. */
 static void restart(struct publisher *pub) {
     probe_reset(&pub->probe);
-    for (uint32_t i = 0; i < pub->track_count; i++) {
-        struct track *track = pub->tracks[i];
-        bool open = track->index != NONE && !track->changed;
+    for (uint32_t i = 0; i < pub->tracks.count; i++) {
+        struct track *track = pub->tracks.items[i];
+        bool open = track->index != TRACK_NOWHERE && !track->changed;
         if (track != pub->lead && !track->ended && !track->silent)
-            carry(pub, track, open ? &pub->packager.tracks[track->index].lane : &track->spare);
+            track_carry(track, open ? &pub->packager.tracks[track->index].lane : &track->spare, &pub->probe);
     }
     packager_break(&pub->packager);
     ladder_run_drain(&pub->ladder);
-    for (uint32_t i = 0; i < pub->track_count; i++) {
-        pub->tracks[i]->index = NONE;
-        pub->tracks[i]->changed = false;
-    }
-    remove_ended(pub);
+    tracks_take_out(&pub->tracks);
     pub->lead = NULL;
     pub->reinit = pub->known = false;
     set_state(pub, PROBING);
@@ -619,12 +446,7 @@ static enum probe_verdict probe_judge(struct publisher *pub, int64_t now_us) {
                                 .video_tracks = pub->metadata.video_tracks,
                                 .audio_tracks = pub->metadata.audio_tracks,
                                 .metadata_rate = pub->metadata.frame_rate};
-    for (uint32_t i = 0; i < pub->track_count; i++) {
-        const struct track *track = pub->tracks[i];
-        if (!track->silent && track->missed < MISSED_MAX)
-            known.tracks[known.track_count++] =
-                (struct probe_known_track){track->codec.kind, track->number, track->codec.fps_milli};
-    }
+    tracks_tell(&pub->tracks, &known);
     return probe_check(&pub->probe, &known, now_us);
 }
 
@@ -643,41 +465,12 @@ static void probe_step(struct publisher *pub, int64_t now_us) {
 
 /* --- standing by --- */
 
-/* What Opus does with each frame only frames tell. */
-static void learn(struct track *track, const struct publisher_frame *frame) {
-    uint32_t samples =
-        track->codec.codec == CODEC_OPUS ? codec_frame_samples(&track->codec, frame->data, frame->len) : 0;
-    if (samples)
-        track->codec.frame_samples = samples;
-}
-
-/* The track that leads when the stream is taken. NULL: there is none yet. */
-static struct track *leading(const struct publisher *pub) {
-    struct track *lead = NULL;
-    for (uint32_t i = 0; i < pub->track_count; i++) {
-        struct track *track = pub->tracks[i];
-        if (!track->silent && !track->ended && track->missed < MISSED_MAX && (!lead || goes_before(track, lead)))
-            lead = track;
-    }
-    return lead;
-}
-
-static bool others_in_hand(const struct publisher *pub) {
-    for (uint32_t i = 0; i < pub->track_count; i++) {
-        const struct track *track = pub->tracks[i];
-        bool wanted = track->codec.kind == TRACK_VIDEO && !track->silent && !track->ended && track->missed < MISSED_MAX;
-        if (wanted && !probe_track(&pub->probe, TRACK_VIDEO, track->number))
-            return false;
-    }
-    return true;
-}
-
 /* What is in the probe of the track that leads; NULL unless it can be begun with. */
 static const struct probe_track *in_hand(const struct publisher *pub) {
-    const struct track *lead = leading(pub);
+    const struct track *lead = tracks_leading(&pub->tracks);
     const struct probe_track *held = lead ? probe_track(&pub->probe, lead->codec.kind, lead->number) : NULL;
     bool waited = held && held->end_dts_us - held->start_dts_us > BESIDE_US;
-    return waited || others_in_hand(pub) ? held : NULL;
+    return waited || tracks_in_hand(&pub->tracks, &pub->probe) ? held : NULL;
 }
 
 /* Another publishes the stream, or may. What was under way here is void. */
@@ -689,12 +482,9 @@ static void stand_by(struct publisher *pub, enum claim_result standing) {
              LOG_STR(claim_rank_name(pub->rank)));
     packager_abandon(&pub->packager);
     ladder_run_stop(&pub->ladder);
-    for (uint32_t i = 0; i < pub->track_count; i++) {
-        pub->tracks[i]->index = NONE;
-        pub->tracks[i]->changed = false;
-        lane_reset(&pub->tracks[i]->spare);
-    }
-    remove_ended(pub);
+    for (uint32_t i = 0; i < pub->tracks.count; i++)
+        lane_reset(&pub->tracks.items[i]->spare);
+    tracks_take_out(&pub->tracks);
     if (!pub->known)
         probe_reset(&pub->probe);
     pub->lead = NULL;
@@ -723,19 +513,15 @@ static void find_out(struct publisher *pub, int64_t now_us) {
     if (verdict != PROBE_READY)
         return;
     pub->known = true;
-    for (uint32_t i = 0; i < pub->track_count; i++) {
-        struct track *track = pub->tracks[i];
-        const struct probe_track *probed = probe_track(&pub->probe, track->codec.kind, track->number);
-        track->rate_milli = probed ? probed->rate_milli : 0;
-        track->reorders |= probed && probed->reorders;
-    }
+    for (uint32_t i = 0; i < pub->tracks.count; i++)
+        track_find_out(pub->tracks.items[i], &pub->probe);
 }
 
 static void standing_frame(struct publisher *pub, struct track *track, const struct publisher_frame *frame,
                            int64_t now_us) {
-    bool leads = track == leading(pub);
+    bool leads = track == tracks_leading(&pub->tracks);
     pub->ingest->port.touch(pub->ingest->port.ctx, pub->claim);
-    learn(track, frame);
+    track_learn(track, frame);
     if (frame->pts_us > frame->dts_us)
         track->reorders = true;
     if (leads && frame->independent && pub->known)
@@ -787,11 +573,6 @@ static void change(struct publisher *pub, const struct track *track) {
         pub->reinit = true;
 }
 
-static bool is_same(const struct track *track, const struct publisher_config *config) {
-    return config->codec == track->codec.codec && config->len == track->config_len &&
-           !memcmp(track->config, config->data, config->len) && !strcmp(track->language, config->language);
-}
-
 /* While it stands by: what it has in hand is of another configuration. */
 static void forget(struct publisher *pub) {
     if (pub->known)
@@ -801,13 +582,12 @@ static void forget(struct publisher *pub) {
 
 static void set_config(struct publisher *pub, struct track *track, const struct publisher_config *config,
                        const struct codec_info *codec) {
-    bool same = is_same(track, config) && !track->ended;
-    if (same)
+    if (track_is_configured(track, config) && !track->ended)
         return;
     track->ended = track->silent = false;
     track->missed = 0;
     if (pub->state == LIVE) {
-        track->changed = track->index != NONE;
+        track->changed = track->index != TRACK_NOWHERE;
         lane_reset(&track->spare);
         change(pub, track);
     } else {
@@ -815,10 +595,7 @@ static void set_config(struct publisher *pub, struct track *track, const struct 
         if (codec->kind == TRACK_VIDEO && !ladder_run_drain(&pub->ladder))
             ladder_run_stop(&pub->ladder); /* it was begun for another */
     }
-    track->codec = *codec;
-    memcpy(track->config, config->data, config->len);
-    track->config_len = (uint32_t)config->len;
-    snprintf(track->language, sizeof track->language, "%s", config->language);
+    track_configure(track, config, codec);
 }
 
 void publisher_config(struct publisher *pub, const struct publisher_config *config) {
@@ -826,48 +603,31 @@ void publisher_config(struct publisher *pub, const struct publisher_config *conf
     struct codec_info codec;
     if (!takes_media(pub))
         return;
-    if (config->len > CONFIG_MAX || codec_describe(config->codec, config->data, config->len, &codec, &why)) {
+    if (config->len > TRACK_CONFIG_MAX || codec_describe(config->codec, config->data, config->len, &codec, &why)) {
         if (config->track)
-            refuse_track(pub, config->codec < CODEC_AAC ? TRACK_VIDEO : TRACK_AUDIO, config->track, why);
+            tracks_refuse(&pub->tracks, config->codec < CODEC_AAC ? TRACK_VIDEO : TRACK_AUDIO, config->track, why);
         else
             lose(pub, why);
         return;
     }
-    struct track *track = find_track(pub, codec.kind, config->track);
+    struct track *track = tracks_find(&pub->tracks, codec.kind, config->track);
     if (!track)
-        track = add_track(pub, codec.kind, config->track);
+        track = tracks_add(&pub->tracks, codec.kind, config->track);
     if (!track)
-        refuse_track(pub, codec.kind, config->track, "there are more tracks than a stream may have");
+        tracks_refuse(&pub->tracks, codec.kind, config->track, "there are more tracks than a stream may have");
     else
         set_config(pub, track, config, &codec);
 }
 
-/* A track that is no part of the stream: the latest that it could begin with is kept. */
-static void spare_frame(struct publisher *pub, struct track *track, const struct publisher_frame *frame,
-                        int64_t now_us) {
-    const struct lane_frame lane_frame = {.stamp = {frame->dts_us, frame->pts_us, 0, frame->independent},
-                                          .independent = frame->independent,
-                                          .capture_us = now_us,
-                                          .len = frame->len,
-                                          .data = frame->data};
-    bool video = track->codec.kind == TRACK_VIDEO;
-    if (video && (frame->independent || track->spare.count == LANE_FRAMES_MAX))
-        lane_pop(&track->spare, track->spare.count);
-    if (video && !frame->independent && !track->spare.count)
-        return;
-    lane_push(&track->spare, &lane_frame);
-    pub->reinit = true;
-}
-
 static void take_live(struct publisher *pub, struct track *track, const struct publisher_frame *frame, int64_t now_us) {
     bool lead = track == pub->lead;
-    if (track->index == NONE || track->changed) {
-        if (track->missed >= MISSED_MAX)
+    if (track->index == TRACK_NOWHERE || track->changed) {
+        if (track_is_given_up(track))
             return;
         if (pub->lead->codec.kind == TRACK_AUDIO)
             restart(pub); /* a picture has come */
         else
-            spare_frame(pub, track, frame, now_us);
+            pub->reinit |= track_spare(track, frame, now_us);
         return;
     }
     if (frame->pts_us > frame->dts_us && !track->reorders)
@@ -881,28 +641,11 @@ static void take_live(struct publisher *pub, struct track *track, const struct p
 }
 
 static void note_media(struct publisher *pub, const struct track *track) {
-    bool leads = pub->lead ? track == pub->lead : track->codec.kind == TRACK_VIDEO || !has_video(pub);
+    bool leads = pub->lead ? track == pub->lead : track->codec.kind == TRACK_VIDEO || !tracks_have_video(&pub->tracks);
     if (leads)
         pub->last_media_us = loop_now_us(pub->ingest->loop);
     else if (track->codec.kind == TRACK_VIDEO)
         pub->followed_us = loop_now_us(pub->ingest->loop);
-}
-
-/* To be shown before it is decoded, or long after: when it is decoded, for want of anything better. */
-static void repair_offset(struct publisher_frame *frame) {
-    int64_t offset_us = frame->pts_us - frame->dts_us;
-    if (offset_us < 0 || offset_us > OFFSET_MAX_US)
-        frame->pts_us = frame->dts_us;
-}
-
-/* Whether the frame is what it says; `frame->independent` by what is in it. */
-static bool frame_ok(const struct track *track, struct publisher_frame *frame) {
-    if (track->codec.kind == TRACK_AUDIO)
-        frame->independent = true;
-    if (track->codec.codec == CODEC_AV1 || track->codec.codec == CODEC_VP9)
-        frame->dts_us = frame->pts_us; /* they reorder within the frame */
-    repair_offset(frame);
-    return frame->len && codec_frame_ok(&track->codec, frame->data, frame->len, &frame->independent);
 }
 
 /* How large VP9's pictures are only key frames tell: another size is another configuration. */
@@ -911,7 +654,7 @@ static void renew(struct publisher *pub, struct track *track, const struct publi
         return;
     if (pub->state == STANDING)
         forget(pub);
-    if (pub->state != LIVE || track->index == NONE)
+    if (pub->state != LIVE || track->index == TRACK_NOWHERE)
         return;
     if (!track->changed)
         lane_reset(&track->spare);
@@ -954,10 +697,10 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
     if (!takes_media(pub))
         return;
     struct publisher_frame checked = *frame;
-    struct track *track = find_track(pub, frame->kind, frame->track);
+    struct track *track = tracks_find(&pub->tracks, frame->kind, frame->track);
     metric_add(&metrics[frame->kind == TRACK_VIDEO ? M_VIDEO : M_AUDIO], 1);
-    if (!track || !frame_ok(track, &checked)) {
-        bool refused = !track && pub->refused[frame->kind] & UINT64_C(1) << frame->track % REFUSED_BITS;
+    if (!track || !track_check(track, &checked)) {
+        bool refused = !track && tracks_refused(&pub->tracks, frame->kind, frame->track);
         metric_add(&metrics[M_DROPPED], 1);
         if (!refused && ++pub->bad_frames > BAD_FRAMES_MAX)
             lose(pub, "malformed media");
@@ -978,7 +721,7 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
     if (pub->state != PROBING)
         return;
     pub->ingest->port.touch(pub->ingest->port.ctx, pub->claim);
-    learn(track, &checked);
+    track_learn(track, &checked);
     probe_push(&pub->probe, &checked, now_us);
     if (pub->known && in_hand(pub))
         start(pub);
@@ -987,7 +730,7 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
 }
 
 void publisher_track_end(struct publisher *pub, enum track_kind kind, uint8_t number) {
-    struct track *track = find_track(pub, kind, number);
+    struct track *track = tracks_find(&pub->tracks, kind, number);
     if (!track || track->ended || !takes_media(pub))
         return;
     track->ended = true;
@@ -997,7 +740,7 @@ void publisher_track_end(struct publisher *pub, enum track_kind kind, uint8_t nu
         change(pub, track);
         return;
     }
-    remove_ended(pub);
+    tracks_remove_ended(&pub->tracks);
     if (pub->state == STANDING) { /* what is in hand may begin with it */
         probe_reset(&pub->probe);
         pub->known = false;
@@ -1058,8 +801,7 @@ static void finish(struct publisher *pub) {
     add_up(pub);
     list_remove(&pub->link);
     loop_timer_destroy(pub->tell_timer);
-    while (pub->track_count)
-        remove_track(pub, pub->track_count - 1);
+    tracks_finish(&pub->tracks);
     ladder_run_finish(&pub->ladder);
     packager_finish(&pub->packager);
     probe_reset(&pub->probe);
