@@ -642,8 +642,7 @@ static struct conf *read_conf(const char *path, struct files *files) {
 static void print_metric(void *ctx, const struct metric *metric) {
     const char **before = ctx;
     if (!*before || strcmp(*before, metric->name))
-        printf("| `%s` | %s | %s |\n", metric->name, metric->type == METRIC_COUNTER ? "counter" : "gauge",
-               metric->help);
+        printf("| `%s` | %s | %s |\n", metric->name, metric_type_name(metric->type), metric->help);
     *before = metric->name;
 }
 

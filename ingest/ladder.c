@@ -76,7 +76,7 @@ static struct metric metrics[] = {
      "Source frames that could not be decoded: the picture before stands in for them.", METRIC_COUNTER, 0},
     {"weir_ladder_rungs_dropped_total", NULL,
      "Rungs given up because the machine can't keep up, or their encoder failed.", METRIC_COUNTER, 0},
-    {"weir_ladder_busy_ms_total", NULL, "Time that scaling and encoding took, all rungs.", METRIC_COUNTER, 0},
+    {"weir_ladder_busy_seconds_total", NULL, "Time that scaling and encoding took, all rungs.", METRIC_SECONDS, 0},
 };
 enum { M_RUNNING, M_FRAMES, M_REPEATED, M_DROPPED, M_BUSY };
 
@@ -230,7 +230,7 @@ static void do_job(struct ladder *ladder, const struct job *job) {
         post(ladder, new_message(MESSAGE_DRAINED, NULL, NULL, 0));
     for (uint32_t i = 0; i < ladder->settings.rung_count; i++)
         after_us += transcode_busy_us(ladder->transcode, i);
-    metric_add(&metrics[M_BUSY], (int64_t)(after_us / 1000 - before_us / 1000));
+    metric_add(&metrics[M_BUSY], (int64_t)(after_us - before_us));
     metric_add(&metrics[M_REPEATED], (int64_t)(transcode_repeated(ladder->transcode) - ladder->repeated));
     ladder->repeated = transcode_repeated(ladder->transcode);
 }

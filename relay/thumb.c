@@ -83,7 +83,7 @@ static struct metric metrics[] = {
     {"weir_thumbs_total", "result=\"kept\"", TOTAL, METRIC_COUNTER, 0},
     {"weir_thumbs_total", "result=\"failed\"", TOTAL, METRIC_COUNTER, 0},
     {"weir_thumbs_total", "result=\"busy\"", TOTAL, METRIC_COUNTER, 0},
-    {"weir_thumbs_cpu_us_total", NULL, "CPU time that thumbnails took to be made, microseconds.", METRIC_COUNTER, 0},
+    {"weir_thumbs_cpu_seconds_total", NULL, "CPU time that thumbnails took to be made.", METRIC_SECONDS, 0},
 };
 enum { M_MADE, M_KEPT, M_FAILED, M_BUSY, M_CPU };
 

@@ -38,8 +38,12 @@ void metrics_register_collector(void (*fn)(void *ctx, struct buf *out), void *ct
     collectors[collector_count++].ctx = ctx;
 }
 
+const char *metric_type_name(enum metric_type type) {
+    return type == METRIC_GAUGE ? "gauge" : "counter";
+}
+
 void metrics_family(struct buf *out, const char *name, const char *help, enum metric_type type) {
-    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type == METRIC_COUNTER ? "counter" : "gauge");
+    buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, metric_type_name(type));
 }
 
 static void append_name(struct buf *out, const char *name, const char *labels) {
@@ -101,8 +105,13 @@ static void render_table(struct buf *out, struct metric *metrics, size_t count) 
         if (strcmp(family, metric->name) != 0)
             metrics_family(out, metric->name, metric->help, metric->type);
         family = metric->name;
+        int64_t value = atomic_load_explicit(&metric->value, memory_order_relaxed);
+        if (metric->type == METRIC_SECONDS) {
+            metrics_sample(out, metric->name, metric->labels, (double)value / 1e6);
+            continue;
+        }
         append_name(out, metric->name, metric->labels);
-        buf_printf(out, "%" PRId64 "\n", atomic_load_explicit(&metric->value, memory_order_relaxed));
+        buf_printf(out, "%" PRId64 "\n", value);
     }
 }
 

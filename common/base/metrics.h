@@ -8,7 +8,11 @@
 
 struct buf;
 
-enum metric_type { METRIC_COUNTER, METRIC_GAUGE };
+enum metric_type {
+    METRIC_COUNTER,
+    METRIC_GAUGE,
+    METRIC_SECONDS, /* a counter of microseconds, rendered in seconds as Prometheus has it: weir_…_seconds_total */
+};
 struct metric {
     const char *name;   /* weir_http_requests_total */
     const char *labels; /* `code="404"`, or NULL; entries with one name stand together in their table */
@@ -27,6 +31,7 @@ static inline void metric_set(struct metric *metric, int64_t n) {
 void metrics_register(struct metric *table, size_t count);
 /* A collector runs on the scraping thread and appends whole families, made with the two helpers below. */
 void metrics_register_collector(void (*fn)(void *ctx, struct buf *out), void *ctx);
+const char *metric_type_name(enum metric_type type); /* "counter" */
 void metrics_family(struct buf *out, const char *name, const char *help, enum metric_type type);
 /* `labels` as `stream="live/show"`; escape values with metrics_escape. */
 void metrics_sample(struct buf *out, const char *name, const char *labels, double value);

@@ -31,7 +31,7 @@ import publishers
 import viewer
 
 CONTINUITY_S = int(os.environ.get("WEIR_CONTINUITY_S", "60"))
-LONG = ("test_page.py", "test_malformed.py", "test_srt.py", "test_publish_play.py", "test_enhanced_rtmp.py", "test_live.py", "test_hls_rates.py",
+LONG = ("test_page.py", "test_srt.py", "test_publish_play.py", "test_enhanced_rtmp.py", "test_live.py", "test_hls_rates.py",
         "test_fleet_tracks.py")
 
 
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "timed: to a fraction of a second; runs beside one other at most")
+    config.addinivalue_line("markers", "alone: it is timed to a tenth of a second, or needs the whole machine, and runs beside nothing else")
     if not harness.WEIR_BIN.exists():
         pytest.exit(f"no binary at {harness.WEIR_BIN}: build it, or name it by WEIR_BIN", returncode=2)
 

@@ -14,7 +14,7 @@ from conftest import fleet_in
 from continuity import LiveWatch, longest_gap
 from fleet_scene import AFTER_S, FAILOVER_S, RECOVERY_S, TRACKS, Scene, failovers
 
-pytestmark = pytest.mark.timed
+pytestmark = pytest.mark.alone
 
 STREAM = "live/failover"
 PAGE_WARM_S = 2

@@ -42,6 +42,7 @@ def lateness(sample):
     return sample.at - float(parse_date(newest.pdt)) - float(newest.length)
 
 
+@pytest.mark.alone
 def test_a_crowd_of_malformed_clients_disturbs_nobody(node, publish_clock, stream):
     publisher = publish_clock(node.push_url(stream), size=SIZE, kbps=300, noise=8, seconds=SECONDS)
     node.wait_segment(stream)

@@ -12,8 +12,6 @@ from continuity import LiveWatch
 sys.path.append(str(harness.ROOT / "tests/instruments"))
 import obs  # noqa: E402
 
-pytestmark = pytest.mark.timed
-
 
 @pytest.fixture
 def start_obs():

@@ -128,7 +128,9 @@ def test_it_builds_with_optimisation_whatever_there_was(quickstart, tmp_path, th
     (tmp_path / "tools").mkdir()
     for name in ("quickstart", "start.sh"):
         shutil.copy(QUICKSTART.parent / name, tmp_path / "tools")
-    (tmp_path / "meson.build").write_text("project('stand-in', 'c')\nexecutable('weir', 'weir.c')\n")
+    (tmp_path / "ingest/fetch").mkdir(parents=True)
+    (tmp_path / "ingest/fetch/meson.build").write_text("executable('weir-fetch', '../../weir.c')\n")
+    (tmp_path / "meson.build").write_text("project('stand-in', 'c')\nexecutable('weir', 'weir.c')\nsubdir('ingest/fetch')\n")
     (tmp_path / "weir.c").write_text(STAND_IN)
     if there:
         subprocess.run(["meson", "setup", "build", *there], cwd=tmp_path, check=True, capture_output=True, timeout=60)

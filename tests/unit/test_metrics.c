@@ -15,6 +15,7 @@ static struct metric table[] = {
     {"weir_requests_total", "code=\"200\"", "Requests answered.", METRIC_COUNTER, 0},
     {"weir_requests_total", "code=\"404\"", "Requests answered.", METRIC_COUNTER, 0},
     {"weir_connections", NULL, "Connections open now.", METRIC_GAUGE, 0},
+    {"weir_busy_seconds_total", NULL, "Time spent.", METRIC_SECONDS, 0},
 };
 
 static void collect(void *ctx, struct buf *out) {
@@ -37,6 +38,7 @@ static void render_tables_then_collectors(void **state) {
     metric_add(&table[0], 5);
     metric_add(&table[0], 2);
     metric_set(&table[2], -1);
+    metric_add(&table[3], 1250000);
     buf_init(&out, 4096);
     metrics_render(&out);
     assert_text(&out, "# HELP weir_requests_total Requests answered.\n"
@@ -46,6 +48,9 @@ static void render_tables_then_collectors(void **state) {
                       "# HELP weir_connections Connections open now.\n"
                       "# TYPE weir_connections gauge\n"
                       "weir_connections -1\n"
+                      "# HELP weir_busy_seconds_total Time spent.\n"
+                      "# TYPE weir_busy_seconds_total counter\n"
+                      "weir_busy_seconds_total 1.25\n"
                       "# HELP weir_stream_viewers Viewers of a stream.\n"
                       "# TYPE weir_stream_viewers gauge\n"
                       "weir_stream_viewers{stream=\"live/show\"} 12\n");
