@@ -523,6 +523,8 @@ static bool thumb_width(struct http_request *req, uint32_t *ret_width) {
 }
 
 static void note_tracks(struct viewer *viewer, struct stream *stream);
+static const struct segment *coming_segment(const struct viewer *viewer, const struct stream *stream);
+static void hold_segment(struct viewer *viewer, struct stream *stream, const struct segment *segment);
 static void serve_thumb(struct viewer *viewer, struct stream *stream);
 static void serve_live(struct viewer *viewer, struct stream *stream);
 
@@ -564,7 +566,11 @@ static void on_waited(struct waiter *waiter, struct stream *stream, bool timed_o
         fail(viewer->req, 404, "not live", 1);
     } else {
         note_tracks(viewer, stream);
-        answer(viewer, stream);
+        const struct segment *segment = coming_segment(viewer, stream);
+        if (segment)
+            hold_segment(viewer, stream, segment); /* it lacks another part */
+        else
+            answer(viewer, stream);
     }
 }
 
@@ -684,19 +690,31 @@ static void serve_thumb(struct viewer *viewer, struct stream *stream) {
         hold(viewer, stream, WAIT_PART, stream->next_part, 0);
 }
 
-/* The part that comes next (LL-052), or one that is here of other tracks only. */
+/* The part that comes next (LL-052), or one that is here of other tracks only. Another worker may be ahead by a part,
+ * and what it has hinted at be asked for here. */
 static bool part_comes(const struct viewer *viewer, const struct stream *stream) {
     uint64_t number = viewer->target.number;
-    return viewer->target.kind == TARGET_PART && stream->state != STREAM_ENDED && number <= stream->next_part &&
+    return viewer->target.kind == TARGET_PART && stream->state != STREAM_ENDED && number <= stream->next_part + 1 &&
            number >= stream_next_part(stream, viewer->mask);
 }
 
-static bool segment_comes(const struct viewer *viewer, const struct stream *stream) {
+/* A segment that is under way (another worker may have its last part already, and have listed it), or is here of other
+ * tracks only. */
+static const struct segment *coming_segment(const struct viewer *viewer, const struct stream *stream) {
     const struct segment *segment =
         viewer->target.kind == TARGET_SEGMENT ? stream_segment(stream, viewer->target.number) : NULL;
-    return segment && segment->complete && viewer->mask && stream->state != STREAM_ENDED &&
-           !segment_whole(segment, variant_within(&segment->open->open, &stream->open->open, viewer->mask)) &&
-           !caught_up(stream, viewer->mask);
+    if (!segment || !viewer->mask || stream->state == STREAM_ENDED ||
+        segment_whole(segment, variant_within(&segment->open->open, &stream->open->open, viewer->mask)))
+        return NULL;
+    bool under_way = !segment->complete && segment == stream->segments[stream->segment_count - 1];
+    return under_way || (segment->complete && !caught_up(stream, viewer->mask)) ? segment : NULL;
+}
+
+static void hold_segment(struct viewer *viewer, struct stream *stream, const struct segment *segment) {
+    if (segment->complete)
+        hold_until_caught_up(viewer, stream);
+    else
+        hold(viewer, stream, WAIT_PLAYLIST, segment->msn, segment->published);
 }
 
 static void note_tracks(struct viewer *viewer, struct stream *stream) {
@@ -708,6 +726,7 @@ static void note_tracks(struct viewer *viewer, struct stream *stream) {
 }
 
 static void serve(struct viewer *viewer, struct stream *stream) {
+    const struct segment *segment;
     note_tracks(viewer, stream);
     if (!stream_last_segment(stream, 0)) {
         if (stream->state == STREAM_ENDED)
@@ -718,8 +737,8 @@ static void serve(struct viewer *viewer, struct stream *stream) {
         serve_media_playlist(viewer, stream);
     } else if (part_comes(viewer, stream)) {
         hold(viewer, stream, WAIT_PART, viewer->target.number, 0);
-    } else if (segment_comes(viewer, stream)) {
-        hold_until_caught_up(viewer, stream);
+    } else if ((segment = coming_segment(viewer, stream))) {
+        hold_segment(viewer, stream, segment);
     } else {
         answer(viewer, stream);
     }

@@ -225,6 +225,32 @@ static void too_many_wait_for_media(void **state) {
     end(world);
 }
 
+/* A worker that is ahead of this one by a part has listed the segment and hinted at the part after it. */
+static void what_another_worker_has_told_of_is_waited_for(void **state) {
+    (void)state;
+    struct world *world = begin();
+    char text[16384], path[64];
+    write_record(world, fixture_open(name, FIXTURE_EPOCH, 1));
+    write_parts(world, 0, FIXTURE_PARTS - 2); /* and one that lags even more is held again and again */
+    run_hub(world);
+    int segment = ask(world, "/live/show/v0a0/100.m4s");
+    snprintf(path, sizeof path, "/live/show/v0a0/p%d.m4s", 500 + FIXTURE_PARTS - 1);
+    int part = ask(world, path);
+    int playlist = ask(world, "/live/show/v0a0.m3u8?_HLS_msn=100&_HLS_part=0");
+    first_answer(&playlist, 1, text, sizeof text); /* those before it are in */
+    for (uint64_t n = FIXTURE_PARTS - 2; n < FIXTURE_PARTS + 1; n++) {
+        halt_hub(world);
+        write_parts(world, n, n + 1);
+        run_hub(world);
+    }
+    first_answer(&part, 1, text, sizeof text);
+    expect_in(text, "HTTP/1.1 200 ");
+    first_answer(&segment, 1, text, sizeof text);
+    expect_in(text, "HTTP/1.1 200 ");
+    close(segment), close(part), close(playlist);
+    end(world);
+}
+
 /* --- thumbnails --- */
 
 static void write_real_open(struct world *world, bool with_picture) {
@@ -318,6 +344,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(too_many_wait_for_the_hub),
         cmocka_unit_test(too_many_wait_for_media),
+        cmocka_unit_test(what_another_worker_has_told_of_is_waited_for),
         cmocka_unit_test(a_thumbnail_is_of_the_newest_key_frame),
         cmocka_unit_test(a_thumbnail_that_cannot_be_made_comes_later),
         cmocka_unit_test(there_are_streams_and_widths_without_thumbnails),
