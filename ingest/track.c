@@ -22,6 +22,7 @@ void tracks_init(struct tracks *tracks, const char *stream, const char *peer) {
 
 static void remove_at(struct tracks *tracks, uint32_t i) {
     lane_reset(&tracks->items[i]->spare);
+    free(tracks->items[i]->config);
     free(tracks->items[i]);
     memmove(&tracks->items[i], &tracks->items[i + 1], (--tracks->count - i) * sizeof *tracks->items);
 }
@@ -175,8 +176,13 @@ bool track_is_configured(const struct track *track, const struct publisher_confi
 }
 
 void track_configure(struct track *track, const struct publisher_config *config, const struct codec_info *codec) {
+    uint8_t *copy = malloc(config->len ? config->len : 1);
+    if (!copy)
+        abort();
+    memcpy(copy, config->data, config->len);
+    free(track->config);
     track->codec = *codec;
-    memcpy(track->config, config->data, config->len);
+    track->config = copy;
     track->config_len = (uint32_t)config->len;
     snprintf(track->language, sizeof track->language, "%s", config->language);
 }

@@ -27,7 +27,7 @@ struct track {
     bool changed;        /* what comes is not of the configuration that the stream was opened with */
     struct lane spare;   /* its latest frames while it is no part of the stream */
     uint32_t config_len;
-    uint8_t config[TRACK_CONFIG_MAX]; /* as it came */
+    uint8_t *config; /* as it came; owned */
 };
 
 struct tracks {
