@@ -30,8 +30,8 @@ import netns
 import publishers
 import viewer
 
-CONTINUITY_S = int(os.environ.get("WEIR_CONTINUITY_S", "60"))
-LONG = ("test_page.py", "test_srt.py", "test_publish_play.py", "test_enhanced_rtmp.py", "test_live.py", "test_hls_rates.py",
+CONTINUITY_S = int(os.environ.get("WEIR_CONTINUITY_S", "40"))
+LONG = ("test_page.py", "test_shields.py", "test_srt.py", "test_publish_play.py", "test_enhanced_rtmp.py", "test_live.py", "test_hls_rates.py",
         "test_fleet_tracks.py")
 
 
@@ -42,6 +42,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "alone: it is timed to a tenth of a second, or needs the whole machine, and runs beside nothing else")
+    config.addinivalue_line("markers", "timed: to a fraction of a second; runs beside one other at most")
     if not harness.WEIR_BIN.exists():
         pytest.exit(f"no binary at {harness.WEIR_BIN}: build it, or name it by WEIR_BIN", returncode=2)
 

@@ -10,6 +10,8 @@ import pytest
 from continuity import PartWatch
 from hls_playlist import parse
 
+pytestmark = pytest.mark.timed
+
 PRIMARY, BACKUP, SLATE = (320, "320x180"), (256, "256x144"), (192, "192x108")  # width; size
 PAUSE_S = 1.5  # the longest that a viewer may be without media: a second of silence, and what a machine may add that does much else
 SWITCHED_S = 10

@@ -11,6 +11,8 @@ from fleet_scene import FAILOVER_S, RECOVERY_S, Scene, Watched
 from hls_playlist import parse
 from publishers import Publisher
 
+pytestmark = pytest.mark.timed
+
 BROUGHT = "weir_push_targets"  # origins that are being brought a stream
 CUT_OFF = "weir_push_cut_off_total"
 BUSY = "Somebody else is publishing under this name"

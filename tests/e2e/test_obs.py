@@ -12,6 +12,8 @@ from continuity import LiveWatch
 sys.path.append(str(harness.ROOT / "tests/instruments"))
 import obs  # noqa: E402
 
+pytestmark = pytest.mark.timed
+
 
 @pytest.fixture
 def start_obs():

@@ -8,6 +8,8 @@ import harness
 import publishers
 import viewer
 
+pytestmark = pytest.mark.timed
+
 STREAM = "live/page"
 CLOCK = {"size": "640x360", "kbps": 800, "noise": 8}
 FREEZE_MS, STALLS_MAX = 1000, 2  # a busy test machine may hold a frame or two back; the bench has none

@@ -7,6 +7,8 @@ from conftest import fleet_in, publishers_of
 from continuity import LiveWatch
 from publishers import Publisher
 
+pytestmark = pytest.mark.timed
+
 STREAMS = 4
 SETTLE_S = 45  # a way must have been better for 10 to 15 s, twice in a row at worst
 HOME_S = 150  # and a failure weighs for a minute, with what is less than a tenth of it
