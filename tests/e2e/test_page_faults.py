@@ -10,6 +10,8 @@ import publishers
 import pytest
 import viewer
 
+pytestmark = pytest.mark.timed
+
 PLAYER = harness.ROOT / "relay/page/player.js"
 INDEX = "**/index.m3u8"
 STREAM = "live/faults"
@@ -166,7 +168,7 @@ def test_a_browser_that_wants_a_tap_first_gets_it(page, way):
 RICH = """#EXTM3U
 #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="s",NAME="de",LANGUAGE="de",URI="words.m3u8"
 #EXT-X-STREAM-INF:BANDWIDTH=6000000,CODECS="hvc1.1.6.L120.B0,mp4a.40.2",RESOLUTION=1920x1080,SUBTITLES="s"
-v1a0.m3u8
+v0a0.m3u8?high
 #EXT-X-STREAM-INF:BANDWIDTH=600000,CODECS="avc1.4d400d,mp4a.40.2",RESOLUTION=320x180,SUBTITLES="s"
 v0a0.m3u8
 """
