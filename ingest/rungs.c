@@ -4,28 +4,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/pattern.h"
+
 /* "auto". For a 4K source the same with 1080 on top; RUNGS_MAX of them at most. */
 static const struct rung defaults[] = {{1080, 5000}, {720, 2800}, {480, 1200}, {360, 600}, {240, 150}};
-
-/* How many characters of the pattern at the entry's front match the stream, one more if it is its name itself; 0: it
- * doesn't.
- */
-static size_t closeness(const char *entry, const char *stream) {
-    size_t len = strcspn(entry, " ");
-    if (len && entry[len - 1] == '*')
-        return strncmp(entry, stream, len - 1) ? 0 : len;
-    return strlen(stream) == len && !strncmp(entry, stream, len) ? len + 1 : 0;
-}
 
 /* The rungs' text of the entry that counts; NULL: none does. */
 static const char *find(char *const *entries, uint32_t entry_count, const char *stream) {
     const char *found = NULL;
     size_t best = 0;
     for (uint32_t i = 0; i < entry_count; i++) {
-        size_t close = closeness(entries[i], stream);
+        size_t len = strcspn(entries[i], " "), close = pattern_closeness(entries[i], len, stream);
         if (close > best) {
             best = close;
-            found = entries[i] + strcspn(entries[i], " ");
+            found = entries[i] + len;
         }
     }
     return found;

@@ -8,6 +8,7 @@
 #include "common/base/log.h"
 #include "common/base/loop.h"
 #include "common/base/metrics.h"
+#include "common/base/pattern.h"
 #include "common/media/name.h"
 #include "common/media/writer.h"
 #include "ingest/fetch.h"
@@ -167,19 +168,13 @@ static void on_step(void *ctx) {
 
 /* --- publishers --- */
 
-static bool matches(const char *clip, const char *stream, const char **ret_file) {
-    size_t len = strcspn(clip, " ");
-    *ret_file = clip + len + 1;
-    if (len && clip[len - 1] == '*')
-        return strncmp(clip, stream, len - 1) == 0;
-    return strlen(stream) == len && memcmp(clip, stream, len) == 0;
-}
-
 static const char *clip_of(const struct slates *slates, const char *stream) {
-    const char *file;
-    for (uint32_t i = 0; i < slates->settings.clip_count; i++)
-        if (matches(slates->settings.clips[i], stream, &file))
-            return file;
+    for (uint32_t i = 0; i < slates->settings.clip_count; i++) {
+        const char *clip = slates->settings.clips[i];
+        size_t len = strcspn(clip, " ");
+        if (pattern_closeness(clip, len, stream))
+            return clip + len + 1;
+    }
     return NULL;
 }
 

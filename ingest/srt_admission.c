@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/auth/publish_key.h"
+#include "common/base/pattern.h"
 #include "ingest/address_counts.h"
 #include "ingest/live_names.h"
 
@@ -66,12 +67,7 @@ enum srt_refusal srt_admission_judge(const struct srt_admission *rules, const ch
 static size_t closeness(const char *entry, const char *stream, const char **ret_passphrase) {
     const char *colon = strchr(entry, ':');
     *ret_passphrase = colon ? colon + 1 : entry;
-    if (!colon)
-        return 1;
-    size_t len = (size_t)(colon - entry);
-    if (len && entry[len - 1] == '*')
-        return strncmp(entry, stream, len - 1) == 0 ? len : 0;
-    return strlen(stream) == len && memcmp(entry, stream, len) == 0 ? STREAM_NAME_LEN + 1 : 0;
+    return colon ? pattern_closeness(entry, (size_t)(colon - entry), stream) : 1;
 }
 
 const char *srt_admission_passphrase(const struct srt_admission *rules, const char *stream) {

@@ -11,6 +11,7 @@
 #include "common/base/loop.h"
 #include "common/base/map.h"
 #include "common/base/metrics.h"
+#include "common/base/pattern.h"
 #include "common/media/feed_out.h"
 #include "common/media/hub.h"
 #include "relay/choice.h"
@@ -689,12 +690,9 @@ static void on_tick(void *ctx) {
 /* --- the hub's source --- */
 
 static bool races(const struct pulls_settings *settings, const char *stream) {
-    for (size_t i = 0; i < settings->race_count; i++) {
-        size_t len = strlen(settings->race[i]);
-        bool begun = settings->race[i][len - 1] == '*';
-        if (begun ? !strncmp(settings->race[i], stream, len - 1) : !strcmp(settings->race[i], stream))
+    for (size_t i = 0; i < settings->race_count; i++)
+        if (pattern_closeness(settings->race[i], strlen(settings->race[i]), stream))
             return true;
-    }
     return false;
 }
 

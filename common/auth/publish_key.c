@@ -5,17 +5,12 @@
 #include <string.h>
 
 #include "common/auth/secret.h"
-
-static bool name_matches(const char *pattern, size_t len, const char *stream) {
-    if (len > 0 && pattern[len - 1] == '*')
-        return strncmp(pattern, stream, len - 1) == 0;
-    return strlen(stream) == len && memcmp(pattern, stream, len) == 0;
-}
+#include "common/base/pattern.h"
 
 static bool admits(const char *entry, const char *stream, const char *given) {
     const char *colon = strchr(entry, ':');
     bool equal = secret_equal(colon ? colon + 1 : entry, given);
-    bool here = !colon || name_matches(entry, (size_t)(colon - entry), stream);
+    bool here = !colon || pattern_closeness(entry, (size_t)(colon - entry), stream);
     return equal & here;
 }
 

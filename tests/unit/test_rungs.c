@@ -22,7 +22,8 @@ static void check(char *const *entries, uint32_t count, const char *stream, uint
 
 static void the_entry_that_names_a_stream_most_closely_counts(void **state) {
     (void)state;
-    char *entries[] = {"live/* 480:1200 240:150", "live/show 360:600", "live/cam* none", "* 240:100"};
+    char *entries[] = {"live/* 480:1200 240:150", "live/show 360:600", "live/cam* none", "* 240:100", "live/cam auto"};
+    check(entries, 5, "live/cam", 480, "360:600 240:150"); /* not as what begins so */
     check(entries, 4, "live/other", 720, "480:1200 240:150");
     check(entries, 4, "live/show", 720, "360:600");
     check(entries, 4, "live/show2", 720, "480:1200 240:150");
