@@ -117,16 +117,7 @@ static uint32_t read_fps_milli(struct bits *bits) {
 }
 
 static void skip_picture_description(struct bits *bits) {
-    enum { EXTENDED_SAR = 255 };
-    if (bits_flag(bits) && bits_read(bits, 8) == EXTENDED_SAR)
-        bits_skip(bits, 32);
-    if (bits_flag(bits))
-        bits_skip(bits, 1); /* overscan */
-    if (bits_flag(bits)) {  /* video signal type */
-        bits_skip(bits, 4);
-        if (bits_flag(bits))
-            bits_skip(bits, 24);
-    }
+    nal_skip_look(bits);
     if (bits_flag(bits)) { /* chroma location */
         bits_ue(bits, 5);
         bits_ue(bits, 5);

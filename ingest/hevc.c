@@ -123,16 +123,7 @@ static void skip_coding_tools(struct bits *bits, struct hevc_sps *sps) {
 }
 
 static void skip_picture_description(struct bits *bits) {
-    enum { EXTENDED_SAR = 255 };
-    if (bits_flag(bits) && bits_read(bits, 8) == EXTENDED_SAR)
-        bits_skip(bits, 32);
-    if (bits_flag(bits))
-        bits_skip(bits, 1); /* overscan */
-    if (bits_flag(bits)) {  /* video signal type */
-        bits_skip(bits, 4);
-        if (bits_flag(bits))
-            bits_skip(bits, 24);
-    }
+    nal_skip_look(bits);
     for (int i = bits_flag(bits) ? 2 : 0; i > 0; i--)
         bits_ue(bits, 5); /* chroma location */
     bits_skip(bits, 3);

@@ -16,6 +16,19 @@ bool nal_next(const uint8_t **data, size_t *left, unsigned size, struct nal *ret
     return true;
 }
 
+void nal_skip_look(struct bits *bits) {
+    enum { EXTENDED_SAR = 255 };
+    if (bits_flag(bits) && bits_read(bits, 8) == EXTENDED_SAR)
+        bits_skip(bits, 32);
+    if (bits_flag(bits))
+        bits_skip(bits, 1); /* overscan */
+    if (bits_flag(bits)) {  /* video signal type */
+        bits_skip(bits, 4);
+        if (bits_flag(bits))
+            bits_skip(bits, 24);
+    }
+}
+
 size_t nal_unescape(const struct nal *nal, uint8_t *out, size_t size) {
     size_t n = 0;
     unsigned zeros = 0;
