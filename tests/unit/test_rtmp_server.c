@@ -559,6 +559,27 @@ static int lines_of(const char *log, const char *event, int *ret_suppressed) {
     return lines;
 }
 
+static int captured, stderr_saved;
+
+/* What is logged from here on, up to captured_log. */
+static void capture_log(void) {
+    captured = memfd_create("log", MFD_CLOEXEC);
+    stderr_saved = dup(STDERR_FILENO);
+    dup2(captured, STDERR_FILENO);
+    log_configure(LOG_LEVEL_INFO, LOG_LOGFMT);
+}
+
+static const char *captured_log(void) {
+    static char text[1 << 16];
+    log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
+    dup2(stderr_saved, STDERR_FILENO);
+    close(stderr_saved);
+    ssize_t n = pread(captured, text, sizeof text - 1, 0);
+    close(captured);
+    text[n < 0 ? 0 : n] = 0;
+    return text;
+}
+
 static void denied_from(const char *source) {
     int fd = client_open(source);
     put_connect();
@@ -567,10 +588,7 @@ static void denied_from(const char *source) {
 }
 
 static const char *log_of_strangers(const struct rtmp_limits *limits, uint32_t count) {
-    static char text[1 << 16];
-    int file = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
-    dup2(file, STDERR_FILENO);
-    log_configure(LOG_LEVEL_INFO, LOG_LOGFMT);
+    capture_log();
     start(limits);
     for (uint32_t i = 0; i < count; i++)
         denied_from("127.0.0.1");
@@ -579,13 +597,7 @@ static const char *log_of_strangers(const struct rtmp_limits *limits, uint32_t c
     run_until(next_second, (int)(clock_mono_us() / 1000000));
     denied_from("127.0.0.1");
     run_until(is_closed, clients[count]);
-    log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
-    dup2(saved, STDERR_FILENO);
-    close(saved);
-    ssize_t n = pread(file, text, sizeof text - 1, 0);
-    close(file);
-    text[n < 0 ? 0 : n] = 0;
-    return text;
+    return captured_log();
 }
 
 static void lines_of_key_guessers_are_limited_and_counted(void **state) {
@@ -804,20 +816,11 @@ static void all_come_at_once(void **state) {
 
 /* What is logged until the server closes the connection. */
 static const char *log_until_closed(int fd) {
-    static char text[1 << 14];
-    int file = memfd_create("log", MFD_CLOEXEC), saved = dup(STDERR_FILENO);
-    dup2(file, STDERR_FILENO);
-    log_configure(LOG_LEVEL_INFO, LOG_LOGFMT);
+    capture_log();
     run_until(is_sent, fd);
     run_until(is_closed, fd);
     run_until(none_is_left, 0);
-    log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
-    dup2(saved, STDERR_FILENO);
-    close(saved);
-    ssize_t n = pread(file, text, sizeof text - 1, 0);
-    close(file);
-    text[n < 0 ? 0 : n] = 0;
-    return text;
+    return captured_log();
 }
 
 static void plain_rtmp_on_the_port_for_tls_is_named(void **state) {
