@@ -50,6 +50,7 @@ def watched(live):
         page.close()
 
 
+@pytest.mark.alone
 def test_it_shows_a_picture_at_once_and_stays_near_the_live_edge(watched):
     report, stats, _ = watched
     # What is promised is measured by tests/bench on a machine of its own; here it is only to be in sight of it.
@@ -61,6 +62,7 @@ def test_it_shows_a_picture_at_once_and_stays_near_the_live_edge(watched):
     assert 0 < stats["latency"] < 2 and 0 < stats["buffer"] < 2
 
 
+@pytest.mark.alone
 def test_it_plays_on_without_a_freeze(watched):
     _, _, report = watched
     freezes = [gap for gap in report["gaps"] if gap["ms"] > FREEZE_MS]
