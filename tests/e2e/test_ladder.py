@@ -1,6 +1,7 @@
 """A picture that is transcoded: rungs are cut as it is, whole, and change without a gap. One broadcast for all."""
 
 import re
+import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,13 +9,14 @@ import pytest
 import harness
 import players
 import publishers
-import viewer
 from hls_playlist import parse
 from hls_session import Session
 
 STREAM = "live/ladder"
 SOURCE = {"size": "640x360", "fps": 30, "gop_s": 1, "kbps": 800, "noise": 4}
 RUNGS = {"v1": "480x270", "v2": "320x180"}
+
+DECODED_AHEAD = 6  # frames that may be waiting to be shown; there were as many more or fewer at the beginning
 
 pytestmark = pytest.mark.timed  # a machine that has too much else to do drops rungs, as it should
 
@@ -91,18 +93,38 @@ def test_every_picture_comes_in_order(node):
             assert not any(report[fault] for fault in ("missing", "duplicate", "reordered", "unreadable")), report
 
 
-def test_the_page_changes_rungs_without_a_gap(node):
-    page = viewer.Viewer(node.url(f"/{STREAM}/"))
-    try:
-        page.wait_state("playing")
-        page.wait_frames(60)
-        for level, height in ((0, 180), (1, 270), (2, 360), (0, 180)):
-            page.select("#quality", str(level))
-            harness.wait_for(lambda height=height: page.evaluate("document.querySelector('video').videoHeight") == height, 20,
-                             f"{height} lines")
-            page.wait_frames(30)
-            assert page.evaluate("document.querySelector('video').buffered.length") == 1
-        report = page.report()
-        assert report["reordered"] == report["unreadable"] == 0 and not report["errors"], report
-    finally:
-        page.close()
+def count_frames(page):
+    """How many have been decoded, and the number in the one that was shown last."""
+    return page.evaluate("[document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames, window.weirProbe.report(0).last_number]")
+
+
+def test_the_page_changes_rungs_without_a_gap(node, open_page):
+    """By the menu: from one picture to the next, each decoded once; nothing that was loaded is loaded again."""
+    page = open_page(node.url(f"/{STREAM}/"))
+    page.wait_state("playing")
+    page.wait_frames(60)
+    decoded, number = count_frames(page)
+    for level, height in ((0, 180), (1, 270), (2, 360), (0, 180)):
+        page.select("#quality", str(level))
+        harness.wait_for(lambda height=height: page.evaluate("document.querySelector('video').videoHeight") == height, 20, f"{height} lines")
+        page.wait_frames(30)
+        assert page.evaluate("document.querySelector('video').buffered.length") == 1
+    decoded_then, number_then = count_frames(page)
+    report = page.report()
+    assert report["reordered"] == report["repeated"] == report["unreadable"] == 0 and not report["errors"], report
+    assert decoded_then - decoded == pytest.approx(number_then - number, abs=DECODED_AHEAD), report
+
+
+def test_shaka_player_plays_it(node, open_page, page_server):
+    page = open_page(f"{page_server}/shaka.html?{urllib.parse.urlencode({'url': node.url(f'/{STREAM}/index.m3u8')})}")
+    page.wait_frames(150, deadline_s=30)
+    assert {180, 270, 360} <= set(page.evaluate("window.heights()")) and page.evaluate("window.shown()") in (180, 270, 360)
+    report = page.report(warm_s=2)
+    assert page.evaluate("window.failed") is None
+    assert report["unreadable"] == report["reordered"] == 0 and not report["errors"], report
+
+
+def test_gstreamer_plays_it(node):
+    report = players.check_with_gstreamer(node.url(f"/{STREAM}/index.m3u8"), SOURCE["size"], seconds=12)
+    assert report["frames"] > 100, report
+    assert not any(report[fault] for fault in ("missing", "duplicate", "reordered", "unreadable")), report

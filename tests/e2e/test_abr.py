@@ -1,0 +1,54 @@
+"""A line that carries less and less, then more again: the page changes rungs in time and plays on. What is promised is measured by tests/bench/abr; here it
+is only to be in sight of it."""
+
+import pytest
+
+import abr_scene
+import harness
+
+pytestmark = pytest.mark.timed
+
+STALL_MS = 1500
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    with abr_scene.ladder(tmp_path_factory.mktemp("abr")) as node:
+        yield node
+    node.check_log()
+
+
+@pytest.fixture
+def line(node):
+    line = abr_scene.Line(node)
+    yield line
+    line.close()
+
+
+def wait_for_rung(page, height, deadline_s):
+    """Until the picture is of this height; what was loaded before has been shown by then."""
+    harness.wait_for(lambda: page.evaluate("document.querySelector('video').videoHeight") == height, deadline_s, f"{height} lines")
+
+
+def test_the_page_goes_down_and_up_again_with_the_line(line, open_page):
+    line.rate(5000)
+    page = open_page(line.url(f"/{abr_scene.STREAM}/"))
+    page.wait_state("playing")
+    wait_for_rung(page, 360, 20)
+    page.wait_frames(5 * 25)
+    before = page.report()["stall_ms"]
+    line.rate(800)
+    wait_for_rung(page, 270, 20)
+    page.wait_frames(3 * 25)
+    line.rate(150)
+    harness.wait_for(lambda: page.stats()["loaded"] == 0, 8, "the lowest rung to be loaded")
+    wait_for_rung(page, 180, 12)
+    page.wait_frames(5 * 25)
+    assert page.stats()["margin"] > 1 and page.stats()["bandwidth"] < 300_000
+    assert "180p (auto: 0." in page.evaluate("document.querySelector('#quality').options[0].text")
+    line.rate(5000)
+    wait_for_rung(page, 360, 20)
+    report = page.report()
+    assert report["stall_ms"] - before < STALL_MS, report["gaps"]
+    assert report["reordered"] == 0 and not report["errors"], report
+    assert page.evaluate("document.querySelector('video').buffered.length") == 1
