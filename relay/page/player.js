@@ -536,7 +536,7 @@ const pace = {
     const part = this.part();
     if (ahead < Math.min(0.1, part / 2)) return 0.95;
     // What lies ahead must stay enough until the next part is here.
-    const error = behind > 0 ? Math.min(behind, ahead - part - 0.1) : behind;
+    const error = behind > 0 ? Math.min(behind, ahead - part - 0.1 - (engine.margin())) : behind;
     if (Math.abs(error) > 0.08) this.correcting = true;
     if (Math.abs(error) < 0.015 || (behind > 0) !== (error > 0)) this.correcting = false;
     if (!this.correcting) return 1;
