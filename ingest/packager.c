@@ -269,11 +269,12 @@ static void part_rung(const struct packager *p, struct record_part_track *out, s
 /* What shows in the part that ends: pictures of it are shown as much later as they are decoded. */
 static void write_text(struct packager *p, struct packager_track *track, uint32_t language, uint32_t lead_ts) {
     int64_t start_us = p->segmenter.part_start_us, end_us = p->segmenter.end_us + p->tracks[0].lead_us;
+    int64_t drift_us = timeline_drift_us(&p->timeline);
     struct lane *lane = &track->lane;
     struct record *record = record_create(RECORD_CHUNK, p->stream, p->grant.epoch);
     struct buf text;
     buf_init(&text, TEXT_MAX);
-    subtitled_print(p->subtitles, language, start_us, end_us, p->anchor_us, timeline_drift_us(&p->timeline), &text);
+    subtitled_print(p->subtitles, language, start_us, end_us, p->anchor_us, drift_us, &text);
     record->chunk = (struct record_chunk){.track = (uint8_t)(track - p->tracks),
                                           .flags = CHUNK_INDEPENDENT,
                                           .msn = p->msn,
@@ -281,7 +282,7 @@ static void write_text(struct packager *p, struct packager_track *track, uint32_
                                           .duration_ts = lead_ts,
                                           .dts_ts = start_us / 1000000 * lane->timescale +
                                                     start_us % 1000000 * lane->timescale / 1000000,
-                                          .capture_us = start_us};
+                                          .capture_us = start_us + drift_us};
     record->chunk.body =
         vtt_chunk_create(TEXT_TRACK_ID + language, record->chunk.dts_ts, lead_ts, buf_head(&text), buf_len(&text));
     buf_finish(&text);

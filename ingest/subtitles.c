@@ -137,12 +137,6 @@ static bool split_entry(const char *entry, size_t *ret_pattern, char tag[LANGUAG
     return cues_names_ok(tag, label);
 }
 
-bool subtitles_entry_ok(const char *entry) {
-    char tag[LANGUAGE_LEN], label[LABEL_LEN];
-    size_t pattern;
-    return split_entry(entry, &pattern, tag, label);
-}
-
 static void declare(struct subtitles *subtitles, const char *stream) {
     for (uint32_t i = 0; i < subtitles->entry_count; i++) {
         char tag[LANGUAGE_LEN], label[LABEL_LEN];

@@ -25,8 +25,6 @@ struct subtitled;     /* of a stream */
 struct subtitles *subtitles_create(char *const *entries, uint32_t count);
 /* Nobody may hold any more. NULL is allowed. */
 void subtitles_destroy(struct subtitles *subtitles);
-/* False: it is no such entry. */
-bool subtitles_entry_ok(const char *entry);
 
 /* Those of a stream that is about to begin; NULL: it has none. Held until subtitled_release. */
 struct subtitled *subtitles_hold(struct subtitles *subtitles, const char *stream);

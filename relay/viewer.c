@@ -561,6 +561,8 @@ static bool thumb_width(struct http_request *req, uint32_t *ret_width) {
 static void note_tracks(struct viewer *viewer, struct stream *stream);
 static const struct segment *coming_segment(const struct viewer *viewer, const struct stream *stream);
 static void hold_segment(struct viewer *viewer, struct stream *stream, const struct segment *segment);
+static bool waits_for_a_segment(const struct viewer *viewer, const struct stream *stream);
+static void hold(struct viewer *viewer, struct stream *stream, enum wait_for what, uint64_t number, uint32_t index);
 static void serve_thumb(struct viewer *viewer, struct stream *stream);
 static void serve_live(struct viewer *viewer, struct stream *stream);
 
@@ -605,6 +607,8 @@ static void on_waited(struct waiter *waiter, struct stream *stream, bool timed_o
         const struct segment *segment = coming_segment(viewer, stream);
         if (segment)
             hold_segment(viewer, stream, segment); /* it lacks another part */
+        else if (waits_for_a_segment(viewer, stream))
+            hold(viewer, stream, WAIT_PLAYLIST, stream_last_segment(stream, viewer->mask)->msn + 1, 0);
         else
             answer(viewer, stream);
     }
@@ -658,6 +662,12 @@ static bool too_young(const struct stream *stream, uint32_t mask) {
     return true;
 }
 
+/* Likewise of a track that has only just joined the stream. */
+static bool waits_for_a_segment(const struct viewer *viewer, const struct stream *stream) {
+    return viewer->target.kind == TARGET_MEDIA && !viewer->query.blocking && stream->state != STREAM_ENDED &&
+           viewer->mask && stream_last_segment(stream, viewer->mask) && too_young(stream, viewer->mask);
+}
+
 /* Whether the tracks are here as far as the stream is. A track that nobody asked for lately is absent, or behind, for a
  * moment: who asks for it waits for that. */
 static bool caught_up(const struct stream *stream, uint32_t mask) {
@@ -684,7 +694,7 @@ static void serve_media_playlist(struct viewer *viewer, struct stream *stream) {
         hold(viewer, stream, WAIT_PLAYLIST, query->msn, query->part);
     else if (!caught_up(stream, viewer->mask))
         hold_until_caught_up(viewer, stream);
-    else if (too_young(stream, viewer->mask))
+    else if (waits_for_a_segment(viewer, stream))
         hold(viewer, stream, WAIT_PLAYLIST, stream_last_segment(stream, viewer->mask)->msn + 1, 0);
     else
         answer_playlist(viewer, stream);

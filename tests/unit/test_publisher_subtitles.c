@@ -44,7 +44,8 @@ static uint32_t check_text(const struct segment *segment, uint32_t track) {
         assert_int_equal(part->tracks[track].chunks, 1);
         assert_int_equal(part->tracks[track].duration_ts, part->tracks[0].duration_ts);
         assert_int_equal(part->tracks[track].bytes, chunk->body.len);
-        assert_int_equal(chunk->dts_ts / 9, part->start_us / 100);
+        int64_t hz = segment->open->open.tracks[track].timescale;
+        assert_int_equal(chunk->dts_ts, part->start_us / 1000000 * hz + part->start_us % 1000000 * hz / 1000000);
         buf_init(&file, VTT_FILE_MAX);
         vtt_file_add(&file, chunk->body.blob->data + chunk->body.off, chunk->body.len);
         with_cue += buf_len(&file) > 0;
@@ -99,9 +100,30 @@ static void a_language_that_is_new_joins_at_the_next_key_frame(void **state) {
     end(world);
 }
 
+static void sound_alone_has_subtitles_too(void **state) {
+    (void)state;
+    static char *entries[] = {"live/* de"};
+    struct world *world =
+        begin_with("show", (struct ingest_settings){.stall_ms = 2000, .subtitles = entries, .subtitle_count = 1});
+    set_config(world, CODEC_AAC, asc, sizeof asc);
+    for (int64_t i = 0; i < 9 * 48000 / 1024; i++)
+        publisher_frame(world->pub, &(struct publisher_frame){.kind = TRACK_AUDIO,
+                                                              .dts_us = i * 1024 * 1000 / 48,
+                                                              .pts_us = i * 1024 * 1000 / 48,
+                                                              .independent = true,
+                                                              .data = aac,
+                                                              .len = sizeof aac});
+    const struct stream *stream = stream_of(world);
+    assert_int_equal(stream->open->open.tracks[1].timescale, 48000);
+    assert_true(stream->segment_count > 2);
+    check_text(stream->segments[1], 1);
+    end(world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_language_that_is_known_is_a_track_from_the_start),
+        cmocka_unit_test(sound_alone_has_subtitles_too),
         cmocka_unit_test(a_language_that_is_new_joins_at_the_next_key_frame),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -120,15 +120,6 @@ static void few_show_at_a_time_and_few_wait(void **state) {
     subtitled_release(held);
 }
 
-static void entries_are_a_pattern_a_language_and_a_name(void **state) {
-    (void)state;
-    assert_true(subtitles_entry_ok("live/* de"));
-    assert_true(subtitles_entry_ok("live/* pt-BR Português do Brasil"));
-    assert_false(subtitles_entry_ok("live/*"));
-    assert_false(subtitles_entry_ok("live/* x"));
-    assert_false(subtitles_entry_ok("live/* de \"quoted\""));
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(languages_are_there_from_the_start_or_come_with_a_cue, set_up, tear_down),
@@ -136,7 +127,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(times_are_those_of_the_publishers_clock, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_comes_late_shows_for_the_rest_of_its_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(few_show_at_a_time_and_few_wait, set_up, tear_down),
-        cmocka_unit_test(entries_are_a_pattern_a_language_and_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
