@@ -101,11 +101,11 @@ static struct bandwidth bandwidth_measure(const struct stream *stream, uint32_t 
     double bits = 0, seconds = 0;
     for (uint32_t i = stream->first_listed; i < stream->segment_count; i++) {
         const struct segment *segment = stream->segments[i];
-        double s = segment_seconds(segment, &stream->open->open, mask);
+        uint32_t own = variant_within(&segment->open->open, &stream->open->open, mask);
+        double s = own == VARIANT_NOWHERE ? 0 : segment_seconds(segment, &stream->open->open, mask);
         if (s <= 0 || (!segment->complete && bits > 0))
             continue;
-        double b =
-            8.0 * (double)segment_bytes(segment, variant_within(&segment->open->open, &stream->open->open, mask));
+        double b = 8.0 * (double)segment_bytes(segment, own);
         bits += b;
         seconds += s;
         if (b / s > result.peak && s > 0.5 * stream->open->open.target_duration_ms / 1000.0)
@@ -132,6 +132,19 @@ static struct bandwidth bandwidth_with(const struct stream *stream, uint32_t mas
     return group ? most : bandwidth_measure(stream, mask);
 }
 
+/* Of the subtitles that cost most: any of them may be shown with a variant. */
+static struct bandwidth bandwidth_of_text(const struct stream *stream) {
+    struct bandwidth most = {0};
+    for (uint32_t i = 0; i < stream->open->open.track_count; i++) {
+        if (!is_text(&stream->open->open, 1u << i))
+            continue;
+        struct bandwidth one = bandwidth_measure(stream, 1u << i);
+        most.peak = one.peak > most.peak ? one.peak : most.peak;
+        most.average = one.average > most.average ? one.average : most.average;
+    }
+    return most;
+}
+
 /* Each once. */
 static void print_codecs(struct buf *out, const struct record_open *open, uint32_t mask) {
     const char *separator = "";
@@ -150,10 +163,10 @@ static void print_stream_inf(struct buf *out, const struct stream *stream, uint3
                              const char *pathway) {
     const struct record_open *open = &stream->open->open;
     const struct track_info *lead = &open->tracks[variant_lead(open, mask)];
-    struct bandwidth bandwidth = bandwidth_with(stream, mask, group);
+    struct bandwidth bandwidth = bandwidth_with(stream, mask, group), text = bandwidth_of_text(stream);
     char name[VARIANT_NAME_LEN];
-    buf_printf(out, "#EXT-X-STREAM-INF:BANDWIDTH=%.0f,AVERAGE-BANDWIDTH=%.0f,CODECS=\"", bandwidth.peak * 1.05 + 1,
-               bandwidth.average + 1);
+    buf_printf(out, "#EXT-X-STREAM-INF:BANDWIDTH=%.0f,AVERAGE-BANDWIDTH=%.0f,CODECS=\"",
+               (bandwidth.peak + text.peak) * 1.05 + 1, bandwidth.average + text.average + 1);
     print_codecs(out, open, mask | group | text_mask(open));
     buf_append_str(out, "\"");
     if (lead->kind == TRACK_VIDEO) {

@@ -357,6 +357,8 @@ static void subtitles_are_a_group_of_every_variant(void **state) {
     assert_int_equal(count(text, ",SUBTITLES=\"s\""), 2);
     assert_int_equal(count(text, "CODECS=\"avc1.4d401f,mp4a.40.2,wvtt\""), 1);
     assert_int_equal(count(text, "CODECS=\"mp4a.40.2,wvtt\""), 1);
+    /* Ten parts of 400 bytes of sound in two seconds are 16000 b/s; of 10 bytes of one language 400. */
+    assert_int_equal(count(text, "BANDWIDTH=17221,AVERAGE-BANDWIDTH=16401,CODECS=\"mp4a.40.2,wvtt\""), 1);
     strcpy(t.stream->open->open.tracks[3].label, "Deutsch");
     assert_int_equal(count(render(&t, NULL, false, PLAYLIST_MUXED_AUTO), "NAME=\"Deutsch (s1)\""), 1);
     store_destroy(t.store);
