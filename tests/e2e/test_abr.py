@@ -6,7 +6,7 @@ import pytest
 import abr_scene
 import harness
 
-pytestmark = pytest.mark.timed
+pytestmark = pytest.mark.alone
 
 STALL_MS = 1500
 

@@ -18,7 +18,7 @@ RUNGS = {"v1": "480x270", "v2": "320x180"}
 
 DECODED_AHEAD = 6  # frames that may be waiting to be shown; there were as many more or fewer at the beginning
 
-pytestmark = pytest.mark.timed  # a machine that has too much else to do drops rungs, as it should
+pytestmark = pytest.mark.alone  # a machine that has too much else to do drops rungs, as it should
 
 
 @pytest.fixture(scope="module")
