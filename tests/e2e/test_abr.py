@@ -1,5 +1,5 @@
 """A line that carries less and less, then more again: the page changes rungs in time and plays on. How long it stands
-still meanwhile is measured by tests/bench/abr alone: with sanitizers the ladder itself is late at times."""
+still meanwhile is measured by tests/bench/abr alone: it varies too much to be asserted with sanitizers."""
 
 import pytest
 
