@@ -276,6 +276,7 @@ def test_what_is_lost_on_the_way_is_brought_back(node, tmp_path, stream):
     assert int(closed["lost"]) > 10 and int(closed["retransmitted"]) > 10 and closed["dropped"] == "0"
 
 
+@pytest.mark.timed  # a machine that stands still for longer than the latency drops datagrams, too
 def test_what_is_lost_for_good_costs_pictures_but_not_the_stream(node, tmp_path, stream):
     """A latency shorter than the round trip: nothing that is lost can come back in time."""
     with UdpLine(node.srt, loss=0.02, delay_ms=100) as line:
