@@ -279,9 +279,9 @@ def test_what_is_lost_on_the_way_is_brought_back(node, tmp_path, stream):
 @pytest.mark.timed  # a machine that stands still for longer than the latency drops datagrams, too
 def test_what_is_lost_for_good_costs_pictures_but_not_the_stream(node, tmp_path, stream):
     """A latency shorter than the round trip: nothing that is lost can come back in time."""
-    with UdpLine(node.srt, loss=0.02, delay_ms=100) as line:
+    with UdpLine(node.srt, lose_nth=150, delay_ms=100) as line:
         seen = follow(node, stream, f"srt://{line.address}?streamid=publish/{stream}", tmp_path / "log", seconds=12, gop_s="1")
     closed = node.log.wait("srt_close", name=stream.partition("/")[2])
-    assert int(closed["dropped"]) > 0
+    assert int(closed["dropped"]) >= line.lost - 1 > 3
     assert seen["missing"] > 0 and not (seen["unreadable"] or seen["reordered"] or seen["duplicate"]), seen
-    assert seen["frames"] > seen["published"] / 4
+    assert seen["frames"] > seen["published"] / 3
