@@ -124,6 +124,8 @@ function entryTo(position, details) {
 //   - It can get stuck at a segment's end while it loads parts: when sound ends a few milliseconds before the picture, so does the
 //     buffer before the segment, the segment that is there is chosen again, and then nothing is loaded until playback has starved.
 //     Here what follows a segment that is there is the next one.
+//   - For the same reason it loads what it has once more, from the key frame before, when another rung begins with the next one.
+//   - It loads all of a segment's parts that are listed in one go, whatever is decided meanwhile. Here it ends when the rung is left.
 const beginningAtKeyFrame = (Controller) => class extends Controller {
   setStartPosition(details, sliding) { // the picture's details, for a track of sound, too
     super.setStartPosition(details, sliding);
@@ -134,8 +136,16 @@ const beginningAtKeyFrame = (Controller) => class extends Controller {
 
 function partStreamController() {
   return class extends beginningAtKeyFrame(Hls.DefaultConfig.streamController) {
+    // The part that begins with a key frame where the buffer ends.
+    keyAt(position, partList) {
+      const part = this.getMainFwdBufferInfo()?.len > 0 && partList?.find(({ start }) => start > position - 0.05);
+      return part?.independent && !part.gap ? part : null;
+    }
+
     getNextFragment(position, details) {
       const frag = super.getNextFragment(position, details);
+      const key = this.loadingParts && frag ? this.keyAt(position, details.partList) : null;
+      if (frag?.sn < key?.fragment.sn) return super.getNextFragment(key.start + 0.001, details);
       const complete = frag && this.loadingParts && frag.end - position < 0.1 && this.fragmentTracker.getState(frag) === 'OK';
       return complete ? super.getNextFragment(frag.end + 0.001, details) : frag;
     }
@@ -145,9 +155,24 @@ function partStreamController() {
       const missing = partList.findIndex((part) => part.fragment.sn === frag.sn && !part.loaded && !part.gap);
       const part = partList[missing];
       if (frag.url && part?.index === 0 && position < frag.start + 0.1 && this.hls.abrController.wholly()) return -1;
+      const key = this.keyAt(position, partList);
+      if (key && !key.loaded && key.fragment.sn === frag.sn) return partList.indexOf(key);
       const next = super.getNextPart(partList, frag, position);
       const follows = part && part.start - position < 0.1 && this.getMainFwdBufferInfo()?.len > 0;
       return next < 0 && follows ? missing : next;
+    }
+
+    async doFragPartsLoad(frag, first, level, onProgress) {
+      const rungs = this.hls.abrController, earlier = level.details?.partList, partsLoaded = [];
+      const numbered = (index) => [level.details?.partList, earlier].flatMap((list) => list ?? []).find((part) => part.fragment.sn === frag.sn && part.index === index);
+      for (let part = first; ;) {
+        rungs.onFragLoading(null, { frag, part });
+        partsLoaded[part.index] = await this.fragmentLoader.loadPart(frag, part, onProgress);
+        this.hls.trigger(Hls.Events.FRAG_LOADED, partsLoaded[part.index]);
+        const next = rungs.leaves(frag.level) ? null : numbered(part.index + 1);
+        if (!next) return { frag, part, partsLoaded };
+        part = next;
+      }
     }
   };
 }

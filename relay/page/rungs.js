@@ -4,15 +4,17 @@
 //     parts are too small to tell (a low rung's are a packet or two), one of the next rung's is loaded just to see.
 //   - A rung changes where one of its key frames begins what is loaded next. So nothing is loaded twice, and no picture is lost: what is played is never
 //     replaced.
-//   - Unless the line got so slow that what plays would run out: then what is being loaded is dropped, as late as there is still time to fetch the lower
-//     rung from its last key frame on.
+//   - Unless the line got so slow that what plays would run out: then what is being loaded is dropped, and the lower rung fetched from its last key
+//     frame on; at once where the line has broken in, for what is in hand then is needed for the next time, and else as late as there is time to.
 //   - The nearer a rung comes to what the line carries, the more is kept in hand (`margin`), and the fewer playlists are asked for (`stride`).
 const LINE = { FAST_S: 0.3, SLOW_S: 4, KEEP_S: 20 };
 const RUNG = {
   DOWN: 0.95, UP: 1.15, FALL: 1.1, // of what a rung needs, what the line must carry to keep it, to go up to it, to fall to it
+  BROKEN: 0.7,                     // with less than that, there is nothing to wait for
   PART_BITS: 8000,                 // what goes with each part: its head, and the playlist that tells of it
   WEIGHED_S: 5,
   QUEUE_S: 0.2,                    // what may be in front of a line that is full
+  SOON_S: 0.5,                     // so near is a key frame worth waiting for on a line that has broken in
   SPARE_S: 0.15,                   // what is left in hand when a fall is done
   HOLD_S: 4, HOLD_MAX_S: 60,       // between a step down and one up; twice as long each time that it fails
   PROBE_S: 3, PROBE_MAX_S: 30, PROBE_TIMEOUT_MS: 1200,
@@ -104,6 +106,10 @@ const rungController = ({ line, buffered, playing, made }) => class extends Hls.
     this.line.add(loaded, loading, now());
     this.weigh(frag.level, 8 * loaded, (part ?? frag).duration);
     this.decide();
+  }
+  // Whether no more of this level is to be loaded.
+  leaves(level) {
+    return this.rung >= 0 && level > this.rung;
   }
   onFragBuffered() {}
   onLevelSwitching() {}
@@ -237,11 +243,12 @@ const rungController = ({ line, buffered, playing, made }) => class extends Hls.
   fallIfDue(rate, bits, seconds) {
     const since = this.sinceKey(), toKey = Math.max(0, this.apart() - since);
     const left = bits / rate, whole = left + Math.max(0, toKey - seconds) * this.need(this.rung) / rate;
-    if (whole - toKey < buffered() - this.arrival(0, rate) - RUNG.SPARE_S) return false;
+    const broken = rate < this.need(this.rung) * RUNG.BROKEN;
+    if (whole - toKey < buffered() - this.arrival(0, rate) - RUNG.SPARE_S && (!broken || whole < RUNG.SOON_S)) return false;
     const spare = (level) => buffered() - since - this.arrival(level, rate);
     const level = this.landing(rate, spare);
     if (spare(level) > 0) {
-      if (spare(level) - left > RUNG.SPARE_S && bits > 0) return false;
+      if (spare(level) - left > RUNG.SPARE_S && bits > 0 && !broken) return false;
     } else { // it stands still, one way or the other
       const ahead = Math.max(0, since - buffered()) * this.need(level) / rate + this.arrival(level, rate);
       if (ahead + 0.2 > whole - toKey - buffered()) return false;

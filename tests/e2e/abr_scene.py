@@ -45,6 +45,31 @@ window.weir = { stats: () => ({ level: hls.currentLevel, loading: hls.loadLevel,
 </script>"""
 
 
+# What hls.js does and what is in hand then: window.events gathers it.
+EVENTS_SCRIPT = """(() => {
+  window.events = [];
+  const { trigger } = Hls.prototype, video = document.querySelector('video');
+  const ms = (piece) => { const { start, first, end } = piece.stats.loading; return `${Math.round(first - start)}+${Math.round(end - first)} ms`; };
+  const name = ({ frag, part }) => `${frag.level}:${frag.sn}${part ? `.${part.index}${part.independent ? '*' : ''}` : ''}`;
+  const texts = {
+    hlsFragLoading: name,
+    hlsFragLoaded: (data) => `${name(data)} ${(data.part ?? data.frag).stats.loaded} bytes ${ms(data.part ?? data.frag)}`,
+    hlsFragLoadEmergencyAborted: (data) => `${name(data)} at ${data.stats.loaded} bytes`,
+    hlsFragBuffered: name,
+    hlsLevelLoading: ({ level, deliveryDirectives: asked }) => `${level} for ${asked?.msn}.${asked?.part}`,
+    hlsLevelLoaded: ({ level, details, stats }) => `${level} to ${details.lastPartSn}.${details.lastPartIndex} ${ms({ stats })}`,
+    hlsBufferFlushing: ({ startOffset, endOffset, type }) => `${type} ${startOffset} ${endOffset}`,
+    hlsError: (data) => `${data.details} ${data.error?.message ?? ''}`,
+  };
+  const ranges = () => Array.from({ length: video.buffered.length }, (_, i) => `${video.buffered.start(i).toFixed(2)}-${video.buffered.end(i).toFixed(2)}`).join(' ');
+  Hls.prototype.trigger = function (event, data) {
+    if (texts[event]) events.push([performance.now(), event.slice(3), texts[event](data), video.currentTime.toFixed(2), ranges()]);
+    return trigger.call(this, event, data);
+  };
+  video.addEventListener('waiting', () => events.push([performance.now(), 'waiting', '', video.currentTime.toFixed(2), ranges()]));
+})()"""
+
+
 class Line:
     """A bad line to a node, changed as it goes; says what the page said meanwhile."""
 
@@ -108,6 +133,7 @@ def figures(page, phases):
     report = page.report()
     return {"stall_ms": report["stall_ms"], "stalls": report["stalls"], "gaps": report["gaps"], "lowest_s": first(phases[2], HEIGHTS[0]),
             "top_again_s": first(phases[3], HEIGHTS[-1]), "latency_s": [median(stats["latency"] for _, stats in samples) for samples in phases],
+            "least_buffer_s": [min(stats["buffer"] for _, stats in samples) for samples in phases],
             "heights": [median(stats["height"] for _, stats in samples) for samples in phases], "first_frame_ms": report["first_frame_ms"],
             "missed": report["missed"], "repeated": report["repeated"], "glass_ms": report["latency_ms"], "errors": report["errors"]}
 
@@ -116,9 +142,13 @@ def run(node, kind, trace=False):
     line = Line(node)
     page = open_page(line, kind)
     try:
+        if trace:
+            page.evaluate(EVENTS_SCRIPT)
         phases = play(page, line)
         result = figures(page, phases)
         if trace:
+            for at, event, text, time_s, ranges in page.evaluate("events"):
+                print(f"{at / 1000:8.3f} {event:22} {text:44} at {time_s} of {ranges}")
             for (kbps, _), samples in zip(PHASES, phases):
                 for at, s in samples[::3]:
                     print(f"{kbps:5} {at:6.2f} shown={s['height']} level={s['level']} loads={s.get('loaded', s.get('loading'))} margin={s.get('margin')} buffer={s['buffer']} latency={s['latency']} "
