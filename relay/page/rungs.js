@@ -7,7 +7,7 @@
 //   - Unless the line got so slow that what plays would run out: then what is being loaded is dropped, and the lower rung fetched from its last key
 //     frame on; at once where the line has broken in, for what is in hand then is needed for the next time, and else as late as there is time to.
 //   - The nearer a rung comes to what the line carries, the more is kept in hand (`margin`), and the fewer playlists are asked for (`stride`).
-const LINE = { FAST_S: 0.3, SLOW_S: 4, KEEP_S: 20 };
+const LINE = { FAST_S: 0.3, BROKEN_S: 0.4, SLOW_S: 4, KEEP_S: 20 };
 const RUNG = {
   DOWN: 0.95, UP: 1.15, FALL: 1.1, // of what a rung needs, what the line must carry to keep it, to go up to it, to fall to it
   BROKEN: 0.7,                     // with less than that, there is nothing to wait for
@@ -37,9 +37,8 @@ class Line {
   get empty() {
     return this.samples.length === 0;
   }
-  // Bits per second over the newest samples; null: not known.
-  over(enough) {
-    let bits = 0, seconds = 0;
+  // Bits per second over the newest samples, and what has come in the seconds since; null: not known.
+  over(enough, bits = 0, seconds = 0) {
     for (const sample of this.samples.toReversed()) {
       if (seconds > 0 && enough(sample, seconds)) break;
       bits += sample.bits;
@@ -47,8 +46,8 @@ class Line {
     }
     return seconds ? bits / seconds : null;
   }
-  fast(enough = LINE.FAST_S) {
-    return this.over((_, seconds) => seconds >= enough);
+  fast(enough = LINE.FAST_S, bits = 0, since = 0) {
+    return this.over((_, seconds) => seconds >= enough, bits, since);
   }
   slow(at) {
     return this.over((sample) => sample.at < at - LINE.SLOW_S);
@@ -134,7 +133,7 @@ const rungController = ({ line, buffered, playing, made }) => class extends Hls.
     const every = details?.partTarget ? details.partTarget * (this.stretched ? 3 : 1) : 2;
     const { bits, seconds } = this.rates[level] ?? {};
     const told = this.hls.levels[level]?.averageBitrate;
-    return (seconds > 1 ? Math.max(bits / seconds, told) : told) + RUNG.PART_BITS / every;
+    return (seconds > this.apart() ? Math.max(bits / seconds, told) : told) + RUNG.PART_BITS / every;
   }
   estimate() {
     const slow = this.line.slow(now());
@@ -224,7 +223,7 @@ const rungController = ({ line, buffered, playing, made }) => class extends Hls.
     const fast = this.line.fast(buffered() > 1.5 ? 3 * LINE.FAST_S : LINE.FAST_S); // a machine that is busy for a moment isn't a slow line
     if (this.need(this.rung) > fast / RUNG.DOWN && this.rung > 0) {
       this.wanted = Math.min(this.rung, this.best(fast, RUNG.FALL));
-      if (this.wanted < this.rung && !this.atKeyFrame()) this.fallIfDue(fast, 0, 0);
+      if (this.wanted < this.rung && !this.atKeyFrame()) this.fallIfDue(fast, this.broken(fast), 0, 0);
       return;
     }
     const up = this.best(rate, RUNG.UP);
@@ -237,13 +236,15 @@ const rungController = ({ line, buffered, playing, made }) => class extends Hls.
     const part = this.hls.latestLevelDetails?.partTarget ?? 0.2;
     return this.line.roundTrip() + RUNG.QUEUE_S + (8000 + 2 * this.need(level) * part) / rate;
   }
+  broken(rate) {
+    return rate < this.need(this.rung) * RUNG.BROKEN;
+  }
   // The line is too slow for the rung, and loading goes on with `bits` for `seconds` of media. What is loaded of a lower rung begins with the last key
   // frame, and replaces all from there on at once; so it has to be there before that is played. Either nothing is done, because the next key frame
   // or the end of what is being loaded is near enough, or a lower rung is loaded at once; true if so.
-  fallIfDue(rate, bits, seconds) {
+  fallIfDue(rate, broken, bits, seconds) {
     const since = this.sinceKey(), toKey = Math.max(0, this.apart() - since);
     const left = bits / rate, whole = left + Math.max(0, toKey - seconds) * this.need(this.rung) / rate;
-    const broken = rate < this.need(this.rung) * RUNG.BROKEN;
     if (whole - toKey < buffered() - this.arrival(0, rate) - RUNG.SPARE_S && (!broken || whole < RUNG.SOON_S)) return false;
     const spare = (level) => buffered() - since - this.arrival(level, rate);
     const level = this.landing(rate, spare);
@@ -275,8 +276,9 @@ const rungController = ({ line, buffered, playing, made }) => class extends Hls.
     if (stats.aborted || (stats.total && stats.loaded === stats.total) || elapsed < (stats.loaded ? 0.15 : 0.35)) return;
     const known = this.line.fast() ?? hls.config.abrEwmaDefaultEstimate;
     const rate = Math.min(known, (8 * stats.loaded + 0.02 * known) / (elapsed + 0.02));
+    const broken = this.broken(this.line.fast(LINE.BROKEN_S, 8 * stats.loaded, Math.max(0, elapsed - this.line.roundTrip())));
     const bytes = (stats.total || Math.max(stats.loaded, piece.duration * this.need(this.rung) / 8)) - stats.loaded;
-    if (this.need(this.rung) < rate || (!playing() && 8 * bytes < rate) || !this.fallIfDue(rate, 8 * bytes, piece.duration)) return;
+    if (this.need(this.rung) < rate || (!playing() && 8 * bytes < rate) || !this.fallIfDue(rate, broken, 8 * bytes, piece.duration)) return;
     this.loading = null;
     if (stats.loaded) this.line.add(stats.loaded, { ...stats.loading, end: performance.now() }, now());
     loading.frag.abortRequests();

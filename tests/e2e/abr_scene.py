@@ -107,9 +107,19 @@ def median(values):
     return values[len(values) // 2] if values else None
 
 
+def count_frames(page):
+    """How many have been decoded, and the number in the one that was shown last."""
+    return page.evaluate("[document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames, window.weirProbe.report(0).last_number]")
+
+
 def play(page, line):
-    """Through all rates: a list of samples for each."""
-    return [line.watch(page, kbps, seconds) for kbps, seconds in PHASES]
+    """Through all rates: a list of samples for each, and how many frames were never decoded from the first change of the rate on; a few more or
+    fewer are only decoded ahead then."""
+    before = line.watch(page, *PHASES[0])
+    decoded, number = count_frames(page)
+    rest = [line.watch(page, kbps, seconds) for kbps, seconds in PHASES[1:]]
+    decoded_then, number_then = count_frames(page)
+    return [before, *rest], (number_then - number) - (decoded_then - decoded)
 
 
 def open_plain_page(line):
@@ -129,13 +139,13 @@ def open_page(line, kind):
     return page
 
 
-def figures(page, phases):
+def figures(page, phases, undecoded):
     report = page.report()
     return {"stall_ms": report["stall_ms"], "stalls": report["stalls"], "gaps": report["gaps"], "lowest_s": first(phases[2], HEIGHTS[0]),
             "top_again_s": first(phases[3], HEIGHTS[-1]), "latency_s": [median(stats["latency"] for _, stats in samples) for samples in phases],
             "least_buffer_s": [min(stats["buffer"] for _, stats in samples) for samples in phases],
             "heights": [median(stats["height"] for _, stats in samples) for samples in phases], "first_frame_ms": report["first_frame_ms"],
-            "missed": report["missed"], "repeated": report["repeated"], "glass_ms": report["latency_ms"], "errors": report["errors"]}
+            "undecoded": undecoded, "missed": report["missed"], "repeated": report["repeated"], "glass_ms": report["latency_ms"], "errors": report["errors"]}
 
 
 def run(node, kind, trace=False):
@@ -144,15 +154,15 @@ def run(node, kind, trace=False):
     try:
         if trace:
             page.evaluate(EVENTS_SCRIPT)
-        phases = play(page, line)
-        result = figures(page, phases)
+        phases, undecoded = play(page, line)
+        result = figures(page, phases, undecoded)
         if trace:
             for at, event, text, time_s, ranges in page.evaluate("events"):
                 print(f"{at / 1000:8.3f} {event:22} {text:44} at {time_s} of {ranges}")
             for (kbps, _), samples in zip(PHASES, phases):
                 for at, s in samples[::3]:
                     print(f"{kbps:5} {at:6.2f} shown={s['height']} level={s['level']} loads={s.get('loaded', s.get('loading'))} margin={s.get('margin')} buffer={s['buffer']} latency={s['latency']} "
-                          f"target={s.get('target')} rate={s['rate']} bw={s['bandwidth'] and round(s['bandwidth'] / 1000)} {s.get('why', '')}")
+                          f"target={s.get('target')} rate={s['rate']} bw={s['bandwidth'] and round(s['bandwidth'] / 1000)}")
         return result
     finally:
         page.close()

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import abr_scene
 import harness
 import players
 import publishers
@@ -93,23 +94,18 @@ def test_every_picture_comes_in_order(node):
             assert not any(report[fault] for fault in ("missing", "duplicate", "reordered", "unreadable")), report
 
 
-def count_frames(page):
-    """How many have been decoded, and the number in the one that was shown last."""
-    return page.evaluate("[document.querySelector('video').getVideoPlaybackQuality().totalVideoFrames, window.weirProbe.report(0).last_number]")
-
-
 def test_the_page_changes_rungs_without_a_gap(node, open_page):
     """By the menu: from one picture to the next, each decoded once; nothing that was loaded is loaded again."""
     page = open_page(node.url(f"/{STREAM}/"))
     page.wait_state("playing")
     page.wait_frames(60)
-    decoded, number = count_frames(page)
+    decoded, number = abr_scene.count_frames(page)
     for level, height in ((0, 180), (1, 270), (2, 360), (0, 180)):
         page.select("#quality", str(level))
         harness.wait_for(lambda height=height: page.evaluate("document.querySelector('video').videoHeight") == height, 20, f"{height} lines")
         page.wait_frames(30)
         assert page.evaluate("document.querySelector('video').buffered.length") == 1
-    decoded_then, number_then = count_frames(page)
+    decoded_then, number_then = abr_scene.count_frames(page)
     report = page.report()
     assert report["reordered"] == report["repeated"] == report["unreadable"] == 0 and not report["errors"], report
     assert decoded_then - decoded == pytest.approx(number_then - number, abs=DECODED_AHEAD), report
