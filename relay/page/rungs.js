@@ -155,12 +155,13 @@ const rungController = ({ line, buffered, playing, made }) => class extends Hls.
     return rate && this.rung >= 0 ? this.need(this.rung) / rate : 0;
   }
   // Seconds to keep in hand besides: the last key frame is to be ahead of what is played, or there is nowhere to fall to; where there is one rung
-  // alone, there isn't anyway. They grow at once and shrink slowly.
+  // alone, there isn't anyway. They grow at once and shrink slowly, unless the line carries the best rung with ease: then it was the machine that was busy.
   margin() {
     const share = this.share();
     const fall = clamp((share - 0.25) / 0.35, 0, 1) * (Math.min(2, this.apart()) + 1);
     const margin = this.hls.levels.length > 1 ? clamp(3 * (share - 0.25), fall, RUNG.MARGIN_MAX_S) : clamp(3 * (share - 0.5), 0, RUNG.MARGIN_MAX_S);
-    this.kept = Math.max(margin, this.kept - 0.05 * (now() - this.keptAt));
+    const ease = margin === 0 && this.rung >= Math.min(this.hls.maxAutoLevel, this.hls.levels.length - 1);
+    this.kept = Math.max(margin, this.kept - (ease ? 0.3 : 0.05) * (now() - this.keptAt));
     this.keptAt = now();
     return this.kept;
   }
