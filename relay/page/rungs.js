@@ -277,7 +277,8 @@ const rungController = ({ line, buffered, playing, made }) => class extends Hls.
     if (stats.aborted || (stats.total && stats.loaded === stats.total) || elapsed < (stats.loaded ? 0.15 : 0.35)) return;
     const known = this.line.fast() ?? hls.config.abrEwmaDefaultEstimate;
     const rate = Math.min(known, (8 * stats.loaded + 0.02 * known) / (elapsed + 0.02));
-    const broken = this.broken(this.line.fast(LINE.BROKEN_S, 8 * stats.loaded, Math.max(0, elapsed - this.line.roundTrip())));
+    const told = stats.loaded > 0 || elapsed > 0.6; // a first byte that is late may have been lost on the way
+    const broken = told && this.broken(this.line.fast(LINE.BROKEN_S, 8 * stats.loaded, Math.max(0, elapsed - this.line.roundTrip())));
     const bytes = (stats.total || Math.max(stats.loaded, piece.duration * this.need(this.rung) / 8)) - stats.loaded;
     if (this.need(this.rung) < rate || (!playing() && 8 * bytes < rate) || !this.fallIfDue(rate, broken, 8 * bytes, piece.duration)) return;
     this.loading = null;
