@@ -153,6 +153,7 @@ uint32_t ladder_run_add(const struct ladder_run *run, struct packager_source sou
                                                   .language = "",
                                                   .reorders = sources[0].reorders,
                                                   .rate_milli = sources[0].rate_milli,
+                                                  .peak_bps = rung->output.peak_bps,
                                                   .rung = rung->number};
     }
     return run->count;

@@ -557,6 +557,8 @@ static void describe(struct track_info *info, const struct packager_source *sour
                                 .timescale = video ? TIMELINE_VIDEO_HZ : codec->sample_rate,
                                 .width = codec->width,
                                 .height = codec->height,
+                                .range = codec->range,
+                                .peak_bps = source->peak_bps,
                                 .frame_rate_milli = source->rate_milli,
                                 .sample_rate = codec->sample_rate,
                                 .channels = codec->channels};

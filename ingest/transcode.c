@@ -221,6 +221,7 @@ static int make_config(const AVCodecContext *e, struct transcode_output *output)
         out += sizeof tail;
     }
     output->config_len = (size_t)(out - output->config);
+    output->peak_bps = (uint32_t)e->rc_max_rate;
     output->width = (uint16_t)e->width;
     output->height = (uint16_t)e->height;
     return 0;

@@ -39,6 +39,7 @@ struct transcode_settings {
 
 struct transcode_output { /* what a rung is */
     uint16_t width, height;
+    uint32_t peak_bps; /* what the encoder keeps to, over a second and more */
     size_t config_len;
     uint8_t config[TRANSCODE_CONFIG_MAX]; /* avcC */
 };

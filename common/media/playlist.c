@@ -68,6 +68,7 @@ static double segment_seconds(const struct segment *segment, const struct record
 
 struct bandwidth {
     double peak, average; /* bits a second */
+    bool settled;         /* a whole segment has bytes of all tracks */
 };
 
 static uint64_t segment_bytes(const struct segment *segment, uint32_t mask) {
@@ -77,6 +78,15 @@ static uint64_t segment_bytes(const struct segment *segment, uint32_t mask) {
             if (mask & 1u << t)
                 bytes += segment->parts[p].record->part.tracks[t].bytes;
     return bytes;
+}
+
+static bool has_all(const struct segment *segment, uint32_t mask) {
+    uint32_t missing = mask;
+    for (uint32_t p = 0; p < segment->published; p++)
+        for (uint32_t t = 0; t < TRACKS_MAX; t++)
+            if (segment->parts[p].record->part.tracks[t].bytes)
+                missing &= ~(1u << t);
+    return !missing;
 }
 
 /* By what parts say, so that it is known of tracks that are not here, too. Measured over the window's whole segments; a
@@ -89,8 +99,9 @@ static struct bandwidth bandwidth_measure(const struct stream *stream, uint32_t 
         double s = segment_seconds(segment, &stream->open->open, mask);
         if (s <= 0 || (!segment->complete && bits > 0))
             continue;
-        double b =
-            8.0 * (double)segment_bytes(segment, variant_within(&segment->open->open, &stream->open->open, mask));
+        uint32_t own = variant_within(&segment->open->open, &stream->open->open, mask);
+        double b = 8.0 * (double)segment_bytes(segment, own);
+        result.settled |= segment->complete && has_all(segment, own);
         bits += b;
         seconds += s;
         if (b / s > result.peak && s > 0.5 * stream->open->open.target_duration_ms / 1000.0)
@@ -102,6 +113,26 @@ static struct bandwidth bandwidth_measure(const struct stream *stream, uint32_t 
     return result;
 }
 
+/* What is transcoded comes behind the source: until it can be measured it counts with what its encoder keeps to, or a
+ * player that looks then would take a rung for cheaper than the one below. */
+static struct bandwidth bandwidth_of(const struct stream *stream, uint32_t mask) {
+    const struct record_open *open = &stream->open->open;
+    struct bandwidth measured = bandwidth_measure(stream, mask);
+    uint32_t declared = 0;
+    double peak = 0;
+    for (uint32_t t = 0; t < open->track_count; t++)
+        if (mask & 1u << t && open->tracks[t].peak_bps) {
+            declared |= 1u << t;
+            peak += open->tracks[t].peak_bps;
+        }
+    if (!declared || measured.settled)
+        return measured;
+    struct bandwidth rest = declared == mask ? (struct bandwidth){0} : bandwidth_measure(stream, mask & ~declared);
+    measured.peak = rest.peak + peak > measured.peak ? rest.peak + peak : measured.peak;
+    measured.average = rest.average + peak > measured.average ? rest.average + peak : measured.average;
+    return measured;
+}
+
 /* Of a variant with the sound that costs most: any of `group` may be played with it, in the place of its own if it is
  * nothing but sound. */
 static struct bandwidth bandwidth_with(const struct stream *stream, uint32_t mask, uint32_t group) {
@@ -110,11 +141,11 @@ static struct bandwidth bandwidth_with(const struct stream *stream, uint32_t mas
     for (uint32_t i = 0; i < TRACKS_MAX; i++) {
         if (!(group & 1u << i))
             continue;
-        struct bandwidth one = bandwidth_measure(stream, picture | 1u << i);
+        struct bandwidth one = bandwidth_of(stream, picture | 1u << i);
         most.peak = one.peak > most.peak ? one.peak : most.peak;
         most.average = one.average > most.average ? one.average : most.average;
     }
-    return group ? most : bandwidth_measure(stream, mask);
+    return group ? most : bandwidth_of(stream, mask);
 }
 
 /* Each once. */
@@ -145,6 +176,8 @@ static void print_stream_inf(struct buf *out, const struct stream *stream, uint3
         buf_printf(out, ",RESOLUTION=%ux%u", lead->width, lead->height);
         if (lead->frame_rate_milli)
             buf_printf(out, ",FRAME-RATE=%.3f", lead->frame_rate_milli / 1000.0);
+        if (lead->range != VIDEO_SDR) /* which is meant when it is left out */
+            buf_printf(out, ",VIDEO-RANGE=%s", video_range_name(lead->range));
     }
     if (group)
         buf_append_str(out, ",AUDIO=\"a\"");

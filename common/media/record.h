@@ -14,6 +14,7 @@
 enum { CODECS_LEN = 48, LANGUAGE_LEN = 12, NODE_NAME_LEN = 64, PATH_NODES_MAX = 8 };
 
 enum track_kind { TRACK_VIDEO, TRACK_AUDIO };
+enum video_range { VIDEO_SDR, VIDEO_HLG, VIDEO_PQ };
 
 struct track_info {
     char name[4]; /* "v0", "a0" */
@@ -24,6 +25,8 @@ struct track_info {
     char language[LANGUAGE_LEN]; /* BCP 47; "" unknown */
     uint16_t width, height; /* video */
     uint32_t frame_rate_milli; /* video: frames per 1000 s, 29970; 0 unknown */
+    enum video_range range;    /* video */
+    uint32_t peak_bps; /* transcoded: what its encoder keeps to, bits a second; 0: it can only be measured */
     uint32_t sample_rate, channels; /* audio */
     uint32_t init_version;  /* the n of init-n.mp4: grows by one whenever `init` changes */
     struct blob *init;      /* ftyp + moov of this track alone; the record holds the reference */
@@ -135,4 +138,5 @@ size_t record_size(enum record_type type);
 struct record *record_ref(struct record *record);
 /* NULL is allowed; the last reference drops the blobs within. */
 void record_unref(struct record *record);
+const char *video_range_name(enum video_range range); /* as playlists have it: "PQ" */
 const char *stream_state_name(enum stream_state state);

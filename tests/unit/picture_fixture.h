@@ -29,6 +29,7 @@ struct source {
     struct source_frame frames[PICTURES_MAX];
     int64_t origin_ts;
     enum AVColorRange range;
+    enum AVColorTransferCharacteristic transfer; /* 0: unspecified */
     AVRational aspect;
 };
 
@@ -145,6 +146,7 @@ static inline void source_make(struct source *s, uint32_t n) {
     e->max_b_frames = s->b_frames;
     e->thread_count = 1;
     e->color_range = s->range;
+    e->color_trc = s->transfer ? s->transfer : AVCOL_TRC_UNSPECIFIED;
     e->sample_aspect_ratio = s->aspect;
     e->bit_rate = 2000000;
     e->flags |= AV_CODEC_FLAG_GLOBAL_HEADER | AV_CODEC_FLAG_CLOSED_GOP;
@@ -160,7 +162,7 @@ static inline void source_make(struct source *s, uint32_t n) {
         abort();
     source_make_config(s, e);
     AVFrame *f = av_frame_alloc();
-    f->format = e->pix_fmt, f->width = e->width, f->height = e->height, f->color_range = s->range;
+    f->format = e->pix_fmt, f->width = e->width, f->height = e->height, f->color_range = s->range, f->color_trc = e->color_trc;
     if (av_frame_get_buffer(f, 0) < 0)
         abort();
     int64_t delay_ts = s->b_frames ? 2 * FRAME_TS : 0;

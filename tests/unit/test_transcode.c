@@ -264,6 +264,28 @@ static void colours_and_aspect_are_the_sources(void **state) {
     end(&scene);
 }
 
+static void check_range(enum codec codec, enum AVColorTransferCharacteristic transfer, enum video_range want) {
+    struct scene scene = {.source = {.codec = codec, .width = 320, .height = 180, .gop = 25, .transfer = transfer}};
+    struct codec_info info;
+    const char *why;
+    begin(&scene, (struct rung[]){{90, 200}}, 1, 2);
+    const struct transcode_output *output = transcode_output(scene.transcode, 0);
+    assert_int_equal(codec_describe(codec, scene.source.config, scene.source.config_len, &info, &why), 0);
+    assert_int_equal(info.range, want);
+    assert_int_equal(codec_describe(CODEC_H264, output->config, output->config_len, &info, &why), 0);
+    assert_int_equal(info.range, want);
+    end(&scene);
+}
+
+static void a_rungs_dynamic_range_is_the_sources(void **state) {
+    (void)state;
+    check_range(CODEC_H264, AVCOL_TRC_UNSPECIFIED, VIDEO_SDR);
+    check_range(CODEC_H264, AVCOL_TRC_BT709, VIDEO_SDR);
+    check_range(CODEC_H264, AVCOL_TRC_SMPTE2084, VIDEO_PQ);
+    check_range(CODEC_HEVC, AVCOL_TRC_SMPTE2084, VIDEO_PQ);
+    check_range(CODEC_HEVC, AVCOL_TRC_ARIB_STD_B67, VIDEO_HLG);
+}
+
 static void a_rung_that_is_closed_leaves_the_others(void **state) {
     (void)state;
     struct scene scene = {.source = {.codec = CODEC_H264, .width = 480, .height = 270, .gop = 25}};
@@ -320,6 +342,7 @@ int main(void) {
         cmocka_unit_test(whatever_is_in_frames_each_comes_out_once),
         cmocka_unit_test(a_height_is_that_of_the_shorter_side),
         cmocka_unit_test(colours_and_aspect_are_the_sources),
+        cmocka_unit_test(a_rungs_dynamic_range_is_the_sources),
         cmocka_unit_test(a_rung_that_is_closed_leaves_the_others),
         cmocka_unit_test(what_cannot_be_begun_with_is_refused),
     };
