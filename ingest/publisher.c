@@ -227,21 +227,23 @@ static void on_record(void *ctx, struct record *record) {
 /* A leading picture is on its way: rungs are made of it. */
 static void on_led(void *ctx, const struct lane_frame *frame, const struct packager_place *place) {
     struct publisher *pub = ctx;
-    const struct transcode_slot slot = {.dts_ts = frame->time.dts_ts,
-                                        .pts_ts = frame->time.pts_ts,
-                                        .duration_ts = frame->time.duration_ts,
-                                        .independent = frame->independent,
-                                        .epoch = place->epoch,
-                                        .msn = place->msn,
-                                        .number = place->number,
-                                        .capture_us = frame->capture_us};
+    struct transcode_slot slot = {.dts_ts = frame->time.dts_ts,
+                                  .pts_ts = frame->time.pts_ts,
+                                  .duration_ts = frame->time.duration_ts,
+                                  .independent = frame->independent,
+                                  .rungs = place->rungs,
+                                  .epoch = place->epoch,
+                                  .msn = place->msn,
+                                  .capture_us = frame->capture_us};
+    memcpy(slot.numbers, place->numbers, sizeof slot.numbers);
     ladder_run_push(&pub->ladder, &slot, frame->data, frame->len);
 }
 
 static void on_rung_frame(void *ctx, const struct transcode_frame *transcoded) {
     struct publisher *pub = ctx;
     const struct transcode_slot *slot = &transcoded->slot;
-    const struct packager_place place = {slot->epoch, slot->msn, slot->number};
+    struct packager_place place = {.epoch = slot->epoch, .msn = slot->msn};
+    memcpy(place.numbers, slot->numbers, sizeof place.numbers);
     const struct lane_frame frame = {.time = {.dts_ts = slot->dts_ts,
                                               .pts_ts = slot->pts_ts,
                                               .duration_ts = slot->duration_ts},

@@ -118,8 +118,10 @@ static inline void source_take(struct source *s, AVCodecContext *e, const AVFram
                                               .pts_ts = p->pts + delay_ts,
                                               .duration_ts = FRAME_TS,
                                               .independent = p->flags & AV_PKT_FLAG_KEY,
-                                              .msn = 7,
-                                              .number = s->count};
+                                              .rungs = UINT32_MAX,
+                                              .msn = 7};
+        for (int i = 0; i < RUNGS_MAX; i++)
+            frame->slot.numbers[i] = s->count;
         frame->data = malloc(2 * (size_t)p->size + 16);
         frame->len = (size_t)p->size;
         if (s->codec == CODEC_H264 || s->codec == CODEC_HEVC)

@@ -92,6 +92,28 @@ static void publish(struct world *world, const struct source *source, uint32_t f
     }
 }
 
+/* A rung of half the rate: no less whole, with one chunk where the picture has two, and an end where that has one. */
+static void check_half(const struct segment *segment, uint32_t t) {
+    const struct chunk_list *lead = &segment->chunks[0], *half = &segment->chunks[t];
+    assert_int_equal(segment->part_count, segment->published);
+    uint32_t first = 0, n = 0;
+    for (uint32_t p = 0; p < segment->part_count; p++) {
+        const struct record_part_track *one = segment->parts[p].record->part.tracks;
+        assert_int_equal(one[t].chunks, (one[0].chunks + 1) / 2);
+        assert_int_equal(one[t].duration_ts, one[0].duration_ts);
+        assert_int_equal(one[t].independent, one[0].independent);
+        assert_int_equal(half->items[n]->chunk.dts_ts, lead->items[first]->chunk.dts_ts);
+        int64_t end_ts = lead->items[first]->chunk.dts_ts + one[0].duration_ts;
+        for (uint32_t i = 0; i < one[t].chunks; i++, n++) {
+            const struct record_chunk *chunk = &half->items[n]->chunk;
+            int64_t next_ts = i + 1 < one[t].chunks ? half->items[n + 1]->chunk.dts_ts : end_ts;
+            assert_int_equal(chunk->number, n);
+            assert_int_equal(chunk->dts_ts + chunk->duration_ts, next_ts);
+        }
+        first += one[0].chunks;
+    }
+}
+
 /* Cut alike: chunk by chunk of the same number, time and kind, and the same in each part. */
 static void check_alike(const struct stream *stream, uint32_t rungs) {
     for (uint32_t s = 0; s < stream->segment_count; s++) {
@@ -176,6 +198,34 @@ static void a_picture_with_b_frames_has_rungs_too(void **state) {
     run_until(world, is_gone);
     check_alike(stream_of(world), 2);
     assert_true(all_whole(world));
+    world->pub = NULL;
+    end(world);
+    source_free(&source);
+}
+
+/* Key frames at odd pictures, so that some of the rung's stand for one. */
+static void a_rung_of_half_the_rate_is_cut_as_the_picture_is(void **state) {
+    (void)state;
+    static char *half[] = {"live/* 180:300 90@15:100:ultrafast"};
+    struct source source = {.codec = CODEC_H264, .width = 320, .height = 200, .gop = 45};
+    source_make(&source, 136);
+    struct world *world = begin_ladder(half, 1, "libx264");
+    announce(world, &source);
+    publish(world, &source, 0, 20, 0);
+    run_until(world, is_open);
+    assert_int_equal(stream_of(world)->open->open.tracks[1].frame_rate_milli, 30000);
+    assert_int_equal(stream_of(world)->open->open.tracks[2].frame_rate_milli, 15000);
+    publish(world, &source, 20, 100, 0);
+    run_until(world, nearly_whole);
+    publish(world, &source, 100, 136, 0);
+    publisher_close(world->pub, true);
+    run_until(world, is_gone);
+    const struct stream *stream = stream_of(world);
+    assert_true(all_whole(world));
+    assert_true(stream->segment_count > 2);
+    check_alike(stream, 1);
+    for (uint32_t s = 0; s < stream->segment_count; s++)
+        check_half(stream->segments[s], 2);
     world->pub = NULL;
     end(world);
     source_free(&source);
@@ -338,6 +388,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rungs_are_cut_as_the_picture_is),
         cmocka_unit_test(a_picture_with_b_frames_has_rungs_too),
+        cmocka_unit_test(a_rung_of_half_the_rate_is_cut_as_the_picture_is),
         cmocka_unit_test(what_is_under_way_comes_before_other_tracks),
         cmocka_unit_test(who_comes_again_finds_the_name_free),
         cmocka_unit_test(chunks_of_several_pictures_are_counted_right),
