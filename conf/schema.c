@@ -137,6 +137,9 @@ const struct setting schema_settings[] = {
      .text = "x264's: the slower, the better the picture for its bits, and the more CPU time it takes."},
     {"ingest.ladder_encoder", SETTING_NAME, AT(ingest.ladder_encoder), .fallback = "libx264",
      .text = "An H.264 encoder by FFmpeg's name, such as `h264_nvenc` where there is the hardware for it."},
+    {"ingest.ladder_audio_kbps", SETTING_INT, AT(ingest.ladder_audio_kbps), .min = 0, .max = 128, .fallback = "40", .unit = "kb/s",
+     .text = "Sound of a low rate beside the publisher's own, mono, where there is a ladder: for who can't have "
+             "a picture. 0: none."},
     {"ingest.origins", SETTING_URLS, AT(ingest.origins),
      .text = "Origins that get each stream, all of them at once, by where they listen (`origin.listen`); none: this node's own."},
 

@@ -21,6 +21,7 @@ struct ingest_settings {
     char *const *ladder; /* see rungs.h; likewise, and so must be the names */
     uint32_t ladder_count;
     const char *ladder_preset, *ladder_encoder;
+    uint32_t ladder_audio_kbps; /* of the sound for who can't have a picture; 0: none */
 };
 
 struct ingest {

@@ -575,6 +575,7 @@ static void describe(struct track_info *info, const struct packager_source *sour
                                 .width = codec->width,
                                 .height = codec->height,
                                 .range = codec->range,
+                                .low = source->low,
                                 .peak_bps = source->peak_bps,
                                 .frame_rate_milli = source->rate_milli,
                                 .sample_rate = codec->sample_rate,

@@ -101,6 +101,7 @@ struct packager_source {
     const char *language;
     bool reorders;
     uint32_t rate_milli; /* video: as probe.h has it */
+    bool low;            /* sound: of a low rate */
     uint32_t peak_bps;   /* transcoded: what its encoder keeps to */
     uint32_t every;      /* transcoded: it has each, each second … of the leading pictures; 0: each */
     uint32_t rung;       /* transcoded: its number, which is its name's: v1, v2 …; 0: the publisher's own */

@@ -17,6 +17,8 @@
 #include "ingest/pace.h"
 #include "ingest/packager.h"
 #include "ingest/probe.h"
+#include "ingest/rungs.h"
+#include "ingest/sound_run.h"
 #include "ingest/stream_key.h"
 #include "ingest/track.h"
 
@@ -358,7 +360,10 @@ static void live_frame(struct publisher *pub, struct track *track, const struct 
         pub->stalled = false;
         packager_state(&pub->packager, STREAM_LIVE);
     }
-    packager_frame(&pub->packager, track->index, &lane_frame);
+    if (track->sound)
+        sound_run_push(track->sound, &lane_frame);
+    if (!sound_run_replaces(track->sound))
+        packager_frame(&pub->packager, track->index, &lane_frame);
 }
 
 /* Whether the picture's rungs, if there are to be any, are ready. A broadcaster that sends several pictures has made a
@@ -375,6 +380,29 @@ static bool ladder_ready(struct publisher *pub, const struct packager_source *so
                                                 .reorders = sources[0].reorders,
                                                 .rate_milli = sources[0].rate_milli};
     return ladder_run_prepare(&pub->ladder, &settings, key->data, key->len);
+}
+
+/* What all can play, and for the only sound one of a low rate, which is put behind all. Returns how many there are
+ * more. */
+static uint32_t prepare_sound(struct publisher *pub, struct track *const *chosen, struct packager_source *sources,
+                              uint32_t count, uint32_t rungs) {
+    const struct ingest_settings *settings = &pub->ingest->settings;
+    uint32_t sounds = 0, more = 0;
+    for (uint32_t i = 0; i < count; i++)
+        sounds += chosen[i]->codec.kind == TRACK_AUDIO;
+    if (sounds == count || !rungs_wanted(settings->ladder, settings->ladder_count, pub->stream))
+        return 0;
+    for (uint32_t i = count - sounds; i < count; i++) {
+        struct packager_source *source = &sources[i + rungs], low;
+        bool room = sounds == 1 && count + rungs < TRACKS_MAX;
+        struct sound_run *run = chosen[i]->sound = sound_run_create(settings, pub->stream, source, room);
+        if (!run)
+            continue;
+        if (sound_run_sources(run, source, &low))
+            sources[count + rungs + more++] = low;
+        sound_run_begin(run, &pub->packager, i + rungs, count + rungs);
+    }
+    return more;
 }
 
 /* What was collected goes on its way. Sound before the leading picture is left out. */
@@ -404,7 +432,8 @@ static void start(struct publisher *pub) {
     if (lead && !ladder_ready(pub, sources, count, chosen[0]->number))
         return;
     uint32_t rungs = lead ? ladder_run_add(&pub->ladder, sources, count) : 0;
-    if (!lead || packager_open(&pub->packager, sources, count + rungs, lead->start_dts_us, lead->arrived_us)) {
+    uint32_t sounds = lead ? prepare_sound(pub, chosen, sources, count, rungs) : 0;
+    if (!lead || packager_open(&pub->packager, sources, count + rungs + sounds, lead->start_dts_us, lead->arrived_us)) {
         lose(pub, "codec configuration not usable");
         return;
     }
@@ -429,6 +458,8 @@ static void restart(struct publisher *pub) {
     for (uint32_t i = 0; i < pub->tracks.count; i++) {
         struct track *track = pub->tracks.items[i];
         bool open = track->index != TRACK_NOWHERE && !track->changed;
+        if (open && sound_run_replaces(track->sound))
+            continue; /* what waits isn't the publisher's */
         if (track != pub->lead && !track->ended && !track->silent)
             track_carry(track, open ? &pub->packager.tracks[track->index].lane : &track->spare, &pub->probe);
     }

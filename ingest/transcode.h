@@ -1,4 +1,4 @@
-/* Transcoding: one source decoded, scaled and encoded as H.264 for each rung of a ladder. With mux.c the only place that includes
+/* Transcoding: one source decoded, scaled and encoded as H.264 for each rung of a ladder. With mux.c and sound.c the only place that includes
  * FFmpeg's libraries.
  *
  * Each frame of the source comes out once a rung, whatever happens: where the source can't be decoded the picture before is encoded

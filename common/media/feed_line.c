@@ -80,6 +80,8 @@ static json_t *track_json(const struct track_info *track, bool late) {
         json_object_set_new(json, "late", json_true());
     if (track->range != VIDEO_SDR)
         json_object_set_new(json, "range", json_string(video_range_name(track->range)));
+    if (track->low)
+        json_object_set_new(json, "low", json_true());
     if (track->peak_bps)
         json_object_set_new(json, "peak_bps", json_integer(track->peak_bps));
     if (track->kind == TRACK_VIDEO)
@@ -136,6 +138,7 @@ static void parse_track(const json_t *json, struct track_info *track, bool *ok) 
     } else {
         track->sample_rate = get_u32(json, "sample_rate", ok);
         track->channels = get_u32(json, "channels", ok);
+        track->low = json_is_true(json_object_get(json, "low"));
     }
     track->init = init_blob(json_object_get(json, "init"));
     *ok &= track->init && track_name_ok(track->name) && (track->kind == TRACK_VIDEO || !strcmp(kind, "audio"));

@@ -25,12 +25,17 @@ static uint32_t own_mask(const struct rendering *r, const struct segment *segmen
 
 /* --- variants --- */
 
-static uint32_t audio_mask(const struct record_open *open) {
-    uint32_t audio = 0;
+static uint32_t sound_mask(const struct record_open *open, bool low) {
+    uint32_t mask = 0;
     for (uint32_t i = 0; i < open->track_count; i++)
-        if (open->tracks[i].kind == TRACK_AUDIO)
-            audio |= 1u << i;
-    return audio;
+        if (open->tracks[i].kind == TRACK_AUDIO && open->tracks[i].low == low)
+            mask |= 1u << i;
+    return mask;
+}
+
+/* What can be chosen. */
+static uint32_t audio_mask(const struct record_open *open) {
+    return sound_mask(open, false);
 }
 
 static uint32_t first_of(uint32_t mask) {
@@ -40,7 +45,7 @@ static uint32_t first_of(uint32_t mask) {
 /* Whether sound has playlists of its own beside the pictures'. */
 static bool is_split(const struct record_open *open, enum playlist_muxed muxed) {
     uint32_t audio = audio_mask(open);
-    bool several = audio != first_of(audio), only = audio == (1u << open->track_count) - 1;
+    bool several = audio != first_of(audio), only = (audio | sound_mask(open, true)) == (1u << open->track_count) - 1;
     return muxed == PLAYLIST_MUXED_NEVER ? audio && (several || !only)
                                          : several && (muxed == PLAYLIST_MUXED_AUTO || only);
 }
@@ -55,6 +60,8 @@ uint32_t playlist_variants(const struct record_open *open, enum playlist_muxed m
     for (uint32_t i = 0; i < open->track_count; i++)
         if (audio & 1u << i && (split || 1u << i == first_of(audio)))
             masks[count++] = 1u << i;
+    if (sound_mask(open, true))
+        masks[count++] = first_of(sound_mask(open, true));
     return count;
 }
 
@@ -162,6 +169,10 @@ static void print_codecs(struct buf *out, const struct record_open *open, uint32
     }
 }
 
+static const char *group_name(const struct record_open *open, uint32_t group) {
+    return group & sound_mask(open, true) ? "low" : "a";
+}
+
 static void print_stream_inf(struct buf *out, const struct stream *stream, uint32_t mask, uint32_t group,
                              const char *pathway) {
     const struct record_open *open = &stream->open->open;
@@ -180,7 +191,7 @@ static void print_stream_inf(struct buf *out, const struct stream *stream, uint3
             buf_printf(out, ",VIDEO-RANGE=%s", video_range_name(lead->range));
     }
     if (group)
-        buf_append_str(out, ",AUDIO=\"a\"");
+        buf_printf(out, ",AUDIO=\"%s\"", group_name(open, group));
     if (pathway)
         buf_printf(out, ",PATHWAY-ID=\"%s\"", pathway);
     buf_printf(out, ",CLOSED-CAPTIONS=NONE\n%s.m3u8\n", variant_name(name, open, mask));
@@ -191,7 +202,8 @@ static void print_audio_name(struct buf *out, const struct record_open *open, ui
     const char *language = open->tracks[track].language;
     bool again = false;
     for (uint32_t i = 0; i < track; i++)
-        again |= !strcmp(open->tracks[i].language, language) && open->tracks[i].kind == TRACK_AUDIO;
+        again |= !strcmp(open->tracks[i].language, language) && open->tracks[i].kind == TRACK_AUDIO &&
+                 open->tracks[i].low == open->tracks[track].low;
     if (!language[0])
         buf_printf(out, ",NAME=\"Audio %u\"", number);
     else if (again)
@@ -200,33 +212,43 @@ static void print_audio_name(struct buf *out, const struct record_open *open, ui
         buf_printf(out, ",LANGUAGE=\"%s\",NAME=\"%s\"", language, language);
 }
 
-static void print_audio_group(struct buf *out, const struct record_open *open, uint32_t audio) {
+static void print_audio_group(struct buf *out, const struct record_open *open, uint32_t group) {
     uint32_t number = 0;
     for (uint32_t i = 0; i < open->track_count; i++) {
-        if (!(audio & 1u << i))
+        if (!(group & 1u << i))
             continue;
-        buf_append_str(out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\"");
+        buf_printf(out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"%s\"", group_name(open, group));
         print_audio_name(out, open, i, ++number);
         buf_printf(out, ",DEFAULT=%s,AUTOSELECT=YES,CHANNELS=\"%u\",URI=\"%s.m3u8\"\n", number == 1 ? "YES" : "NO",
                    open->tracks[i].channels, open->tracks[i].name);
     }
 }
 
-/* Of the sound one playlist is a variant, too, for who wants no picture; the group has the others. */
+/* The sound that goes with a variant, where it has playlists of its own. */
+static uint32_t group_of(const struct record_open *open, uint32_t variant) {
+    uint32_t lead = variant_lead(open, variant);
+    return open->tracks[lead].low ? 1u << lead : audio_mask(open);
+}
+
+/* Of the sound one playlist is a variant, too, for who wants no picture, and one for who can't have any; the group has
+ * the others. */
 void playlist_multivariant(struct buf *out, const struct stream *stream, enum playlist_muxed muxed,
                            const char *pathway) {
     const struct record_open *open = &stream->open->open;
     uint32_t masks[PLAYLIST_VARIANTS_MAX];
     uint32_t count = playlist_variants(open, muxed, masks);
-    uint32_t audio = audio_mask(open), group = is_split(open, muxed) ? audio : 0;
+    uint32_t audio = audio_mask(open), low = sound_mask(open, true);
+    bool split = is_split(open, muxed);
     buf_append_str(out, "#EXTM3U\n#EXT-X-VERSION:6\n");
     if (pathway)
         buf_printf(out, "#EXT-X-CONTENT-STEERING:SERVER-URI=\"steering.json\",PATHWAY-ID=\"%s\"\n", pathway);
-    if (group)
-        print_audio_group(out, open, group);
+    if (split)
+        print_audio_group(out, open, audio);
+    if (split && low)
+        print_audio_group(out, open, first_of(low));
     for (uint32_t i = 0; i < count; i++)
         if (!(masks[i] & audio) || masks[i] & first_of(audio))
-            print_stream_inf(out, stream, masks[i], group, pathway);
+            print_stream_inf(out, stream, masks[i], split ? group_of(open, masks[i]) : 0, pathway);
 }
 
 /* --- media --- */

@@ -28,6 +28,7 @@ struct track_info {
     enum video_range range;    /* video */
     uint32_t peak_bps; /* transcoded: what its encoder keeps to, bits a second; 0: it can only be measured */
     uint32_t sample_rate, channels; /* audio */
+    bool low; /* audio: of a low rate, for the lowest variant, and no choice of its own beside the first audio track */
     uint32_t init_version;  /* the n of init-n.mp4: grows by one whenever `init` changes */
     struct blob *init;      /* ftyp + moov of this track alone; the record holds the reference */
 };

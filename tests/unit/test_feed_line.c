@@ -91,6 +91,23 @@ static void a_late_track_is_told(void **state) {
     buf_finish(&out);
 }
 
+static void sound_of_a_low_rate_is_told(void **state) {
+    char text[2048];
+    const char *at = strstr(lines[2], "\"language\":\"en\"");
+    struct feed_line line;
+    struct buf out;
+    (void)state;
+    snprintf(text, sizeof text, "%.*s\"low\":true,%s", (int)(at - lines[2]), lines[2], strstr(at, "\"sample_rate"));
+    buf_init(&out, 65536);
+    assert_int_equal(feed_line_parse(text, strlen(text), "live/show", &line), 0);
+    assert_false(line.record->open.tracks[0].low);
+    assert_true(line.record->open.tracks[1].low);
+    assert_int_equal(feed_line_write(&out, &line), 0);
+    assert_memory_equal(buf_head(&out), text, strlen(text));
+    feed_line_finish(&line);
+    buf_finish(&out);
+}
+
 /* As nodes say it that know of one picture only. */
 static void part_may_be_silent_about_its_tracks(void **state) {
     struct feed_line line;
@@ -206,6 +223,7 @@ int main(void) {
         cmocka_unit_test(lines_are_written_as_they_were_read),
         cmocka_unit_test(open_line_carries_tracks_and_their_inits),
         cmocka_unit_test(a_late_track_is_told),
+        cmocka_unit_test(sound_of_a_low_rate_is_told),
         cmocka_unit_test(part_may_be_silent_about_its_tracks),
         cmocka_unit_test(unknown_events_are_passed_over),
         cmocka_unit_test(impossible_lines_are_refused),

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "codec_samples.h"
 #include "common/media/cmaf.h"
 #include "picture_fixture.h"
 #include "publisher_fixture.h"
@@ -366,6 +367,55 @@ static void sound_stands_behind_the_rungs(void **state) {
     source_free(&source);
 }
 
+/* Sound that not all can play is replaced by what they can, and there is one of a low rate beside. */
+static void sound_is_what_all_can_play(void **state) {
+    (void)state;
+    struct source source = {.codec = CODEC_H264, .width = 320, .height = 200, .gop = 30};
+    source_make(&source, 75);
+    struct world *world = begin_with("show", (struct ingest_settings){.stall_ms = 2000,
+                                                                      .ladder = two,
+                                                                      .ladder_count = 1,
+                                                                      .ladder_encoder = "libx264",
+                                                                      .ladder_preset = "ultrafast",
+                                                                      .ladder_audio_kbps = 40});
+    announce(world, &source);
+    set_config(world, CODEC_OPUS, sample_opus.config.data, sample_opus.config.len);
+    for (uint32_t i = 0; i < 75; i++) {
+        publish(world, &source, i, i + 1, 0);
+        for (int64_t n = i * 5 / 3; n < (i + 1) * 5 / 3; n++) { /* 20 ms each */
+            const struct sample_bytes *frame = &sample_opus.frames[n % 3];
+            int64_t us = 1000000 + n * 20000;
+            publisher_frame(world->pub,
+                            &(struct publisher_frame){TRACK_AUDIO, 0, us, us, true, frame->data, frame->len});
+        }
+        if (i == 20)
+            run_until(world, is_open);
+    }
+    const struct record_open *open = &stream_of(world)->open->open;
+    assert_int_equal(open->track_count, 5);
+    assert_string_equal(open->tracks[3].name, "a0");
+    assert_string_equal(open->tracks[3].codecs, "mp4a.40.2");
+    assert_int_equal(open->tracks[3].channels, 2);
+    assert_false(open->tracks[3].low);
+    assert_string_equal(open->tracks[4].name, "a1");
+    assert_int_equal(open->tracks[4].channels, 1);
+    assert_true(open->tracks[4].low);
+    assert_int_equal(open->late, V1 | V2);
+    run_until(world, all_whole);
+    const struct stream *stream = stream_of(world);
+    uint64_t ts[2] = {0};
+    for (uint32_t s = 0; s < stream->segment_count; s++)
+        for (uint32_t p = 0; p < stream->segments[s]->part_count; p++)
+            for (int i = 0; i < 2; i++)
+                ts[i] += stream->segments[s]->parts[p].record->part.tracks[3 + i].duration_ts;
+    for (int i = 0; i < 2; i++)
+        assert_true(ts[i] > 48000 * 2 && ts[i] < 48000 * 5 / 2);
+    publish(world, &source, 0, 20, 2500000);
+    set_config(world, CODEC_AAC, asc, sizeof asc); /* the stream changes with sound under way */
+    end(world);
+    source_free(&source);
+}
+
 /* At any moment: while encoders are opened, and while the node stops with rungs under way. */
 static void a_publisher_may_go_at_any_time(void **state) {
     (void)state;
@@ -395,6 +445,7 @@ int main(void) {
         cmocka_unit_test(a_ladder_that_cannot_begin_is_done_without),
         cmocka_unit_test(a_stream_of_no_ladder_waits_for_none),
         cmocka_unit_test(sound_stands_behind_the_rungs),
+        cmocka_unit_test(sound_is_what_all_can_play),
         cmocka_unit_test(a_publisher_may_go_at_any_time),
     };
     av_log_set_level(AV_LOG_QUIET);
