@@ -140,6 +140,9 @@ const struct setting schema_settings[] = {
     {"ingest.ladder_audio_kbps", SETTING_INT, AT(ingest.ladder_audio_kbps), .min = 0, .max = 128, .fallback = "40", .unit = "kb/s",
      .text = "Sound of a low rate beside the publisher's own, mono, where there is a ladder: for who can't have "
              "a picture. 0: none."},
+    {"ingest.subtitles", SETTING_SUBTITLES, AT(ingest.subtitles),
+     .text = "Languages in which streams have subtitles from the start: a BCP 47 tag, and what players call it. Others join a stream when their "
+             "first cue is posted, which is a discontinuity. At most four a stream."},
     {"ingest.origins", SETTING_URLS, AT(ingest.origins),
      .text = "Origins that get each stream, all of them at once, by where they listen (`origin.listen`); none: this node's own."},
 
@@ -338,6 +341,11 @@ void schema_describe(const struct setting *setting, struct buf *out) {
     case SETTING_SOURCES:
         buf_append_str(out, "a list of \"app/name URL\" or \"app/name URL on-demand\", such as "
                             "[\"live/cam rtmp://192.0.2.9/live/cam\"]");
+        break;
+    case SETTING_SUBTITLES:
+        buf_append_str(out,
+                       "a list of \"PATTERN LANGUAGE NAME\" or \"PATTERN LANGUAGE\", PATTERN being \"app/name\" or "
+                       "\"app/na*\", such as [\"live/* de Deutsch\"]");
         break;
     case SETTING_LADDER:
         buf_printf(out,

@@ -22,6 +22,7 @@ enum setting_type {
     SETTING_RTMP_URL,  /* char *: the same of RTMP */
     SETTING_URLS,      /* struct conf_list of them */
     SETTING_COSTED,    /* the same, each perhaps with a space and a cost in ms behind it */
+    SETTING_SUBTITLES, /* struct conf_list of streams' languages (ingest/subtitles.h) */
     SETTING_LADDER,    /* struct conf_list of streams' ladders (ingest/rungs.h) */
     SETTING_STREAMS,   /* struct conf_list of patterns of streams' names */
     SETTING_RUNGS,     /* struct conf_list of "HEIGHT KBPS", or "auto", which may stand alone, without brackets */
