@@ -306,19 +306,24 @@ static void a_rung_that_is_too_late_holds_up_nobody(void **state) {
 /* Another encoder, on another machine: its clock and its grid are its own. */
 static void clocks_of_their_own_are_compared_by_arrival(void **state) {
     (void)state;
-    struct push pushes[PUSHES];
-    struct world *world = begin_pushes(pushes);
-    pushes[1] = (struct push){.picture = true, .base_ms = 7654321, .late_ms = 12};
-    pushes[2] = (struct push){.picture = true, .base_ms = -50000, .late_ms = 3, .key_at = 1};
-    join_as(&pushes[0], &pushes[1], "show?rung=low");
-    join_as(&pushes[0], &pushes[2], "show?rung=lower");
-    play(pushes, 15000);
-    struct stream *stream = stream_of(world);
-    assert_int_equal(open_of(world)->track_count, 4);
-    assert_true(aligned_segments(stream, 1, 1) >= stream->segment_count - 2); /* within half a frame */
-    for (uint32_t s = 1; s + 1 < stream->segment_count; s++)
-        assert_false(begins_independent(stream->segments[s], 2)); /* a frame is too much */
-    end_pushes(world, pushes);
+    for (int key_at = 0; key_at < 2; key_at++) {
+        struct push pushes[PUSHES];
+        struct world *world = begin_pushes(pushes);
+        int64_t before = misaligned_total();
+        pushes[0].late_ms = 12; /* the rung's pictures are ahead of the leading ones by that */
+        pushes[1] = (struct push){.picture = true, .base_ms = 7654321, .key_at = key_at};
+        join_as(&pushes[0], &pushes[1], "show?rung=low");
+        play(pushes, 15000);
+        struct stream *stream = stream_of(world);
+        assert_int_equal(open_of(world)->track_count, 3);
+        for (uint32_t s = 1; s + 1 < stream->segment_count; s++)
+            assert_int_equal(begins_independent(stream->segments[s], 1), !key_at);
+        if (key_at) /* a picture later is too much, */
+            assert_true(misaligned_total() - before >= stream->segment_count - 2);
+        else /* and less than half of one isn't */
+            assert_int_equal(misaligned_total(), before);
+        end_pushes(world, pushes);
+    }
 }
 
 static void an_interpreter_is_a_sound_of_the_stream(void **state) {
