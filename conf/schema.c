@@ -136,6 +136,9 @@ const struct setting schema_settings[] = {
      .text = "x264's: the slower, the better the picture for its bits, and the more CPU time it takes."},
     {"ingest.ladder_encoder", SETTING_NAME, AT(ingest.ladder_encoder), .fallback = "libx264",
      .text = "An H.264 encoder by FFmpeg's name, such as `h264_nvenc` where there is the hardware for it."},
+    {"ingest.subtitles", SETTING_SUBTITLES, AT(ingest.subtitles),
+     .text = "Languages in which streams have subtitles from the start: a BCP 47 tag, and what players call it. Others join a stream when their "
+             "first cue is posted, which is a discontinuity. At most four a stream."},
     {"ingest.origins", SETTING_URLS, AT(ingest.origins),
      .text = "Origins that get each stream, all of them at once, by where they listen (`origin.listen`); none: this node's own."},
 
@@ -341,6 +344,11 @@ void schema_describe(const struct setting *setting, struct buf *out) {
     case SETTING_SOURCES:
         buf_append_str(out, "a list of \"app/name URL\" or \"app/name URL on-demand\", such as "
                             "[\"live/cam rtmp://192.0.2.9/live/cam\"]");
+        break;
+    case SETTING_SUBTITLES:
+        buf_append_str(out,
+                       "a list of \"PATTERN LANGUAGE NAME\" or \"PATTERN LANGUAGE\", PATTERN being \"app/name\" or "
+                       "\"app/na*\", such as [\"live/* de Deutsch\"]");
         break;
     case SETTING_LADDER:
         buf_printf(out,

@@ -22,6 +22,7 @@ enum setting_type {
     SETTING_RTMP_URL,  /* char *: the same of RTMP */
     SETTING_URLS,      /* struct conf_list of them */
     SETTING_COSTED,    /* the same, each perhaps with a space and a cost in ms behind it */
+    SETTING_SUBTITLES, /* struct conf_list of streams' languages (ingest/subtitles.h) */
     SETTING_LADDER,    /* struct conf_list of streams' ladders (ingest/rungs.h) */
     SETTING_STREAMS,   /* struct conf_list of patterns of streams' names */
     SETTING_SUFFIXES,  /* struct conf_list of endings of streams' names */

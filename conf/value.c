@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/base/address.h"
+#include "common/base/language_names.h"
 #include "conf/conf.h"
 #include "conf/schema.h"
 
@@ -106,6 +107,16 @@ static bool passphrase_acceptable(const char *text) {
             return false;
     return len >= SETTING_PASSPHRASE_MIN && len <= SETTING_PASSPHRASE_MAX &&
            (!colon || stream_pattern_acceptable(text, (size_t)(colon - text)));
+}
+
+/* "app/na* de", "app/name zh-Hans 简体" (ingest/subtitles.h). */
+static bool subtitles_acceptable(const char *text) {
+    size_t pattern = strcspn(text, " ");
+    const char *tag = text + pattern + (text[pattern] == ' ');
+    size_t len = strcspn(tag, " ");
+    const char *name = tag + len + (tag[len] == ' ');
+    return stream_pattern_acceptable(text, pattern) && language_tag_ok(tag, len) && (!tag[len] || *name) &&
+           *name != ' ' && language_label_ok(name);
 }
 
 static bool file_acceptable(const char *text);
@@ -341,6 +352,8 @@ static bool item_acceptable(const struct setting *setting, const char *text) {
         return passphrase_acceptable(text);
     case SETTING_SOURCES:
         return source_acceptable(text);
+    case SETTING_SUBTITLES:
+        return subtitles_acceptable(text);
     case SETTING_LADDER:
         return ladder_acceptable(text);
     case SETTING_FILES:
@@ -386,6 +399,7 @@ bool value_is_list(const struct setting *setting) {
     case SETTING_ADDRESSES:
     case SETTING_KEYS:
     case SETTING_PASSPHRASES:
+    case SETTING_SUBTITLES:
     case SETTING_LADDER:
     case SETTING_FILES:
     case SETTING_RANGES:

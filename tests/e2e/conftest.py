@@ -35,13 +35,17 @@ LONG = ("test_page.py", "test_shields.py", "test_srt.py", "test_publish_play.py"
         "test_fleet_tracks.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before marks are chosen by
 def pytest_collection_modifyitems(items):
-    """The files that take longest come first: none is to be left at the end, when there is nothing to run beside it."""
+    """What opens a page is alone. The files that take longest come first: none is to be left at the end, when there is nothing to run beside it."""
+    for item in items:
+        if "open_page" in item.fixturenames:
+            item.add_marker("alone")
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "alone: it is timed to a tenth of a second, or needs the whole machine, and runs beside nothing else")
+    config.addinivalue_line("markers", "alone: it is timed to a tenth of a second, or needs the whole machine, as a browser does, and runs beside nothing else")
     config.addinivalue_line("markers", "timed: to a fraction of a second; runs beside one other at most")
     if not harness.WEIR_BIN.exists():
         pytest.exit(f"no binary at {harness.WEIR_BIN}: build it, or name it by WEIR_BIN", returncode=2)
@@ -155,6 +159,12 @@ def publishers_of(kind, folder: Path):
     for publisher in started:
         publisher.stop()
         print(f"--- {publisher.url}: log of the publisher\n{publisher.log_text[-4000:]}", file=sys.stderr)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_browser():
+    yield
+    viewer.close_browser()
 
 
 @pytest.fixture
