@@ -60,6 +60,7 @@ struct conf {
         enum { CONF_ULTRAFAST, CONF_SUPERFAST, CONF_VERYFAST, CONF_FASTER, CONF_FAST, CONF_MEDIUM } ladder_preset;
         char *ladder_encoder;
         struct conf_list origins; /* URLs */
+        struct conf_list rung_suffixes; /* "_low" */
         struct conf_list backups; /* pairs of streams' names, "app/name app/other" */
         struct conf_list slate;   /* "app/name FILE", "app/na* FILE" */
         uint32_t slate_s;
