@@ -238,12 +238,15 @@ static bool start_ingest(struct node *node) {
                                        .publish_key_count = (uint32_t)conf->auth.publish_keys.count,
                                        .backups = conf->ingest.backups.items,
                                        .backup_count = (uint32_t)conf->ingest.backups.count};
+    settings.rung_suffixes = conf->ingest.rung_suffixes.items;
+    settings.rung_suffix_count = (uint32_t)conf->ingest.rung_suffixes.count;
     settings.ladder = conf->ingest.ladder.items;
     settings.ladder_count = (uint32_t)conf->ingest.ladder.count;
     settings.subtitles = conf->ingest.subtitles.items;
     settings.subtitle_count = (uint32_t)conf->ingest.subtitles.count;
     settings.ladder_preset = presets[conf->ingest.ladder_preset];
     settings.ladder_encoder = conf->ingest.ladder_encoder;
+    settings.ladder_audio_kbps = conf->ingest.ladder_audio_kbps;
     struct writer_port port = ingest_port(node);
     node->ingest = ingest_create(node->loop, &settings, &port);
     admin_show_ingest(node->admin, node->ingest);

@@ -15,7 +15,9 @@
 #include "conf/schema.h"
 
 #define DIGITS       "0123456789"
-#define NAME_CHARS   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" DIGITS "._-"
+#define LETTERS      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+#define NAME_CHARS   LETTERS DIGITS "._-"
+#define SUFFIX_CHARS LETTERS DIGITS "_-"
 #define STREAM_CHARS NAME_CHARS "~"
 
 enum { STREAM_COMPONENT_MAX = 64 };
@@ -150,24 +152,32 @@ static bool source_acceptable(const char *text) {
            (!url[len] || strcmp(url + len, " on-demand") == 0);
 }
 
-/* "480:1200": digits, within limits. NULL: it isn't one; else what comes after it. */
-static const char *rung_end(const char *text, uint64_t *ret_height) {
+/* Digits up to one of `ends`, within limits. NULL: they aren't; else what comes after them. */
+static const char *number_end(const char *text, const char *ends, uint64_t min, uint64_t max, uint64_t *ret_number) {
     char number[16];
-    uint64_t kbps;
-    size_t len = strcspn(text, ":");
-    if (text[len] != ':' || len >= sizeof number)
-        return NULL;
-    snprintf(number, sizeof number, "%.*s", (int)len, text);
-    if (!parse_number(number, SETTING_RUNG_HEIGHT_MAX, ret_height) || *ret_height < SETTING_RUNG_HEIGHT_MIN)
-        return NULL;
-    text += len + 1;
-    len = strcspn(text, " ");
+    size_t len = strcspn(text, ends);
     if (len >= sizeof number)
         return NULL;
     snprintf(number, sizeof number, "%.*s", (int)len, text);
-    if (!parse_number(number, SETTING_RUNG_KBPS_MAX, &kbps) || kbps < SETTING_RUNG_KBPS_MIN)
+    return parse_number(number, max, ret_number) && *ret_number >= min ? text + len : NULL;
+}
+
+/* "480:1200", "240@15:150:veryfast". NULL: it isn't one; else what comes after it. */
+static const char *rung_end(const char *text, uint64_t *ret_height) {
+    uint64_t fps, kbps;
+    text = number_end(text, "@:", SETTING_RUNG_HEIGHT_MIN, SETTING_RUNG_HEIGHT_MAX, ret_height);
+    if (text && *text == '@')
+        text = number_end(text + 1, ":", SETTING_RUNG_FPS_MIN, SETTING_RUNG_FPS_MAX, &fps);
+    if (!text || *text != ':')
         return NULL;
-    return text + len;
+    text = number_end(text + 1, ": ", SETTING_RUNG_KBPS_MIN, SETTING_RUNG_KBPS_MAX, &kbps);
+    if (!text || *text != ':')
+        return text;
+    size_t len = strcspn(++text, " ");
+    for (const char *const *preset = schema_presets; *preset; preset++)
+        if (strlen(*preset) == len && !strncmp(*preset, text, len))
+            return text + len;
+    return NULL;
 }
 
 static bool rungs_acceptable(const char *text) {
@@ -184,7 +194,7 @@ static bool rungs_acceptable(const char *text) {
     return count > 0 && !*text;
 }
 
-/* "app/na* 480:1200 240:150", "app/name auto", "app/name none" (ingest/rungs.h). */
+/* "app/na* 480:1200 240@15:150", "app/name auto", "app/name none" (ingest/rungs.h). */
 static bool ladder_acceptable(const char *text) {
     size_t len = strcspn(text, " ");
     const char *rungs = text + len;
@@ -247,6 +257,12 @@ static bool costed_acceptable(const char *text) {
     uint64_t cost;
     return url_acceptable(text, space ? (size_t)(space - text) : strlen(text)) &&
            (!space || parse_number(space + 1, 60000, &cost));
+}
+
+/* "_low"; not a separator alone, for the rest is the rung's name. */
+static bool suffix_acceptable(const char *text) {
+    size_t len = strlen(text);
+    return len > strspn(text, "_-") && len <= SETTING_SUFFIX_MAX && strspn(text, SUFFIX_CHARS) == len;
 }
 
 /* "1080 6000": height, kb/s. */
@@ -358,6 +374,8 @@ static bool item_acceptable(const struct setting *setting, const char *text) {
         return costed_acceptable(text);
     case SETTING_STREAMS:
         return stream_pattern_acceptable(text, strlen(text));
+    case SETTING_SUFFIXES:
+        return suffix_acceptable(text);
     case SETTING_RUNGS:
         return rung_acceptable(text);
     case SETTING_CLIPS:
@@ -396,6 +414,7 @@ bool value_is_list(const struct setting *setting) {
     case SETTING_URLS:
     case SETTING_COSTED:
     case SETTING_STREAMS:
+    case SETTING_SUFFIXES:
     case SETTING_RUNGS:
     case SETTING_CLIPS:
     case SETTING_PAIRS:

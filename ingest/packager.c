@@ -18,12 +18,13 @@ enum {
     AUDIO_TRACK_ID = 101,
     TEXT_TRACK_ID = 201,
     CONFIG_MAX = 4096,
-    TEXT_MAX = 128 << 10,  /* bytes of a part's cues */
-    REFUSED_MAX = 100,     /* chunks in a row */
-    SAME_US = 2000,        /* times of two tracks that are one: both were rounded to milliseconds */
-    PATIENCE_US = 50000,   /* so long following pictures are waited for */
-    HELD_MAX = 32,         /* leading pictures */
-    LEAD_MAX_US = 2000000, /* presentation after decoding: more is a mistake of somebody's */
+    TEXT_MAX = 128 << 10,        /* bytes of a part's cues */
+    REFUSED_MAX = 100,           /* chunks in a row */
+    SAME_US = 2000,              /* times of two tracks that are one: both were rounded to milliseconds */
+    PATIENCE_US = 50000,         /* so long following pictures are waited for, */
+    JOINED_PATIENCE_US = 250000, /* and those of other pushes, which have ways of their own */
+    HELD_MAX = 32,               /* leading pictures */
+    LEAD_MAX_US = 2000000,       /* presentation after decoding: more is a mistake of somebody's */
 };
 
 static void on_patience(void *ctx);
@@ -152,13 +153,15 @@ static void flush_lead(struct packager *p) {
 
 /* --- following pictures --- */
 
+/* Times of it and of the leading track are the same if they differ by that. */
+static int64_t slack_us(const struct packager *p, const struct packager_track *track) {
+    uint32_t lead_us = p->tracks[0].frame_us, least_us = track->frame_us < lead_us ? track->frame_us : lead_us;
+    return track->joined && least_us / 2 > SAME_US ? least_us / 2 : SAME_US;
+}
+
 /* The leading track's decoding time of what is shown together with it. */
 static int64_t shown_with(const struct packager *p, const struct packager_track *track, int64_t dts_ts) {
     return timeline_us(dts_ts, TIMELINE_VIDEO_HZ) + track->lead_us - p->tracks[0].lead_us;
-}
-
-static bool is_same(int64_t one_us, int64_t other_us) {
-    return llabs(one_us - other_us) <= SAME_US;
 }
 
 static void tell_alignment(const struct packager *p, const struct packager_track *track) {
@@ -170,18 +173,27 @@ static void tell_alignment(const struct packager *p, const struct packager_track
         log_info("track_aligned", "stream", LOG_STR(p->stream), "track", LOG_STR(name));
 }
 
-/* The first picture at a cut, or after it: can a player go on from the leading track with it? */
+/* The first picture at a cut, or after it: can a player go on from the leading track with it? Not when it comes so late
+ * that others are before it in the segment. */
 static void judge(struct packager *p, struct packager_track *track, const struct lane_frame *frame) {
-    if (track->judged == p->cut.number || shown_with(p, track, frame->time.dts_ts) < p->cut.dts_us - SAME_US)
+    int64_t slack = slack_us(p, track), pts_us = timeline_us(frame->time.pts_ts, TIMELINE_VIDEO_HZ);
+    if (track->judged == p->cut.number || shown_with(p, track, frame->time.dts_ts) < p->cut.dts_us - slack)
         return;
     bool misaligned =
-        !frame->independent || !is_same(timeline_us(frame->time.pts_ts, TIMELINE_VIDEO_HZ), p->cut.pts_us);
+        !frame->independent || llabs(pts_us - p->cut.pts_us) > slack || (track->joined && track->lane.chunk_number);
     bool changed = misaligned != track->misaligned;
     track->judged = p->cut.number;
     track->misaligned = misaligned;
     p->counters.misaligned += misaligned;
     if (changed)
         tell_alignment(p, track);
+}
+
+uint32_t packager_misaligned(const struct packager *p) {
+    uint32_t count = 0;
+    for (uint32_t i = 1; i < p->video_count; i++)
+        count += p->tracks[i].misaligned;
+    return count;
 }
 
 static void write_following(struct packager *p, struct packager_track *track, const struct lane_frame *frame) {
@@ -201,7 +213,7 @@ static void drain(struct packager *p, struct packager_track *track, int64_t end_
 /* Writes what is shown before `end_us`; only within a part, or nobody would count it. */
 static void follow(struct packager *p, int64_t end_us) {
     for (uint32_t i = 1; i < p->video_count && p->segmenter.in_part; i++)
-        drain(p, &p->tracks[i], end_us - SAME_US);
+        drain(p, &p->tracks[i], end_us - slack_us(p, &p->tracks[i]));
 }
 
 /* Whether a picture that is shown before `end_us` has yet to come, and is not too late to be waited for. */
@@ -209,7 +221,8 @@ static bool behind(const struct packager *p, int64_t end_us) {
     for (uint32_t i = 1; i < p->video_count; i++) {
         const struct packager_track *track = &p->tracks[i];
         uint32_t least_us = track->frame_us < p->tracks[0].frame_us ? track->frame_us : p->tracks[0].frame_us;
-        if (track->reached_us < end_us - least_us / 2 && track->reached_us >= end_us - PATIENCE_US - track->frame_us)
+        if (track->reached_us < end_us - least_us / 2 &&
+            track->reached_us >= end_us - p->patience_us - (int64_t)track->frame_us)
             return true;
     }
     return false;
@@ -226,7 +239,8 @@ static void begin_following(struct packager *p, int64_t start_us) {
     for (uint32_t i = 1; i < p->video_count; i++) {
         struct packager_track *track = &p->tracks[i];
         const struct lane_frame *frame;
-        while ((frame = lane_first(&track->lane)) && (shown_with(p, track, frame->time.dts_ts) < start_us - SAME_US ||
+        int64_t first_us = start_us - slack_us(p, track);
+        while ((frame = lane_first(&track->lane)) && (shown_with(p, track, frame->time.dts_ts) < first_us ||
                                                       (track->awaits_independent && !frame->independent)))
             drop_waiting(p, track, 1);
         track->awaits_independent &= !frame;
@@ -257,11 +271,10 @@ static void part_track(const struct packager *p, struct record_part_track *out, 
     lane->part_independent = false;
 }
 
-/* Its chunks will come: one a leading picture. */
-static void part_rung(const struct packager *p, struct record_part_track *out, struct lane *lane, uint32_t lead_ts,
-                      bool independent) {
-    *out = (struct record_part_track){p->part_pictures, lead_ts, lane->part_bytes, independent};
-    lane->part_bytes = 0;
+/* Its chunks will come: one a picture that it has. */
+static void part_rung(struct record_part_track *out, struct packager_track *track, uint32_t lead_ts, bool independent) {
+    *out = (struct record_part_track){track->part_pictures, lead_ts, track->lane.part_bytes, independent};
+    track->lane.part_bytes = track->part_pictures = 0;
 }
 
 /* --- subtitles --- */
@@ -320,12 +333,19 @@ static void close_part(struct packager *p, bool last, int64_t audio_us) {
     part->wall_us = part->start_us + timeline_drift_us(&p->timeline);
     for (uint32_t i = 0; i < p->track_count; i++)
         if (is_rung(p, i))
-            part_rung(p, &part->tracks[i], &p->tracks[i].lane, lead_ts, part->flags & PART_INDEPENDENT);
+            part_rung(&part->tracks[i], &p->tracks[i], lead_ts, part->flags & PART_INDEPENDENT);
         else
             part_track(p, &part->tracks[i], &p->tracks[i], lead_ts);
     p->part_pictures = 0;
     p->segment_used = true;
     p->port.write(p->port.ctx, record);
+}
+
+/* Pictures are counted anew. */
+static void reset_pictures(struct packager *p) {
+    p->part_pictures = 0;
+    for (uint32_t i = 0; i < p->track_count; i++)
+        p->tracks[i].pictures = p->tracks[i].part_pictures = 0;
 }
 
 static void next_segment(struct packager *p) {
@@ -335,8 +355,9 @@ static void next_segment(struct packager *p) {
         p->msn++;
         p->discontinuity = false;
     }
-    p->part_index = p->picture_number = p->part_pictures = 0;
+    p->part_index = 0;
     p->segment_used = false;
+    reset_pictures(p);
     for (uint32_t i = 0; i < p->track_count; i++)
         p->tracks[i].lane.chunk_number = 0;
 }
@@ -416,8 +437,18 @@ static void write_lead(struct packager *p, const struct lane_frame *frame) {
 
 /* Rungs are made of it. */
 static void hand_on(struct packager *p, const struct lane_frame *frame) {
-    const struct packager_place place = {p->grant.epoch, p->msn, p->picture_number++};
+    struct packager_place place = {p->grant.epoch, p->msn, 0, {0}};
+    bool fresh = frame->independent || !p->part_pictures;
     p->part_pictures++;
+    for (uint32_t i = 0; i < p->rung_count; i++) {
+        struct packager_track *track = &p->tracks[p->video_count + i];
+        if (!fresh && ++track->since < track->every)
+            continue;
+        track->since = 0;
+        track->part_pictures++;
+        place.rungs |= 1u << i;
+        place.numbers[i] = track->pictures++;
+    }
     if (p->rung_count)
         p->port.led(p->port.ctx, frame, &place);
 }
@@ -443,7 +474,7 @@ static void place_lead(struct packager *p, const struct lane_frame *frame) {
     follow(p, p->lead_end_us);
     p->end_due = what && behind(p, p->lead_end_us);
     if (p->end_due)
-        loop_timer_set(p->patience, PATIENCE_US);
+        loop_timer_set(p->patience, p->patience_us);
     else
         end(p, what);
 }
@@ -456,7 +487,7 @@ static void release(struct packager *p, bool all) {
         lane_pop(&p->held, 1);
         frame = lane_first(&p->held);
         if (frame && !all && must_wait(p, frame)) {
-            loop_timer_set(p->patience, PATIENCE_US);
+            loop_timer_set(p->patience, p->patience_us);
             return;
         }
     }
@@ -472,8 +503,8 @@ static void lead_video(struct packager *p, const struct lane_frame *frame) {
     first = lane_first(&p->held);
     int64_t waited_us = timeline_us(frame->time.dts_ts - first->time.dts_ts, TIMELINE_VIDEO_HZ);
     if (p->held.count == 1)
-        loop_timer_set(p->patience, PATIENCE_US);
-    else if (waited_us > PATIENCE_US || p->held.count >= HELD_MAX)
+        loop_timer_set(p->patience, p->patience_us);
+    else if (waited_us > p->patience_us || p->held.count >= HELD_MAX)
         release(p, false);
 }
 
@@ -501,7 +532,7 @@ static void follow_video(struct packager *p, struct packager_track *track, const
     int64_t open_us = held ? timeline_us(held->time.dts_ts, TIMELINE_VIDEO_HZ) : p->lead_end_us;
     track->frame_us = duration_us(frame);
     track->reached_us = shown_us + track->frame_us;
-    if (p->segmenter.in_part && !track->lane.count && shown_us < open_us - SAME_US)
+    if (p->segmenter.in_part && !track->lane.count && shown_us < open_us - slack_us(p, track))
         write_following(p, track, frame);
     else
         lane_push(&track->lane, frame);
@@ -536,7 +567,7 @@ void packager_rung(struct packager *p, uint32_t rung, const struct packager_plac
         return;
     struct packager_track *track = &p->tracks[p->video_count + rung];
     const struct lane_place at = {p->stream, place->epoch, place->msn, (uint8_t)(track - p->tracks)};
-    track->lane.chunk_number = place->number;
+    track->lane.chunk_number = place->numbers[rung];
     struct record *record = lane_direct_chunk(&track->lane, frame, &at);
     if (record)
         p->port.write(p->port.ctx, record);
@@ -590,7 +621,7 @@ void packager_abandon(struct packager *p) {
     close_lanes(p);
     segmenter_break(&p->segmenter);
     p->opened = p->segment_used = false;
-    p->part_index = p->picture_number = p->part_pictures = 0;
+    p->part_index = p->part_pictures = 0;
 }
 
 /* --- opening --- */
@@ -604,6 +635,9 @@ static void describe(struct track_info *info, const struct packager_source *sour
                                 .timescale = video ? TIMELINE_VIDEO_HZ : codec->sample_rate,
                                 .width = codec->width,
                                 .height = codec->height,
+                                .range = codec->range,
+                                .low = source->low,
+                                .peak_bps = source->peak_bps,
                                 .frame_rate_milli = source->rate_milli,
                                 .sample_rate = codec->sample_rate,
                                 .channels = codec->channels};
@@ -624,7 +658,8 @@ static int open_track(struct packager *p, const struct packager_source *source, 
     struct packager_track *track = &p->tracks[p->track_count];
     bool video = source->codec->kind == TRACK_VIDEO;
     uint8_t config[CONFIG_MAX];
-    *track = (struct packager_track){.kind = source->codec->kind, .frame_us = frame_us_of(source)};
+    *track =
+        (struct packager_track){.kind = source->codec->kind, .frame_us = frame_us_of(source), .every = source->every};
     describe(info, source,
              source->rung ? source->rung
              : video      ? p->video_count
@@ -639,6 +674,9 @@ static int open_track(struct packager *p, const struct packager_source *source, 
         return rc;
     track->lane.timescale = info->timescale;
     track->judged = p->cut.number;
+    track->joined = track->awaits_independent = video && source->joined;
+    if (track->joined)
+        p->patience_us = JOINED_PATIENCE_US;
     p->track_count++;
     p->video_count += video && !source->rung;
     p->rung_count += source->rung > 0;
@@ -670,7 +708,7 @@ static void open_texts(struct packager *p, struct record_open *open) {
 /* Frames of pictures beside the leading ones are whole in parts, too, where their rate is a fraction of its. */
 static uint32_t unit_us(const struct packager *p) {
     uint32_t lead_us = p->tracks[0].frame_us, unit = lead_us;
-    for (uint32_t i = 1; i < p->video_count; i++) {
+    for (uint32_t i = 1; i < p->video_count + p->rung_count; i++) {
         uint32_t frame_us = p->tracks[i].frame_us, times = (frame_us + lead_us / 2) / lead_us;
         if (frame_us > unit && llabs((int64_t)frame_us - (int64_t)times * lead_us) < lead_us / 50)
             unit = times * lead_us;
@@ -707,6 +745,7 @@ int packager_open(struct packager *p, const struct packager_source *sources, uin
     int64_t end_us = p->opened ? timeline_end_us(&p->timeline) : p->grant.not_before_us;
     close_lanes(p);
     p->init_version++;
+    p->patience_us = PATIENCE_US;
     if (p->opened)
         p->grant
             .epoch++; /* what has other tracks has an epoch of its own, so that no chunk's place can stand for two */
@@ -725,7 +764,7 @@ int packager_open(struct packager *p, const struct packager_source *sources, uin
     record->open.part_target_us = p->part_target_us;
     timeline_map(&p->timeline, dts_us, now_us, end_us);
     p->lead_dts_us = p->lead_end_us = 0;
-    p->picture_number = p->part_pictures = 0;
+    p->part_pictures = 0;
     p->opened = true;
     p->port.write(p->port.ctx, record);
     return 0;

@@ -349,7 +349,8 @@ static void ladders_are_patterns_and_rungs(void **state) {
                                        "* none",
                                        "live/a 90:30",
                                        "live/a 2160:50000",
-                                       "live/a 1080:5000 720:2800 480:1200 360:600 240:150"};
+                                       "live/a 1080:5000 720:2800 480:1200 360:600 240:150",
+                                       "live/a 480@30:1200:medium 240@5:150 120:60:ultrafast"};
     static const char *const bad[] = {"live/*",
                                       "480:1200",
                                       "live 480:1200",
@@ -358,6 +359,14 @@ static void ladders_are_patterns_and_rungs(void **state) {
                                       "live/* :1200",
                                       "live/* 480:1200 ",
                                       "live/* 480:1200:15",
+                                      "live/* 480:1200:",
+                                      "live/* 480:1200:veryslow",
+                                      "live/* 480:1200:fas",
+                                      "live/* 480@4:1200",
+                                      "live/* 480@121:1200",
+                                      "live/* 480@:1200",
+                                      "live/* 480@15",
+                                      "live/* 480:1200@15",
                                       "live/* 89:100",
                                       "live/* 2161:100",
                                       "live/* 480:29",
@@ -440,6 +449,22 @@ static void backups_are_pairs_of_names(void **state) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         snprintf(text, sizeof text, "ingest: {rtmp: {listen: ['[::]:1']}, backups: ['%s']}\norigin: {}\n", bad[i]);
         assert_refused_with(text, "f:1: ingest.backups is ");
+    }
+}
+
+static void rungs_of_another_end_so(void **state) {
+    static const char *const bad[] = {"", "_", "--", "a b", "_low*", "live/_low", "_0123456789012345678901234567890"};
+    char text[256];
+    (void)state;
+    struct conf *conf =
+        parse_good("ingest: {rtmp: {listen: ['[::]:1']}, rung_suffixes: [_720, -low, hi]}\norigin: {}\n");
+    assert_int_equal(conf->ingest.rung_suffixes.count, 3);
+    assert_string_equal(conf->ingest.rung_suffixes.items[1], "-low");
+    conf_destroy(conf);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, "ingest: {rtmp: {listen: ['[::]:1']}, rung_suffixes: ['%s']}\norigin: {}\n",
+                 bad[i]);
+        assert_refused_with(text, "f:1: ingest.rung_suffixes is ");
     }
 }
 
@@ -871,6 +896,7 @@ int main(void) {
         cmocka_unit_test(srt_passphrases_have_ten_to_seventy_nine_characters),
         cmocka_unit_test(srt_alone_is_a_way_to_ingest),
         cmocka_unit_test(backups_are_pairs_of_names),
+        cmocka_unit_test(rungs_of_another_end_so),
         cmocka_unit_test(slates_have_a_name_and_a_file),
         cmocka_unit_test(sources_have_a_name_and_a_url),
         cmocka_unit_test(key_given_twice_is_refused),
