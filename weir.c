@@ -241,6 +241,7 @@ static bool start_ingest(struct node *node) {
     settings.ladder_count = (uint32_t)conf->ingest.ladder.count;
     settings.ladder_preset = presets[conf->ingest.ladder_preset];
     settings.ladder_encoder = conf->ingest.ladder_encoder;
+    settings.ladder_on_demand_ms = conf->ingest.ladder_on_demand_s * 1000;
     struct writer_port port = ingest_port(node);
     node->ingest = ingest_create(node->loop, &settings, &port);
     admin_show_ingest(node->admin, node->ingest);

@@ -136,6 +136,9 @@ const struct setting schema_settings[] = {
      .text = "x264's: the slower, the better the picture for its bits, and the more CPU time it takes."},
     {"ingest.ladder_encoder", SETTING_NAME, AT(ingest.ladder_encoder), .fallback = "libx264",
      .text = "An H.264 encoder by FFmpeg's name, such as `h264_nvenc` where there is the hardware for it."},
+    {"ingest.ladder_on_demand_s", SETTING_INT, AT(ingest.ladder_on_demand_s), .min = 0, .max = 3600, .fallback = "0", .unit = "s",
+     .text = "A rung runs only while somebody asks for it, and for so long after that; nobody does any more `relay.linger_s` after the last "
+             "request. 0: rungs run always, as they do on a node that brings its streams to `ingest.origins`."},
     {"ingest.origins", SETTING_URLS, AT(ingest.origins),
      .text = "Origins that get each stream, all of them at once, by where they listen (`origin.listen`); none: this node's own."},
 

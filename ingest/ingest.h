@@ -21,6 +21,7 @@ struct ingest_settings {
     char *const *ladder; /* see rungs.h; likewise, and so must be the names */
     uint32_t ladder_count;
     const char *ladder_preset, *ladder_encoder;
+    uint32_t ladder_on_demand_ms; /* 0: rungs run always */
 };
 
 struct ingest {

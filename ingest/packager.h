@@ -53,6 +53,7 @@ struct packager_track {
     int64_t reached_us; /* following: where its last frame ends, in the leading track's decoding time */
     uint32_t judged;    /* following: the cut at which alignment was last looked at */
     bool misaligned;
+    bool behind;             /* a rung that has been begun in the past, and makes up for it */
     bool awaits_independent; /* something was lost: what follows can't be decoded until then */
 };
 
@@ -95,6 +96,7 @@ struct packager_source {
     bool reorders;
     uint32_t rate_milli; /* video: as probe.h has it */
     uint32_t rung;       /* transcoded: its number, which is its name's: v1, v2 …; 0: the publisher's own */
+    uint32_t on_demand_bps; /* a rung that isn't there until packager_rung_here says so: the rate that it is to have; 0: it is */
 };
 
 void packager_init(struct packager *packager, struct loop *loop, const struct ingest_settings *settings, const char *stream,
@@ -108,6 +110,8 @@ int packager_open(struct packager *packager, const struct packager_source *sourc
 void packager_frame(struct packager *packager, uint32_t index, const struct lane_frame *frame);
 /* A rung's picture, for the place and the times of the leading one that it is in the place of; in order. */
 void packager_rung(struct packager *packager, uint32_t rung, const struct packager_place *place, const struct lane_frame *frame);
+/* A rung that runs on demand: its pictures come, from the segment `msn` on, all of them; or none of them any more. */
+void packager_rung_here(struct packager *packager, uint32_t rung, bool here, uint64_t msn);
 /* Whether a record is a rung's: that it is refused harms nobody else. */
 bool packager_is_rung(const struct packager *packager, const struct record *record);
 /* Ends the segment under way; what comes next is a discontinuity. */

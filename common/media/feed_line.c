@@ -78,6 +78,8 @@ static json_t *track_json(const struct track_info *track, bool late) {
         json_object_set_new(json, "language", json_string(track->language));
     if (late)
         json_object_set_new(json, "late", json_true());
+    if (track->on_demand_bps)
+        json_object_set_new(json, "on_demand_bps", json_integer(track->on_demand_bps));
     if (track->kind == TRACK_VIDEO)
         json_object_update_new(json, json_pack("{s:i, s:i, s:I}", "width", track->width, "height", track->height,
                                                "frame_rate_milli", as_json(track->frame_rate_milli)));
@@ -121,6 +123,8 @@ static void parse_track(const json_t *json, struct track_info *track, bool *ok) 
         track->sample_rate = get_u32(json, "sample_rate", ok);
         track->channels = get_u32(json, "channels", ok);
     }
+    if (json_object_get(json, "on_demand_bps"))
+        track->on_demand_bps = get_u32(json, "on_demand_bps", ok);
     track->init = init_blob(json_object_get(json, "init"));
     *ok &= track->init && track_name_ok(track->name) && (track->kind == TRACK_VIDEO || !strcmp(kind, "audio"));
 }

@@ -70,13 +70,30 @@ struct bandwidth {
     double peak, average; /* bits a second */
 };
 
-static uint64_t segment_bytes(const struct segment *segment, uint32_t mask) {
-    uint64_t bytes = 0;
-    for (uint32_t p = 0; p < segment->published; p++)
-        for (uint32_t t = 0; t < TRACKS_MAX; t++)
-            if (mask & 1u << t)
-                bytes += segment->parts[p].record->part.tracks[t].bytes;
-    return bytes;
+/* Of a track that is made on demand: where it was not made, or not from the beginning to the end, it would have had its
+ * rate; and each chunk has boxes of its own. */
+static double track_bits(const struct segment *segment, uint32_t track) {
+    enum { BOXES = 150 };
+    const struct track_info *info = &segment->open->open.tracks[track];
+    uint64_t bytes = 0, boxes = 0;
+    bool measured = true;
+    for (uint32_t p = 0; p < segment->published; p++) {
+        const struct record_part_track *part = &segment->parts[p].record->part.tracks[track];
+        bytes += part->bytes;
+        boxes += (uint64_t)part->chunks * BOXES;
+        measured &= part->bytes || !part->chunks;
+    }
+    if (measured || !info->on_demand_bps)
+        return 8.0 * (double)bytes;
+    return (double)info->on_demand_bps * (double)segment->duration_ts[track] / info->timescale + 8.0 * (double)boxes;
+}
+
+static double segment_bits(const struct segment *segment, uint32_t mask) {
+    double bits = 0;
+    for (uint32_t t = 0; t < TRACKS_MAX; t++)
+        if (mask & 1u << t)
+            bits += track_bits(segment, t);
+    return bits;
 }
 
 /* By what parts say, so that it is known of tracks that are not here, too. Measured over the window's whole segments; a
@@ -89,8 +106,7 @@ static struct bandwidth bandwidth_measure(const struct stream *stream, uint32_t 
         double s = segment_seconds(segment, &stream->open->open, mask);
         if (s <= 0 || (!segment->complete && bits > 0))
             continue;
-        double b =
-            8.0 * (double)segment_bytes(segment, variant_within(&segment->open->open, &stream->open->open, mask));
+        double b = segment_bits(segment, variant_within(&segment->open->open, &stream->open->open, mask));
         bits += b;
         seconds += s;
         if (b / s > result.peak && s > 0.5 * stream->open->open.target_duration_ms / 1000.0)

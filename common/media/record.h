@@ -24,6 +24,7 @@ struct track_info {
     char language[LANGUAGE_LEN]; /* BCP 47; "" unknown */
     uint16_t width, height; /* video */
     uint32_t frame_rate_milli; /* video: frames per 1000 s, 29970; 0 unknown */
+    uint32_t on_demand_bps; /* it is made only while somebody asks for it: bits a second that it is to have; 0: always */
     uint32_t sample_rate, channels; /* audio */
     uint32_t init_version;  /* the n of init-n.mp4: grows by one whenever `init` changes */
     struct blob *init;      /* ftyp + moov of this track alone; the record holds the reference */

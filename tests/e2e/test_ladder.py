@@ -91,6 +91,33 @@ def test_every_picture_comes_in_order(node):
             assert not any(report[fault] for fault in ("missing", "duplicate", "reordered", "unreadable")), report
 
 
+def test_a_rung_on_demand_runs_while_it_is_watched(tmp_path):
+    config = {"ingest": {"ladder": ["live/* 180:200"], "ladder_preset": "ultrafast", "ladder_on_demand_s": 1},
+              "relay": {"linger_s": 1}}
+
+    def running():
+        return node.metric("weir_ladder_rungs_running")
+
+    node = harness.Node(tmp_path / "weir", config).start()
+    publisher = publishers.ClockPublisher(node.push_url(STREAM), tmp_path / "log", **SOURCE)
+    try:
+        node.wait_segment(STREAM)
+        text = node.get(f"/{STREAM}/index.m3u8").text
+        assert running() == 0
+        found = re.search(r"BANDWIDTH=(\d+),AVERAGE-BANDWIDTH=\d+,CODECS=\"(avc1\.\w+),.*RESOLUTION=320x180.*\nv1a0", text)
+        assert found and int(found[1]) > 200000
+        picture = players.probe(node.url(f"/{STREAM}/v1a0.m3u8"))["streams"][0]
+        assert (picture["width"], picture["height"]) == (320, 180)
+        assert running() == 1
+        rung = playlist(node, "v1a0")
+        assert rung.segments and not rung.problems
+        harness.wait_for(lambda: running() == 0, 20, "the rung's end")
+    finally:
+        publisher.stop()
+        node.stop()
+    node.check_log()
+
+
 def test_the_page_changes_rungs_without_a_gap(node):
     page = viewer.Viewer(node.url(f"/{STREAM}/"))
     try:
