@@ -74,13 +74,15 @@ static void a_late_track_is_told(void **state) {
         "{\"name\":\"v0\",\"kind\":\"video\",\"track_id\":1,\"timescale\":90000,\"codecs\":\"avc1.4d401f\",\"init_"
         "version\":1,\"init\":\"Vg==\",\"width\":1280,\"height\":720,\"frame_rate_milli\":30000},"
         "{\"name\":\"v1\",\"kind\":\"video\",\"track_id\":2,\"timescale\":90000,\"codecs\":\"avc1.42c01e\",\"init_"
-        "version\":1,\"init\":\"Vg==\",\"late\":true,\"width\":640,\"height\":360,\"frame_rate_milli\":30000}]}}";
+        "version\":1,\"init\":\"Vg==\",\"late\":true,\"on_demand_bps\":600000,\"width\":640,\"height\":360,\"frame_"
+        "rate_milli\":30000}]}}";
     struct feed_line line;
     struct buf out;
     (void)state;
     buf_init(&out, 65536);
     assert_int_equal(feed_line_parse(text, strlen(text), "live/show", &line), 0);
     assert_int_equal(line.record->open.late, 2);
+    assert_int_equal(line.record->open.tracks[1].on_demand_bps, 600000);
     assert_int_equal(feed_line_write(&out, &line), 0);
     assert_memory_equal(buf_head(&out), text, strlen(text));
     feed_line_finish(&line);

@@ -3,7 +3,9 @@
 
 #include <stdio.h>
 
+#include "common/base/buf.h"
 #include "common/media/cmaf.h"
+#include "common/media/playlist.h"
 #include "picture_fixture.h"
 #include "publisher_fixture.h"
 
@@ -117,6 +119,17 @@ static const struct segment *last_segment(struct world *world) {
     return stream->segments[stream->segment_count - 1];
 }
 
+/* As many bits a second as it is to have, and 30 chunks' boxes. */
+static void check_listed(struct world *world) {
+    struct buf text;
+    buf_init(&text, 4096);
+    playlist_multivariant(&text, stream_of(world), PLAYLIST_MUXED_AUTO, NULL);
+    buf_append(&text, "", 1);
+    assert_non_null(strstr((const char *)buf_head(&text), "BANDWIDTH=352801,AVERAGE-BANDWIDTH=336001,CODECS=\"avc1."));
+    assert_non_null(strstr((const char *)buf_head(&text), "RESOLUTION=288x180,FRAME-RATE=30.000"));
+    buf_finish(&text);
+}
+
 /* Segments of a second, of which a rung has those from the one before that under way, when it was asked for. */
 static void a_rung_runs_while_it_is_asked_for(void **state) {
     (void)state;
@@ -134,6 +147,7 @@ static void a_rung_runs_while_it_is_asked_for(void **state) {
     publish(world, &source, 20, 160, 0);
     uint64_t asked_msn = last_segment(world)->msn;
     assert_int_equal(stream_of(world)->joining, 0);
+    check_listed(world);
     world->asked = track_names_of("v1a0");
     publish(world, &source, 160, 162, 0);
     run_until(world, v1_is_whole);
