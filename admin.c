@@ -18,6 +18,7 @@
 #include "ingest/advice.h"
 #include "ingest/publisher.h"
 #include "ingest/srt_server.h"
+#include "ingest/subtitles_http.h"
 #include "origin/origin.h"
 #include "sources.h"
 
@@ -29,8 +30,8 @@ struct admin {
     struct origin *origin;
     bool decides;
     struct registry *registry;
-    struct srt_server *srt;      /* NULL: none */
-    const struct ingest *ingest; /* NULL: none */
+    struct srt_server *srt; /* NULL: none */
+    struct ingest *ingest;  /* NULL: none */
     struct sources *sources;
     struct http_server *http;
     bool ready;
@@ -58,11 +59,12 @@ static void answer_buf(struct http_request *req, const char *type, struct buf *b
 /* --- API --- */
 
 static json_t *track_json(const struct track_info *track) {
-    bool video = track->kind == TRACK_VIDEO;
-    json_t *json =
-        json_pack("{s:s, s:s, s:s, s:i, s:i}", "name", track->name, "kind", video ? "video" : "audio", "codecs",
-                  track->codecs, "timescale", (int)track->timescale, "init", (int)track->init_version);
-    if (video)
+    static const char *const kinds[] = {[TRACK_VIDEO] = "video", [TRACK_AUDIO] = "audio", [TRACK_TEXT] = "text"};
+    json_t *json = json_pack("{s:s, s:s, s:s, s:i, s:i}", "name", track->name, "kind", kinds[track->kind], "codecs",
+                             track->codecs, "timescale", (int)track->timescale, "init", (int)track->init_version);
+    if (track->kind == TRACK_TEXT)
+        json_object_update_new(json, json_pack("{s:s, s:s}", "language", track->language, "label", track->label));
+    else if (track->kind == TRACK_VIDEO)
         json_object_update_new(json, json_pack("{s:i, s:i, s:f}", "width", track->width, "height", track->height,
                                                "frame_rate", track->frame_rate_milli / 1000.0));
     else
@@ -306,6 +308,17 @@ static void on_stream_request(const struct admin *admin, struct http_request *re
         http_respond_error(req, 405, NULL, &allow, 1);
 }
 
+/* "/api/v1/streams/{app}/{stream}/cues". */
+static bool parse_cues_path(const char *path, char stream[STREAM_NAME_LEN]) {
+    char start[STREAM_NAME_LEN + 32];
+    size_t len = strlen(path), suffix = strlen("/cues");
+    if (len <= suffix || len - suffix >= sizeof start || strcmp(path + len - suffix, "/cues") != 0)
+        return false;
+    memcpy(start, path, len - suffix);
+    start[len - suffix] = 0;
+    return api_stream_parse(start, stream);
+}
+
 static void on_request(void *ctx, struct http_request *req) {
     const struct admin *admin = ctx;
     const char *path = http_request_path(req);
@@ -313,6 +326,8 @@ static void on_request(void *ctx, struct http_request *req) {
     char stream[STREAM_NAME_LEN];
     if (api_stream_parse(path, stream)) {
         on_stream_request(admin, req, stream);
+    } else if (parse_cues_path(path, stream)) {
+        subtitles_handle(admin->ingest, req, stream);
     } else if (method != HTTP_GET && method != HTTP_HEAD) {
         const struct http_header allow = {"Allow", "GET, HEAD"};
         http_respond_error(req, 405, NULL, &allow, 1);
@@ -458,7 +473,7 @@ void admin_show_srt(struct admin *admin, struct srt_server *srt) {
     admin->srt = srt;
 }
 
-void admin_show_ingest(struct admin *admin, const struct ingest *ingest) {
+void admin_show_ingest(struct admin *admin, struct ingest *ingest) {
     admin->ingest = ingest;
 }
 

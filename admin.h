@@ -19,7 +19,7 @@ int admin_listen(struct admin *admin, const char *address, uint16_t *ret_port);
 /* Whose links are shown; NULL: none. */
 void admin_show_srt(struct admin *admin, struct srt_server *srt);
 /* Whose publishers' advice is shown; NULL: none. */
-void admin_show_ingest(struct admin *admin, const struct ingest *ingest);
+void admin_show_ingest(struct admin *admin, struct ingest *ingest);
 /* Which sources are shown; NULL: none. */
 void admin_show_sources(struct admin *admin, struct sources *sources);
 /* What /readyz says: 200 while ready, else 503. */

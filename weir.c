@@ -29,6 +29,7 @@
 #include "ingest/rtmp_server.h"
 #include "ingest/slate.h"
 #include "ingest/srt_server.h"
+#include "ingest/subtitles_http.h"
 #include "ingest/ts_session.h"
 #include "origin/intake.h"
 #include "origin/origin.h"
@@ -239,6 +240,8 @@ static bool start_ingest(struct node *node) {
                                        .backup_count = (uint32_t)conf->ingest.backups.count};
     settings.ladder = conf->ingest.ladder.items;
     settings.ladder_count = (uint32_t)conf->ingest.ladder.count;
+    settings.subtitles = conf->ingest.subtitles.items;
+    settings.subtitle_count = (uint32_t)conf->ingest.subtitles.count;
     settings.ladder_preset = presets[conf->ingest.ladder_preset];
     settings.ladder_encoder = conf->ingest.ladder_encoder;
     settings.ladder_on_demand_ms = conf->ingest.ladder_on_demand_s * 1000;
@@ -685,6 +688,7 @@ static void register_metrics(void) {
     rtmp_server_metrics_register();
     srt_server_metrics_register();
     golive_metrics_register();
+    subtitles_metrics_register();
     ts_session_metrics_register();
     source_metrics_register();
     slates_metrics_register();

@@ -55,6 +55,7 @@ struct conf {
         enum { CONF_PBKEYLEN_AUTO, CONF_PBKEYLEN_16, CONF_PBKEYLEN_24, CONF_PBKEYLEN_32 } srt_pbkeylen;
         struct conf_list golive_ladder; /* "HEIGHT KBPS", or "auto"; empty: OBS isn't told what to encode */
         char *golive_url;               /* NULL: by the request */
+        struct conf_list subtitles; /* "app/name de Deutsch", "app/na* de" (ingest/subtitles.h) */
         struct conf_list ladder; /* "app/name 480:1200 240:150", "app/na* auto" (ingest/rungs.h) */
         enum { CONF_ULTRAFAST, CONF_SUPERFAST, CONF_VERYFAST, CONF_FASTER, CONF_FAST, CONF_MEDIUM } ladder_preset;
         char *ladder_encoder;

@@ -139,6 +139,9 @@ const struct setting schema_settings[] = {
     {"ingest.ladder_on_demand_s", SETTING_INT, AT(ingest.ladder_on_demand_s), .min = 0, .max = 3600, .fallback = "0", .unit = "s",
      .text = "A rung runs only while somebody asks for it, and for so long after that; nobody does any more `relay.linger_s` after the last "
              "request. 0: rungs run always, as they do on a node that brings its streams to `ingest.origins`."},
+    {"ingest.subtitles", SETTING_SUBTITLES, AT(ingest.subtitles),
+     .text = "Languages in which streams have subtitles from the start: a BCP 47 tag, and what players call it. Others join a stream when their "
+             "first cue is posted, which is a discontinuity. At most four a stream."},
     {"ingest.origins", SETTING_URLS, AT(ingest.origins),
      .text = "Origins that get each stream, all of them at once, by where they listen (`origin.listen`); none: this node's own."},
 
@@ -337,6 +340,11 @@ void schema_describe(const struct setting *setting, struct buf *out) {
     case SETTING_SOURCES:
         buf_append_str(out, "a list of \"app/name URL\" or \"app/name URL on-demand\", such as "
                             "[\"live/cam rtmp://192.0.2.9/live/cam\"]");
+        break;
+    case SETTING_SUBTITLES:
+        buf_append_str(out,
+                       "a list of \"PATTERN LANGUAGE NAME\" or \"PATTERN LANGUAGE\", PATTERN being \"app/name\" or "
+                       "\"app/na*\", such as [\"live/* de Deutsch\"]");
         break;
     case SETTING_LADDER:
         buf_printf(out,

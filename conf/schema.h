@@ -22,6 +22,7 @@ enum setting_type {
     SETTING_RTMP_URL,  /* char *: the same of RTMP */
     SETTING_URLS,      /* struct conf_list of them */
     SETTING_COSTED,    /* the same, each perhaps with a space and a cost in ms behind it */
+    SETTING_SUBTITLES, /* struct conf_list of streams' languages (ingest/subtitles.h) */
     SETTING_LADDER,    /* struct conf_list of streams' ladders (ingest/rungs.h) */
     SETTING_STREAMS,   /* struct conf_list of patterns of streams' names */
     SETTING_RUNGS,     /* struct conf_list of "HEIGHT KBPS", or "auto", which may stand alone, without brackets */
@@ -43,7 +44,7 @@ struct setting {
     const char *text;
 };
 
-enum { SETTING_NAME_MAX = 63, SETTING_KEY_MAX = 128, SETTING_FILE_MAX = 1024, SETTING_URL_MAX = 255, SETTING_SECRET_MIN = 16, SETTING_PASSPHRASE_MIN = 10, SETTING_PASSPHRASE_MAX = 79, SCHEMA_MAX = 96, SETTING_RUNGS_MAX = 5,
+enum { SETTING_NAME_MAX = 63, SETTING_KEY_MAX = 128, SETTING_FILE_MAX = 1024, SETTING_URL_MAX = 255, SETTING_SECRET_MIN = 16, SETTING_PASSPHRASE_MIN = 10, SETTING_PASSPHRASE_MAX = 79, SCHEMA_MAX = 96, SETTING_RUNGS_MAX = 5, SETTING_LANGUAGE_MAX = 11, SETTING_LANGUAGE_NAME_MAX = 47,
        SETTING_RUNG_HEIGHT_MIN = 90, SETTING_RUNG_HEIGHT_MAX = 2160, SETTING_RUNG_KBPS_MIN = 30, SETTING_RUNG_KBPS_MAX = 50000 };
 
 extern const struct setting schema_settings[];

@@ -106,6 +106,34 @@ static bool passphrase_acceptable(const char *text) {
            (!colon || stream_pattern_acceptable(text, (size_t)(colon - text)));
 }
 
+/* The shape of a BCP 47 tag. */
+static bool tag_acceptable(const char *tag, size_t len) {
+    size_t subtag = 0;
+    for (size_t i = 0; i < len; i++) {
+        bool letter = (tag[i] | 32) >= 'a' && (tag[i] | 32) <= 'z', digit = tag[i] >= '0' && tag[i] <= '9';
+        if (!letter && (i < 2 || !(digit || (tag[i] == '-' && subtag))))
+            return false;
+        subtag = tag[i] == '-' ? 0 : subtag + 1;
+        if (subtag > 8)
+            return false;
+    }
+    return len >= 2 && len <= SETTING_LANGUAGE_MAX && subtag > 0;
+}
+
+/* "app/na* de", "app/name zh-Hans 简体" (ingest/subtitles.h). */
+static bool subtitles_acceptable(const char *text) {
+    size_t pattern = strcspn(text, " ");
+    const char *tag = text + pattern + (text[pattern] == ' ');
+    size_t len = strcspn(tag, " ");
+    const char *name = tag + len + (tag[len] == ' ');
+    if (!stream_pattern_acceptable(text, pattern) || !tag_acceptable(tag, len) || (tag[len] && !*name))
+        return false;
+    for (const char *c = name; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == '"' || *c == 127)
+            return false;
+    return *name != ' ' && strlen(name) <= SETTING_LANGUAGE_NAME_MAX;
+}
+
 static bool file_acceptable(const char *text);
 
 static bool clip_acceptable(const char *text) {
@@ -333,6 +361,8 @@ static bool item_acceptable(const struct setting *setting, const char *text) {
         return passphrase_acceptable(text);
     case SETTING_SOURCES:
         return source_acceptable(text);
+    case SETTING_SUBTITLES:
+        return subtitles_acceptable(text);
     case SETTING_LADDER:
         return ladder_acceptable(text);
     case SETTING_FILES:
@@ -376,6 +406,7 @@ bool value_is_list(const struct setting *setting) {
     case SETTING_ADDRESSES:
     case SETTING_KEYS:
     case SETTING_PASSPHRASES:
+    case SETTING_SUBTITLES:
     case SETTING_LADDER:
     case SETTING_FILES:
     case SETTING_RANGES:

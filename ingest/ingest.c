@@ -5,6 +5,7 @@
 #include "common/base/loop.h"
 #include "ingest/live_names.h"
 #include "ingest/publisher.h"
+#include "ingest/subtitles.h"
 
 enum { SWEEP_INTERVAL_US = 200000 };
 
@@ -23,6 +24,7 @@ struct ingest *ingest_create(struct loop *loop, const struct ingest_settings *se
     ingest->settings = *settings;
     ingest->port = *port;
     list_init(&ingest->publishers);
+    ingest->subtitles = subtitles_create(settings->subtitles, settings->subtitle_count);
     ingest->live = live_names_create();
     ingest->sweep_timer = loop_timer_create(loop, on_sweep, ingest);
     loop_timer_set(ingest->sweep_timer, SWEEP_INTERVAL_US);
@@ -35,5 +37,6 @@ void ingest_destroy(struct ingest *ingest) {
     publishers_finish(ingest);
     loop_timer_destroy(ingest->sweep_timer);
     live_names_destroy(ingest->live);
+    subtitles_destroy(ingest->subtitles);
     free(ingest);
 }

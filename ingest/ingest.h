@@ -9,6 +9,7 @@
 struct live_names;
 struct loop;
 struct loop_timer;
+struct subtitles;
 
 struct ingest_settings {
     uint32_t segment_ms, part_ms; /* wishes; what a stream gets is fixed when it starts */
@@ -20,6 +21,8 @@ struct ingest_settings {
     uint32_t backup_count;
     char *const *ladder; /* see rungs.h; likewise, and so must be the names */
     uint32_t ladder_count;
+    char *const *subtitles; /* see subtitles.h; likewise */
+    uint32_t subtitle_count;
     const char *ladder_preset, *ladder_encoder;
     uint32_t ladder_on_demand_ms; /* 0: rungs run always */
 };
@@ -32,6 +35,7 @@ struct ingest {
     /* Told when a publisher's media is the stream's from now on, and when it isn't any more. It must not call publishers. NULL: nobody cares. */
     void (*on_air)(void *ctx, const char *stream, enum claim_rank rank, bool is);
     void *on_air_ctx;
+    struct subtitles *subtitles;
     struct live_names *live; /* the names that they hold */
     struct loop_timer *sweep_timer;
 };

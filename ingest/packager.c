@@ -5,15 +5,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/buf.h"
 #include "common/base/log.h"
 #include "common/base/loop.h"
+#include "common/media/vtt.h"
 #include "ingest/ingest.h"
+#include "ingest/subtitles.h"
 
 enum {
     AUDIO_CHUNK_US = 90000, /* about 100 ms: 4 or 5 AAC frames at 48 kHz */
     VIDEO_TRACK_ID = 1,
     AUDIO_TRACK_ID = 101,
+    TEXT_TRACK_ID = 201,
     CONFIG_MAX = 4096,
+    TEXT_MAX = 128 << 10,  /* bytes of a part's cues */
     REFUSED_MAX = 100,     /* chunks in a row */
     SAME_US = 2000,        /* times of two tracks that are one: both were rounded to milliseconds */
     PATIENCE_US = 50000,   /* so long following pictures are waited for */
@@ -46,7 +51,7 @@ static void close_lanes(struct packager *p) {
     for (uint32_t i = 0; i < p->track_count; i++)
         lane_reset(&p->tracks[i].lane);
     lane_reset(&p->held);
-    p->track_count = p->video_count = p->rung_count = 0;
+    p->track_count = p->video_count = p->rung_count = p->text_count = 0;
     p->end_due = false;
     loop_timer_cancel(p->patience);
 }
@@ -96,6 +101,11 @@ static uint32_t first_sound(const struct packager *p) {
     return has_video(p) ? p->video_count + p->rung_count : 1;
 }
 
+/* Behind the last track of sound. */
+static uint32_t sound_end(const struct packager *p) {
+    return p->track_count - p->text_count;
+}
+
 static bool is_rung(const struct packager *p, uint32_t track) {
     return track >= p->video_count && track < p->video_count + p->rung_count;
 }
@@ -128,7 +138,7 @@ static void flush_audio(struct packager *p, struct packager_track *track, int64_
 }
 
 static void flush_sound(struct packager *p, int64_t end_us, uint32_t least_us) {
-    for (uint32_t i = first_sound(p); i < p->track_count; i++)
+    for (uint32_t i = first_sound(p); i < sound_end(p); i++)
         flush_audio(p, &p->tracks[i], end_us, least_us);
 }
 
@@ -255,10 +265,48 @@ static void part_rung(const struct packager *p, struct record_part_track *out, s
     lane->part_bytes = 0;
 }
 
+/* --- subtitles --- */
+
+/* What shows in the part that ends: pictures of it are shown as much later as they are decoded. */
+static void write_text(struct packager *p, struct packager_track *track, uint32_t language, uint32_t lead_ts) {
+    int64_t start_us = p->segmenter.part_start_us, end_us = p->segmenter.end_us + p->tracks[0].lead_us;
+    int64_t drift_us = timeline_drift_us(&p->timeline);
+    struct lane *lane = &track->lane;
+    struct record *record = record_create(RECORD_CHUNK, p->stream, p->grant.epoch);
+    struct buf text;
+    buf_init(&text, TEXT_MAX);
+    subtitled_print(p->subtitles, language, start_us, end_us, p->anchor_us, drift_us, &text);
+    record->chunk = (struct record_chunk){.track = (uint8_t)(track - p->tracks),
+                                          .flags = CHUNK_INDEPENDENT,
+                                          .msn = p->msn,
+                                          .number = lane->chunk_number++,
+                                          .duration_ts = lead_ts,
+                                          .dts_ts = start_us / 1000000 * lane->timescale +
+                                                    start_us % 1000000 * lane->timescale / 1000000,
+                                          .capture_us = start_us + drift_us};
+    record->chunk.body =
+        vtt_chunk_create(TEXT_TRACK_ID + language, record->chunk.dts_ts, lead_ts, buf_head(&text), buf_len(&text));
+    buf_finish(&text);
+    lane->part_chunks++;
+    lane->part_bytes += (uint32_t)record->chunk.body.len;
+    lane->part_independent = true;
+    lane->part_duration_ts += lead_ts;
+    write_chunk(p, track, record);
+}
+
+static void write_texts(struct packager *p, uint32_t lead_ts) {
+    if (!p->part_index)
+        p->anchor_us = vtt_anchor_us(p->segmenter.part_start_us);
+    for (uint32_t i = 0; i < p->text_count; i++)
+        write_text(p, &p->tracks[sound_end(p) + i], i, lead_ts);
+}
+
 /* `audio_us`: where the sound beside the leading track ends; UTC. */
 static void close_part(struct packager *p, bool last, int64_t audio_us) {
     flush_lead(p);
     flush_sound(p, audio_us, 0);
+    uint32_t lead_ts = lead_duration_ts(p);
+    write_texts(p, lead_ts);
     struct record *record = record_create(RECORD_PART, p->stream, p->grant.epoch);
     struct record_part *part = &record->part;
     part->number = p->part_number++;
@@ -271,7 +319,6 @@ static void close_part(struct packager *p, bool last, int64_t audio_us) {
     part->discontinuity_sequence = p->discontinuity_sequence;
     part->start_us = p->segmenter.part_start_us;
     part->wall_us = part->start_us + timeline_drift_us(&p->timeline);
-    uint32_t lead_ts = lead_duration_ts(p);
     for (uint32_t i = 0; i < p->track_count; i++)
         if (is_rung(p, i))
             part_rung(p, &part->tracks[i], &p->tracks[i].lane, lead_ts, part->flags & PART_INDEPENDENT);
@@ -340,7 +387,7 @@ static void make_way(struct packager *p, const struct lane_frame *frame) {
     if (p->end_due && !ends_segment(p, frame))
         end(p, SEGMENTER_END_PART);
     p->end_due = false;
-    while (p->track_count > 1 + p->rung_count && (what = segmenter_hole(&p->segmenter, dts_us)))
+    while (sound_end(p) > 1 + p->rung_count && (what = segmenter_hole(&p->segmenter, dts_us)))
         end_before(p, what); /* the others go on */
     end_before(p, segmenter_before(&p->segmenter, dts_us, duration_us(frame), frame->independent));
 }
@@ -381,7 +428,7 @@ static void place_lead(struct packager *p, const struct lane_frame *frame) {
     make_way(p, frame);
     note_lead(&p->tracks[0], frame);
     if (!p->lead_dts_us) {
-        for (uint32_t i = first_sound(p); i < p->track_count; i++) /* what came before the first picture */
+        for (uint32_t i = first_sound(p); i < sound_end(p); i++) /* what came before the first picture */
             lane_drop(&p->tracks[i].lane, dts_us - p->tracks[i].frame_us);
         begin_following(p, dts_us);
     }
@@ -547,7 +594,7 @@ void packager_break(struct packager *p) {
         end(p, SEGMENTER_END_PART | SEGMENTER_END_SEGMENT);
     else
         next_segment(p);
-    for (uint32_t i = 1; i < p->track_count && has_video(p); i++) /* stayed over: it belongs before the break */
+    for (uint32_t i = 1; i < sound_end(p) && has_video(p); i++) /* stayed over: it belongs before the break */
         if (is_rung(p, i))
             continue;
         else if (i < p->video_count)
@@ -625,6 +672,24 @@ static int open_track(struct packager *p, const struct packager_source *source, 
     return 0;
 }
 
+/* As many languages as there is room for. */
+static void open_texts(struct packager *p, struct record_open *open) {
+    uint32_t hz = has_video(p) ? TIMELINE_VIDEO_HZ : p->tracks[0].lane.timescale;
+    uint32_t count = subtitled_count(p->subtitles);
+    for (uint32_t i = 0; i < count && p->track_count < TRACKS_MAX; i++) {
+        struct track_info *info = &open->tracks[open->track_count++];
+        *info = (struct track_info){.kind = TRACK_TEXT,
+                                    .track_id = TEXT_TRACK_ID + i,
+                                    .timescale = hz,
+                                    .codecs = "wvtt",
+                                    .init_version = p->init_version,
+                                    .init = vtt_init_create()};
+        subtitled_describe(p->subtitles, i, info);
+        p->tracks[p->track_count++] = (struct packager_track){.kind = TRACK_TEXT, .lane.timescale = hz};
+        p->text_count++;
+    }
+}
+
 /* Frames of pictures beside the leading ones are whole in parts, too, where their rate is a fraction of its. */
 static uint32_t unit_us(const struct packager *p) {
     uint32_t lead_us = p->tracks[0].frame_us, unit = lead_us;
@@ -638,16 +703,16 @@ static uint32_t unit_us(const struct packager *p) {
 
 /* Sound of whichever frames keeps up with the parts. */
 static void make_room(struct packager *p, struct segmenter_plan *plan) {
-    for (uint32_t i = first_sound(p); i < p->track_count; i++) {
+    for (uint32_t i = first_sound(p); i < sound_end(p); i++) {
         uint32_t frame_us = p->tracks[i].frame_us, frames = (plan->part_us - SAME_US + frame_us - 1) / frame_us;
-        if (p->track_count - p->video_count - p->rung_count > 1 && plan->part_target_us < frames * frame_us)
+        if (sound_end(p) - p->video_count - p->rung_count > 1 && plan->part_target_us < frames * frame_us)
             plan->part_target_us = frames * frame_us + 1;
     }
 }
 
 static void plan_parts(struct packager *p) {
     uint32_t frame_us = has_video(p) ? unit_us(p) : p->tracks[0].frame_us, beside_us = 0;
-    for (uint32_t i = first_sound(p); i < p->track_count && has_video(p); i++)
+    for (uint32_t i = first_sound(p); i < sound_end(p) && has_video(p); i++)
         beside_us = p->tracks[i].frame_us > beside_us ? p->tracks[i].frame_us : beside_us;
     struct segmenter_plan plan;
     if (p->part_target_us) {
@@ -675,6 +740,7 @@ int packager_open(struct packager *p, const struct packager_source *sources, uin
             record_unref(record);
             return -EINVAL;
         }
+    open_texts(p, &record->open);
     for (uint32_t i = 0; i < p->rung_count; i++) {
         uint32_t bit = 1u << (p->video_count + i);
         record->open.late |= bit;

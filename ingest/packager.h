@@ -11,6 +11,8 @@
  * Rungs are transcoded from the leading picture, frame by frame (ladder.h), and cut as that is: a part counts as many chunks of them as it has
  * leading pictures, and they come when they are encoded, after the part as a rule (record_open.late).
  *
+ * Subtitles are cut as the leading track is: where a part ends, each language has one chunk, of the cues that show in it (subtitles.h).
+ *
  * One loop. Nothing is called back but `write` and `lose`, from within the calls and from a timer; after `lose` calls do no harm. */
 #pragma once
 #include <stdbool.h>
@@ -24,6 +26,7 @@
 
 struct ingest_settings;
 struct loop;
+struct subtitled;
 
 /* Where a leading picture was put. */
 struct packager_place {
@@ -72,6 +75,9 @@ struct packager {
     struct timeline timeline;
     struct segmenter segmenter;
     uint32_t track_count, video_count, rung_count; /* video comes first, then its rungs */
+    uint32_t text_count; /* subtitles come last */
+    struct subtitled *subtitles; /* NULL: none. Set before packager_open */
+    int64_t anchor_us;           /* of cues in the segment under way (common/media/vtt.h) */
     struct packager_track tracks[TRACKS_MAX];
     uint32_t part_target_us, target_ms;
     uint64_t msn, part_number;

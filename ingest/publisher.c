@@ -18,6 +18,7 @@
 #include "ingest/packager.h"
 #include "ingest/probe.h"
 #include "ingest/stream_key.h"
+#include "ingest/subtitles.h"
 #include "ingest/track.h"
 
 /* A publisher's life:
@@ -412,6 +413,8 @@ static void start(struct publisher *pub) {
     if (lead && !ladder_ready(pub, sources, count, chosen[0]->number))
         return;
     uint32_t rungs = lead ? ladder_run_add(&pub->ladder, sources, count) : 0;
+    if (!pub->packager.subtitles)
+        pub->packager.subtitles = subtitles_hold(pub->ingest->subtitles, pub->stream);
     if (!lead || packager_open(&pub->packager, sources, count + rungs, lead->start_dts_us, lead->arrived_us)) {
         lose(pub, "codec configuration not usable");
         return;
@@ -694,6 +697,25 @@ static void advise(struct publisher *pub, const struct publisher_frame *frame) {
                   (const char *)0);
 }
 
+static struct publisher *find_on_air(const struct ingest *ingest, const char *stream) {
+    list_each(it, &ingest->publishers) {
+        struct publisher *pub = list_entry(it, struct publisher, link);
+        if (airs(pub->state) && !pub->closing && !strcmp(pub->stream, stream))
+            return pub;
+    }
+    return NULL;
+}
+
+bool publisher_is_on_air(const struct ingest *ingest, const char *stream) {
+    return find_on_air(ingest, stream);
+}
+
+void publisher_subtitles_changed(struct ingest *ingest, const char *stream) {
+    struct publisher *pub = find_on_air(ingest, stream);
+    if (pub && pub->state == LIVE)
+        pub->reinit = true;
+}
+
 const struct advice *publisher_advice(const struct ingest *ingest, const char *stream) {
     list_each(it, &ingest->publishers) {
         const struct publisher *pub = list_entry(it, struct publisher, link);
@@ -813,6 +835,7 @@ static void finish(struct publisher *pub) {
     loop_timer_destroy(pub->tell_timer);
     tracks_finish(&pub->tracks);
     ladder_run_finish(&pub->ladder);
+    subtitled_release(pub->packager.subtitles);
     packager_finish(&pub->packager);
     probe_reset(&pub->probe);
     free(pub);

@@ -83,6 +83,11 @@ void publisher_track_end(struct publisher *pub, enum track_kind kind, uint8_t tr
 /* What the stream's publisher on this node is advised (ingest/advice.h); NULL: it has none. Until the loop's next turn. */
 const struct advice *publisher_advice(const struct ingest *ingest, const char *stream);
 
+/* Whether a publisher on this node writes the stream, or is about to. */
+bool publisher_is_on_air(const struct ingest *ingest, const char *stream);
+/* The stream is to have other subtitles (subtitles.h): from its next independent frame on. */
+void publisher_subtitles_changed(struct ingest *ingest, const char *stream);
+
 /* `clean`: the peer said goodbye. `pub` is gone, and nothing is called any more (though what is transcoded of its last pictures is still
  * written). NULL is allowed. */
 void publisher_close(struct publisher *pub, bool clean);

@@ -25,9 +25,11 @@ static bool number_between(const char *text, const char *before, const char *aft
 }
 
 static void parse_in_variant(struct target *target, const char *file) {
-    if (number_between(file, "p", ".m4s", &target->number))
+    target->text = ends_with(file, ".vtt");
+    const char *suffix = target->text ? ".vtt" : ".m4s";
+    if (number_between(file, "p", suffix, &target->number))
         target->kind = TARGET_PART;
-    else if (number_between(file, "", ".m4s", &target->number))
+    else if (number_between(file, "", suffix, &target->number))
         target->kind = TARGET_SEGMENT;
     else if (number_between(file, "init-", ".mp4", &target->number))
         target->kind = TARGET_INIT;
@@ -92,7 +94,7 @@ uint8_t target_urgency(const struct target *target) {
     case TARGET_SEGMENT:
     case TARGET_PART:
     case TARGET_LIVE:
-        return target->variant[0] == 'a' ? SOUND : target->variant[1] == '0' ? BEST : RUNG;
+        return target->variant[0] == 'a' || target->variant[0] == 's' ? SOUND : target->variant[1] == '0' ? BEST : RUNG;
     default:
         return OTHER;
     }

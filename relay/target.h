@@ -13,8 +13,8 @@ enum target_kind {
     TARGET_MULTIVARIANT, /* /app/stream/index.m3u8 */
     TARGET_MEDIA,        /* /app/stream/VARIANT.m3u8 */
     TARGET_INIT,         /* /app/stream/VARIANT/init-N.mp4 */
-    TARGET_SEGMENT,      /* /app/stream/VARIANT/N.m4s */
-    TARGET_PART,         /* /app/stream/VARIANT/pN.m4s */
+    TARGET_SEGMENT,      /* /app/stream/VARIANT/N.m4s, of subtitles N.vtt */
+    TARGET_PART,         /* /app/stream/VARIANT/pN.m4s, likewise */
     TARGET_LIVE,         /* /app/stream/VARIANT/live.mp4 */
     TARGET_STEERING,     /* /app/stream/steering.json */
     TARGET_THUMB,        /* /app/stream/thumb.jpg */
@@ -25,6 +25,7 @@ struct target {
     char stream[STREAM_NAME_LEN];
     char variant[VARIANT_NAME_LEN];
     char file[64]; /* asset */
+    bool text;     /* part, segment: a .vtt */
     uint64_t number;
 };
 

@@ -11,6 +11,7 @@
 #include "common/http/server.h"
 #include "common/media/cursor.h"
 #include "common/media/store.h"
+#include "common/media/vtt.h"
 #include "relay/follow.h"
 #include "relay/live.h"
 #include "relay/page.h"
@@ -325,9 +326,10 @@ static void media_etag(char *out, const struct target *target, uint32_t mask) {
 
 /* `open`: the tracks that the media is of. */
 static void media_type(struct headers *headers, const struct record_open *open, uint32_t mask) {
-    bool video = open->tracks[variant_lead(open, mask)].kind == TRACK_VIDEO;
+    static const char *const types[] = {
+        [TRACK_VIDEO] = "video/mp4", [TRACK_AUDIO] = "audio/mp4", [TRACK_TEXT] = "text/vtt"};
     headers_cors(headers);
-    headers_add(headers, "Content-Type", video ? "video/mp4" : "audio/mp4");
+    headers_add(headers, "Content-Type", types[open->tracks[variant_lead(open, mask)].kind]);
 }
 
 static void media_headers(struct headers *headers, const struct record_open *open, const struct target *target,
@@ -371,8 +373,36 @@ static void gather_part(struct gather *gather, const struct segment *segment, co
             gather_chunks(gather, segment, t, part->first_chunk[t], part->record->part.tracks[t].chunks);
 }
 
+/* One file of all cues in the parts, each once. */
+static void answer_text(struct viewer *viewer, const struct segment *segment, uint32_t mask, uint32_t from,
+                        uint32_t to) {
+    uint32_t track = variant_lead(&segment->open->open, mask);
+    struct headers headers;
+    struct buf file;
+    buf_init(&file, VTT_FILE_MAX);
+    vtt_file_begin(&file, vtt_anchor_us(segment->start_us));
+    for (uint32_t p = from; p < to; p++) {
+        const struct part *part = &segment->parts[p];
+        const struct chunk_list *chunks = &segment->chunks[track];
+        uint32_t end = part->first_chunk[track] + part->record->part.tracks[track].chunks;
+        for (uint32_t i = part->first_chunk[track]; i < end && i < chunks->count; i++) {
+            const struct slice *body = &chunks->items[i]->chunk.body;
+            vtt_file_add(&file, body->blob->data + body->off, body->len);
+        }
+    }
+    struct slice slice = {.blob = buf_to_blob(&file), .len = buf_len(&file)};
+    media_headers(&headers, &segment->open->open, &viewer->target, mask);
+    http_respond_slices(viewer->req, 200, headers.items, headers.count, &slice, 1, true);
+    blob_unref(slice.blob);
+    buf_finish(&file);
+}
+
 static void answer_parts(struct viewer *viewer, const struct segment *segment, uint32_t mask, uint32_t from,
                          uint32_t to) {
+    if (viewer->target.text) {
+        answer_text(viewer, segment, mask, from, to);
+        return;
+    }
     struct gather gather;
     gather.items = gather.few;
     gather.count = 0;
@@ -386,9 +416,15 @@ static void answer_parts(struct viewer *viewer, const struct segment *segment, u
         free(gather.items);
 }
 
+static bool is_text(const struct record_open *open, uint32_t mask) {
+    return mask && open->tracks[variant_lead(open, mask)].kind == TRACK_TEXT;
+}
+
 /* The variant's tracks of that segment. 0: there are none, and it was answered. */
 static uint32_t tracks_within(struct viewer *viewer, const struct stream *stream, const struct segment *segment) {
     uint32_t mask = variant_find(&segment->open->open, &stream->open->open, viewer->target.variant);
+    if (mask != VARIANT_NOWHERE && viewer->target.text != is_text(&segment->open->open, mask))
+        mask = 0;
     if (!mask)
         fail(viewer->req, 404, "no such variant", target_s(stream));
     return mask;
@@ -420,7 +456,7 @@ static void answer_part(struct viewer *viewer, struct stream *stream) {
 
 static void answer_init(struct viewer *viewer, struct stream *stream) {
     struct slice slice = {0};
-    if (viewer->target.number <= UINT32_MAX)
+    if (viewer->target.number <= UINT32_MAX && viewer->target.variant[0] != 's')
         slice = render_init(stream, viewer->target.variant, (uint32_t)viewer->target.number);
     if (!slice.blob) {
         fail(viewer->req, 404, "no such init segment", target_s(stream));
@@ -525,6 +561,8 @@ static bool thumb_width(struct http_request *req, uint32_t *ret_width) {
 static void note_tracks(struct viewer *viewer, struct stream *stream);
 static const struct segment *coming_segment(const struct viewer *viewer, const struct stream *stream);
 static void hold_segment(struct viewer *viewer, struct stream *stream, const struct segment *segment);
+static bool waits_for_a_segment(const struct viewer *viewer, const struct stream *stream);
+static void hold(struct viewer *viewer, struct stream *stream, enum wait_for what, uint64_t number, uint32_t index);
 static void serve_thumb(struct viewer *viewer, struct stream *stream);
 static void serve_live(struct viewer *viewer, struct stream *stream);
 
@@ -569,6 +607,8 @@ static void on_waited(struct waiter *waiter, struct stream *stream, bool timed_o
         const struct segment *segment = coming_segment(viewer, stream);
         if (segment)
             hold_segment(viewer, stream, segment); /* it lacks another part */
+        else if (waits_for_a_segment(viewer, stream))
+            hold(viewer, stream, WAIT_PLAYLIST, stream_last_segment(stream, viewer->mask)->msn + 1, 0);
         else
             answer(viewer, stream);
     }
@@ -622,6 +662,12 @@ static bool too_young(const struct stream *stream, uint32_t mask) {
     return true;
 }
 
+/* Likewise of a track that has only just joined the stream. */
+static bool waits_for_a_segment(const struct viewer *viewer, const struct stream *stream) {
+    return viewer->target.kind == TARGET_MEDIA && !viewer->query.blocking && stream->state != STREAM_ENDED &&
+           viewer->mask && stream_last_segment(stream, viewer->mask) && too_young(stream, viewer->mask);
+}
+
 /* Whether the tracks are here as far as the stream is. A track that nobody asked for lately is absent, or behind, for a
  * moment: who asks for it waits for that. */
 static bool caught_up(const struct stream *stream, uint32_t mask) {
@@ -648,7 +694,7 @@ static void serve_media_playlist(struct viewer *viewer, struct stream *stream) {
         hold(viewer, stream, WAIT_PLAYLIST, query->msn, query->part);
     else if (!caught_up(stream, viewer->mask))
         hold_until_caught_up(viewer, stream);
-    else if (too_young(stream, viewer->mask))
+    else if (waits_for_a_segment(viewer, stream))
         hold(viewer, stream, WAIT_PLAYLIST, stream_last_segment(stream, viewer->mask)->msn + 1, 0);
     else
         answer_playlist(viewer, stream);
@@ -657,7 +703,7 @@ static void serve_media_playlist(struct viewer *viewer, struct stream *stream) {
 /* Held until there is an independent chunk, which is looked for whenever there is another part. */
 static void serve_live(struct viewer *viewer, struct stream *stream) {
     struct viewers *viewers = viewer->viewers;
-    if (!viewer->mask)
+    if (!viewer->mask || is_text(&stream->open->open, viewer->mask))
         fail(viewer->req, 404, "no such variant", target_s(stream));
     else if (stream->state == STREAM_ENDED)
         fail(viewer->req, 404, "not live", 1);

@@ -69,13 +69,17 @@ static struct blob *init_blob(const json_t *item) {
 
 /* --- open --- */
 
+static const char *const kind_names[] = {[TRACK_VIDEO] = "video", [TRACK_AUDIO] = "audio", [TRACK_TEXT] = "text"};
+
 static json_t *track_json(const struct track_info *track, bool late) {
-    json_t *json = json_pack("{s:s, s:s, s:I, s:I, s:s, s:I, s:o}", "name", track->name, "kind",
-                             track->kind == TRACK_VIDEO ? "video" : "audio", "track_id", as_json(track->track_id),
-                             "timescale", as_json(track->timescale), "codecs", track->codecs, "init_version",
-                             as_json(track->init_version), "init", init_json(track->init));
+    json_t *json =
+        json_pack("{s:s, s:s, s:I, s:I, s:s, s:I, s:o}", "name", track->name, "kind", kind_names[track->kind],
+                  "track_id", as_json(track->track_id), "timescale", as_json(track->timescale), "codecs", track->codecs,
+                  "init_version", as_json(track->init_version), "init", init_json(track->init));
     if (track->language[0])
         json_object_set_new(json, "language", json_string(track->language));
+    if (track->label[0])
+        json_object_set_new(json, "label", json_string(track->label));
     if (late)
         json_object_set_new(json, "late", json_true());
     if (track->on_demand_bps)
@@ -83,7 +87,7 @@ static json_t *track_json(const struct track_info *track, bool late) {
     if (track->kind == TRACK_VIDEO)
         json_object_update_new(json, json_pack("{s:i, s:i, s:I}", "width", track->width, "height", track->height,
                                                "frame_rate_milli", as_json(track->frame_rate_milli)));
-    else
+    else if (track->kind == TRACK_AUDIO)
         json_object_update_new(json, json_pack("{s:I, s:I}", "sample_rate", as_json(track->sample_rate), "channels",
                                                as_json(track->channels)));
     return json;
@@ -104,6 +108,23 @@ static bool track_name_ok(const char *name) {
     return (name[0] == 'v' || name[0] == 'a' || name[0] == 's') && name[1] >= '0' && name[1] <= '9' && !name[2];
 }
 
+/* It stands in quotes in playlists. */
+static bool label_ok(const char *label) {
+    for (; *label; label++)
+        if ((unsigned char)*label < ' ' || *label == '"' || *label == 0x7f)
+            return false;
+    return true;
+}
+
+static bool parse_kind(const char *name, enum track_kind *ret_kind) {
+    for (size_t i = 0; i < sizeof kind_names / sizeof *kind_names; i++)
+        if (!strcmp(kind_names[i], name)) {
+            *ret_kind = (enum track_kind)i;
+            return true;
+        }
+    return false;
+}
+
 static void parse_track(const json_t *json, struct track_info *track, bool *ok) {
     char kind[8] = "";
     get_text(json_object_get(json, "name"), track->name, sizeof track->name, ok);
@@ -111,7 +132,9 @@ static void parse_track(const json_t *json, struct track_info *track, bool *ok) 
     get_text(json_object_get(json, "codecs"), track->codecs, sizeof track->codecs, ok);
     if (json_object_get(json, "language"))
         get_text(json_object_get(json, "language"), track->language, sizeof track->language, ok);
-    track->kind = strcmp(kind, "video") ? TRACK_AUDIO : TRACK_VIDEO;
+    if (json_object_get(json, "label"))
+        get_text(json_object_get(json, "label"), track->label, sizeof track->label, ok);
+    *ok &= parse_kind(kind, &track->kind) && label_ok(track->label);
     track->track_id = (uint32_t)get_int(json, "track_id", 1, INT32_MAX - 1, ok);
     track->timescale = (uint32_t)get_int(json, "timescale", 1, 1000000, ok);
     track->init_version = get_u32(json, "init_version", ok);
@@ -119,14 +142,14 @@ static void parse_track(const json_t *json, struct track_info *track, bool *ok) 
         track->width = (uint16_t)get_int(json, "width", 1, UINT16_MAX, ok);
         track->height = (uint16_t)get_int(json, "height", 1, UINT16_MAX, ok);
         track->frame_rate_milli = get_u32(json, "frame_rate_milli", ok);
-    } else {
+    } else if (track->kind == TRACK_AUDIO) {
         track->sample_rate = get_u32(json, "sample_rate", ok);
         track->channels = get_u32(json, "channels", ok);
     }
     if (json_object_get(json, "on_demand_bps"))
         track->on_demand_bps = get_u32(json, "on_demand_bps", ok);
     track->init = init_blob(json_object_get(json, "init"));
-    *ok &= track->init && track_name_ok(track->name) && (track->kind == TRACK_VIDEO || !strcmp(kind, "audio"));
+    *ok &= track->init && track_name_ok(track->name);
 }
 
 static bool distinct(const struct record_open *open) {

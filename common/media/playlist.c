@@ -25,12 +25,24 @@ static uint32_t own_mask(const struct rendering *r, const struct segment *segmen
 
 /* --- variants --- */
 
-static uint32_t audio_mask(const struct record_open *open) {
-    uint32_t audio = 0;
+static uint32_t kind_mask(const struct record_open *open, enum track_kind kind) {
+    uint32_t mask = 0;
     for (uint32_t i = 0; i < open->track_count; i++)
-        if (open->tracks[i].kind == TRACK_AUDIO)
-            audio |= 1u << i;
-    return audio;
+        if (open->tracks[i].kind == kind)
+            mask |= 1u << i;
+    return mask;
+}
+
+static uint32_t audio_mask(const struct record_open *open) {
+    return kind_mask(open, TRACK_AUDIO);
+}
+
+static uint32_t text_mask(const struct record_open *open) {
+    return kind_mask(open, TRACK_TEXT);
+}
+
+static bool is_text(const struct record_open *open, uint32_t mask) {
+    return mask & text_mask(open);
 }
 
 static uint32_t first_of(uint32_t mask) {
@@ -40,7 +52,7 @@ static uint32_t first_of(uint32_t mask) {
 /* Whether sound has playlists of its own beside the pictures'. */
 static bool is_split(const struct record_open *open, enum playlist_muxed muxed) {
     uint32_t audio = audio_mask(open);
-    bool several = audio != first_of(audio), only = audio == (1u << open->track_count) - 1;
+    bool several = audio != first_of(audio), only = !kind_mask(open, TRACK_VIDEO);
     return muxed == PLAYLIST_MUXED_NEVER ? audio && (several || !only)
                                          : several && (muxed == PLAYLIST_MUXED_AUTO || only);
 }
@@ -54,6 +66,9 @@ uint32_t playlist_variants(const struct record_open *open, enum playlist_muxed m
             masks[count++] = 1u << i | (split ? 0 : first_of(audio));
     for (uint32_t i = 0; i < open->track_count; i++)
         if (audio & 1u << i && (split || 1u << i == first_of(audio)))
+            masks[count++] = 1u << i;
+    for (uint32_t i = 0; i < open->track_count; i++)
+        if (text_mask(open) & 1u << i)
             masks[count++] = 1u << i;
     return count;
 }
@@ -103,10 +118,11 @@ static struct bandwidth bandwidth_measure(const struct stream *stream, uint32_t 
     double bits = 0, seconds = 0;
     for (uint32_t i = stream->first_listed; i < stream->segment_count; i++) {
         const struct segment *segment = stream->segments[i];
-        double s = segment_seconds(segment, &stream->open->open, mask);
+        uint32_t own = variant_within(&segment->open->open, &stream->open->open, mask);
+        double s = own == VARIANT_NOWHERE ? 0 : segment_seconds(segment, &stream->open->open, mask);
         if (s <= 0 || (!segment->complete && bits > 0))
             continue;
-        double b = segment_bits(segment, variant_within(&segment->open->open, &stream->open->open, mask));
+        double b = segment_bits(segment, own);
         bits += b;
         seconds += s;
         if (b / s > result.peak && s > 0.5 * stream->open->open.target_duration_ms / 1000.0)
@@ -133,6 +149,19 @@ static struct bandwidth bandwidth_with(const struct stream *stream, uint32_t mas
     return group ? most : bandwidth_measure(stream, mask);
 }
 
+/* Of the subtitles that cost most: any of them may be shown with a variant. */
+static struct bandwidth bandwidth_of_text(const struct stream *stream) {
+    struct bandwidth most = {0};
+    for (uint32_t i = 0; i < stream->open->open.track_count; i++) {
+        if (!is_text(&stream->open->open, 1u << i))
+            continue;
+        struct bandwidth one = bandwidth_measure(stream, 1u << i);
+        most.peak = one.peak > most.peak ? one.peak : most.peak;
+        most.average = one.average > most.average ? one.average : most.average;
+    }
+    return most;
+}
+
 /* Each once. */
 static void print_codecs(struct buf *out, const struct record_open *open, uint32_t mask) {
     const char *separator = "";
@@ -151,11 +180,11 @@ static void print_stream_inf(struct buf *out, const struct stream *stream, uint3
                              const char *pathway) {
     const struct record_open *open = &stream->open->open;
     const struct track_info *lead = &open->tracks[variant_lead(open, mask)];
-    struct bandwidth bandwidth = bandwidth_with(stream, mask, group);
+    struct bandwidth bandwidth = bandwidth_with(stream, mask, group), text = bandwidth_of_text(stream);
     char name[VARIANT_NAME_LEN];
-    buf_printf(out, "#EXT-X-STREAM-INF:BANDWIDTH=%.0f,AVERAGE-BANDWIDTH=%.0f,CODECS=\"", bandwidth.peak * 1.05 + 1,
-               bandwidth.average + 1);
-    print_codecs(out, open, mask | group);
+    buf_printf(out, "#EXT-X-STREAM-INF:BANDWIDTH=%.0f,AVERAGE-BANDWIDTH=%.0f,CODECS=\"",
+               (bandwidth.peak + text.peak) * 1.05 + 1, bandwidth.average + text.average + 1);
+    print_codecs(out, open, mask | group | text_mask(open));
     buf_append_str(out, "\"");
     if (lead->kind == TRACK_VIDEO) {
         buf_printf(out, ",RESOLUTION=%ux%u", lead->width, lead->height);
@@ -164,6 +193,8 @@ static void print_stream_inf(struct buf *out, const struct stream *stream, uint3
     }
     if (group)
         buf_append_str(out, ",AUDIO=\"a\"");
+    if (text_mask(open))
+        buf_append_str(out, ",SUBTITLES=\"s\"");
     if (pathway)
         buf_printf(out, ",PATHWAY-ID=\"%s\"", pathway);
     buf_printf(out, ",CLOSED-CAPTIONS=NONE\n%s.m3u8\n", variant_name(name, open, mask));
@@ -195,6 +226,30 @@ static void print_audio_group(struct buf *out, const struct record_open *open, u
     }
 }
 
+/* What it is called when nobody said so. */
+static const char *text_name(const struct track_info *track) {
+    return track->label[0] ? track->label : track->language[0] ? track->language : track->name;
+}
+
+/* None is shown unasked, but by those who wish for its language. */
+static void print_text_group(struct buf *out, const struct record_open *open) {
+    for (uint32_t i = 0; i < open->track_count; i++) {
+        const struct track_info *track = &open->tracks[i];
+        bool again = false;
+        if (track->kind != TRACK_TEXT)
+            continue;
+        for (uint32_t k = 0; k < i; k++)
+            again |= open->tracks[k].kind == TRACK_TEXT && !strcmp(text_name(&open->tracks[k]), text_name(track));
+        buf_append_str(out, "#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"s\"");
+        if (track->language[0])
+            buf_printf(out, ",LANGUAGE=\"%s\"", track->language);
+        buf_printf(out, ",NAME=\"%s", text_name(track));
+        if (again)
+            buf_printf(out, " (%s)", track->name);
+        buf_printf(out, "\",DEFAULT=NO,AUTOSELECT=YES,URI=\"%s.m3u8\"\n", track->name);
+    }
+}
+
 /* Of the sound one playlist is a variant, too, for who wants no picture; the group has the others. */
 void playlist_multivariant(struct buf *out, const struct stream *stream, enum playlist_muxed muxed,
                            const char *pathway) {
@@ -207,8 +262,9 @@ void playlist_multivariant(struct buf *out, const struct stream *stream, enum pl
         buf_printf(out, "#EXT-X-CONTENT-STEERING:SERVER-URI=\"steering.json\",PATHWAY-ID=\"%s\"\n", pathway);
     if (group)
         print_audio_group(out, open, group);
+    print_text_group(out, open);
     for (uint32_t i = 0; i < count; i++)
-        if (!(masks[i] & audio) || masks[i] & first_of(audio))
+        if (!is_text(open, masks[i]) && (!(masks[i] & audio) || masks[i] & first_of(audio)))
             print_stream_inf(out, stream, masks[i], group, pathway);
 }
 
@@ -258,14 +314,19 @@ static bool part_empty(const struct record_part *part, uint32_t mask) {
     return true;
 }
 
+/* Of media files' names. */
+static const char *suffix(const struct rendering *r) {
+    return is_text(r->open, r->mask) ? "vtt" : "m4s";
+}
+
 static void print_part(struct rendering *r, const struct segment *segment, const struct part *part, uint32_t mask) {
     const struct record_part *p = &part->record->part;
     uint32_t lead = variant_lead(&segment->open->open, mask);
     buf_append_str(r->out, "#EXT-X-PART:DURATION=");
     print_seconds(r->out, p->tracks[lead].duration_ts, segment->open->open.tracks[lead].timescale);
-    if (p->tracks[lead].independent || segment->open->open.tracks[lead].kind == TRACK_AUDIO)
+    if (p->tracks[lead].independent || segment->open->open.tracks[lead].kind != TRACK_VIDEO)
         buf_append_str(r->out, ",INDEPENDENT=YES");
-    buf_printf(r->out, ",URI=\"%s/p%" PRIu64 ".m4s\"%s\n", r->variant, p->number,
+    buf_printf(r->out, ",URI=\"%s/p%" PRIu64 ".%s\"%s\n", r->variant, p->number, suffix(r),
                part_empty(p, mask) ? ",GAP=YES" : "");
 }
 
@@ -276,7 +337,7 @@ static void print_segment(struct rendering *r, uint32_t i, bool with_parts, bool
     char iso[CLOCK_ISO_LEN];
     if (segment->discontinuity)
         buf_append_str(r->out, "#EXT-X-DISCONTINUITY\n");
-    if (map)
+    if (map && !is_text(r->open, r->mask))
         buf_printf(r->out, "#EXT-X-MAP:URI=\"%s/init-%u.mp4\"\n", r->variant, open->tracks[lead].init_version);
     buf_printf(r->out, "#EXT-X-PROGRAM-DATE-TIME:%s\n", clock_format_iso(iso, segment->wall_us));
     for (uint32_t p = 0; with_parts && p < segment_parts(segment, own); p++)
@@ -285,7 +346,7 @@ static void print_segment(struct rendering *r, uint32_t i, bool with_parts, bool
         return;
     buf_append_str(r->out, "#EXTINF:");
     print_seconds(r->out, segment->duration_ts[lead], open->tracks[lead].timescale);
-    buf_printf(r->out, ",\n%s/%" PRIu64 ".m4s\n", r->variant, segment->msn);
+    buf_printf(r->out, ",\n%s/%" PRIu64 ".%s\n", r->variant, segment->msn, suffix(r));
 }
 
 static bool has_independent_part(const struct segment *segment, uint32_t track) {
@@ -299,7 +360,7 @@ static bool has_independent_part(const struct segment *segment, uint32_t track) 
  * there, so that a player finds one to begin at. */
 static uint32_t first_with_parts(const struct rendering *r) {
     double end_s = 0, parts_s = PARTS_TARGETS * r->open->target_duration_ms / 1000.0;
-    bool found = r->open->tracks[variant_lead(r->open, r->mask)].kind == TRACK_AUDIO;
+    bool found = r->open->tracks[variant_lead(r->open, r->mask)].kind != TRACK_VIDEO;
     uint32_t i = r->last + 1;
     for (; i > r->first && (end_s < parts_s || !found); i--) {
         const struct segment *segment = r->stream->segments[i - 1];
@@ -329,8 +390,8 @@ static void print_edge(struct rendering *r, enum playlist_muxed muxed) {
         buf_append_str(r->out, "#EXT-X-ENDLIST\n");
         return;
     }
-    buf_printf(r->out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"%s/p%" PRIu64 ".m4s\"\n", r->variant,
-               stream_next_part(r->stream, r->mask));
+    buf_printf(r->out, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"%s/p%" PRIu64 ".%s\"\n", r->variant,
+               stream_next_part(r->stream, r->mask), suffix(r));
     uint32_t masks[PLAYLIST_VARIANTS_MAX];
     uint32_t count = playlist_variants(r->open, muxed, masks);
     char name[VARIANT_NAME_LEN];

@@ -11,17 +11,22 @@
 #include "common/base/blob.h"
 #include "common/media/name.h"
 
-enum { CODECS_LEN = 48, LANGUAGE_LEN = 12, NODE_NAME_LEN = 64, PATH_NODES_MAX = 8 };
+enum { CODECS_LEN = 48, LANGUAGE_LEN = 12, LABEL_LEN = 48, NODE_NAME_LEN = 64, PATH_NODES_MAX = 8 };
 
-enum track_kind { TRACK_VIDEO, TRACK_AUDIO };
+enum track_kind {
+    TRACK_VIDEO,
+    TRACK_AUDIO,
+    TRACK_TEXT, /* subtitles (common/media/vtt.h): one chunk a part, always */
+};
 
 struct track_info {
-    char name[4]; /* "v0", "a0" */
+    char name[4]; /* "v0", "a0", "s0" */
     enum track_kind kind;
     uint32_t track_id;      /* in moov and moof; unique in the stream */
     uint32_t timescale;     /* ticks a second */
     char codecs[CODECS_LEN]; /* RFC 6381, for CODECS= */
     char language[LANGUAGE_LEN]; /* BCP 47; "" unknown */
+    char label[LABEL_LEN]; /* what players call it, without quotes and control characters; "" unknown */
     uint16_t width, height; /* video */
     uint32_t frame_rate_milli; /* video: frames per 1000 s, 29970; 0 unknown */
     uint32_t on_demand_bps; /* it is made only while somebody asks for it: bits a second that it is to have; 0: always */

@@ -720,6 +720,13 @@ void stream_replay(const struct stream *stream, void (*fn)(void *ctx, struct rec
 
 /* --- variants --- */
 
+static uint32_t text_mask(const struct record_open *open, uint32_t mask) {
+    uint32_t text = 0;
+    for (uint32_t i = 0; i < open->track_count; i++)
+        text |= open->tracks[i].kind == TRACK_TEXT ? mask & 1u << i : 0;
+    return text;
+}
+
 uint32_t variant_parse(const struct record_open *open, const char *name, size_t len) {
     uint32_t mask = 0;
     size_t pos = 0;
@@ -730,7 +737,7 @@ uint32_t variant_parse(const struct record_open *open, const char *name, size_t 
             pos += n;
         }
     }
-    return pos == len ? mask : 0;
+    return pos == len && (!text_mask(open, mask) || !(mask & (mask - 1))) ? mask : 0;
 }
 
 uint32_t variant_within(const struct record_open *open, const struct record_open *now, uint32_t mask) {
@@ -741,7 +748,7 @@ uint32_t variant_within(const struct record_open *open, const struct record_open
         for (uint32_t k = 0; mask & 1u << i && k < open->track_count; k++)
             if (!strcmp(open->tracks[k].name, now->tracks[i].name))
                 found |= 1u << k;
-    return found ? found : 1u;
+    return found ? found : text_mask(now, mask) ? VARIANT_NOWHERE : 1u;
 }
 
 uint32_t variant_find(const struct record_open *open, const struct record_open *now, const char *name) {

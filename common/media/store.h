@@ -134,10 +134,11 @@ bool segment_whole(const struct segment *segment, uint32_t mask);
 void stream_replay(const struct stream *stream, void (*fn)(void *ctx, struct record *record), void *ctx);
 
 /* --- variants: sets of tracks, as bit masks over the open record's tracks --- */
-/* "v0a0" → mask; 0 when it names no tracks of the stream. */
+enum { VARIANT_NOWHERE = 1 << TRACKS_MAX }; /* a mask of which no segment has anything */
+/* "v0a0" → mask; 0 when it names no tracks of the stream, or subtitles together with others: they are played by themselves. */
 uint32_t variant_parse(const struct record_open *open, const char *name, size_t len);
 /* The tracks of `open`, a segment's, that a variant plays which is a mask of `now`, the stream's: those of the same names, or
- * the first when an earlier publisher had none of them; none if it plays none. What playlists list and what is answered come from here. */
+ * the first when an earlier publisher had none of them (of subtitles VARIANT_NOWHERE); none if it plays none. What playlists list and what is answered come from here. */
 uint32_t variant_within(const struct record_open *open, const struct record_open *now, uint32_t mask);
 /* The same by the variant's name in a URL. A variant that the stream had once may still be asked for. 0: none. */
 uint32_t variant_find(const struct record_open *open, const struct record_open *now, const char *name);

@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "alone: it is timed to a tenth of a second, or needs the whole machine, and runs beside nothing else")
+    config.addinivalue_line("markers", "alone: it is timed to a tenth of a second, or needs the whole machine, as a browser does, and runs beside nothing else")
     config.addinivalue_line("markers", "timed: to a fraction of a second; runs beside one other at most")
     if not harness.WEIR_BIN.exists():
         pytest.exit(f"no binary at {harness.WEIR_BIN}: build it, or name it by WEIR_BIN", returncode=2)
@@ -155,6 +155,12 @@ def publishers_of(kind, folder: Path):
     for publisher in started:
         publisher.stop()
         print(f"--- {publisher.url}: log of the publisher\n{publisher.log_text[-4000:]}", file=sys.stderr)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_browser():
+    yield
+    viewer.close_browser()
 
 
 @pytest.fixture

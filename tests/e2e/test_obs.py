@@ -12,7 +12,7 @@ from continuity import LiveWatch
 sys.path.append(str(harness.ROOT / "tests/instruments"))
 import obs  # noqa: E402
 
-pytestmark = pytest.mark.timed
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture

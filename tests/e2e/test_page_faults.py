@@ -10,7 +10,7 @@ import publishers
 import pytest
 import viewer
 
-pytestmark = pytest.mark.timed
+pytestmark = pytest.mark.alone
 
 PLAYER = harness.ROOT / "relay/page/player.js"
 INDEX = "**/index.m3u8"
@@ -311,21 +311,31 @@ MISPLACED = """(() => {
 })()"""
 
 
-@pytest.mark.parametrize("width, height", [(320, 568), (568, 320), (320, 256), (320, 800)])
-def test_controls_do_not_overlap_on_a_small_screen(live, width, height):
-    page = Page(live, size=f"{width}x{height}")
+@pytest.fixture(scope="module")
+def small(live):
+    page = Page(live, size="320x568")
     try:
         page.open().wait_state("playing")
         expect(page, "document.querySelector('#unmute').checkVisibility()", "sound to be offered")
-        assert page.evaluate(MISPLACED) == [], "playing"
-        page.press("i")
-        assert page.evaluate(MISPLACED) == [], "with statistics"
-        page.press("i")
-        page.press("k")
-        expect(page, "document.querySelector('#go-live').checkVisibility()", "the way back to be offered")
-        assert page.evaluate(MISPLACED) == [], "paused"
+        yield page
     finally:
         page.close()
+
+
+@pytest.mark.parametrize("width, height", [(320, 568), (568, 320), (320, 256), (320, 800)])
+def test_controls_do_not_overlap_on_a_small_screen(small, width, height):
+    page = small
+    page.resize(width, height)
+    expect(page, f"innerWidth === {width} && innerHeight === {height}", "the window to have its size")
+    assert page.evaluate(MISPLACED) == [], "playing"
+    page.press("i")
+    assert page.evaluate(MISPLACED) == [], "with statistics"
+    page.press("i")
+    page.press("k")
+    expect(page, "document.querySelector('#go-live').checkVisibility()", "the way back to be offered")
+    assert page.evaluate(MISPLACED) == [], "paused"
+    page.press("l")
+    page.wait_state("playing")
 
 
 def luminance(colour):

@@ -13,47 +13,73 @@ OPEN_DEADLINE_S = 30
 ANSWER_DEADLINE_S = 20
 
 
-class Viewer:
-    """One page. `size` is that of its window: "320x640". `insecure`: whoever has signed the certificate."""
+class Browser:
+    """A Chromium, which pages share: to start one takes a machine of two cores for seconds, in which pages that play stand still."""
 
-    def __init__(self, url, size="800x600", insecure=False):
-        self.process = subprocess.Popen(
-            ["node", str(SCRIPT), "--drive", "--size", size, *["--insecure"] * insecure, url],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )
+    def __init__(self):
+        self.process = subprocess.Popen(["node", str(SCRIPT), "--drive"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._answers = queue.Queue()
+        self._asking = threading.Lock()
         threading.Thread(target=self._read, daemon=True).start()
-        self._answer(OPEN_DEADLINE_S)
 
     def _read(self):
         for line in self.process.stdout:
             self._answers.put(line)
         self._answers.put(None)
 
-    def _answer(self, deadline_s):
-        try:
-            line = self._answers.get(timeout=deadline_s)
-        except queue.Empty:
-            raise AssertionError(f"the browser says nothing for {deadline_s} s") from None
+    def ask(self, deadline_s, **command):
+        with self._asking:
+            print(json.dumps(command), file=self.process.stdin, flush=True)
+            try:
+                line = self._answers.get(timeout=deadline_s)
+            except queue.Empty:
+                self.process.kill()  # what it may still say answers another question
+                raise AssertionError(f"the browser says nothing for {deadline_s} s") from None
         assert line is not None, "the browser is gone"
         answer = json.loads(line)
         assert "error" not in answer, answer["error"]
         return answer["ok"]
 
+    def close(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            print("viewer: had to be killed", file=sys.stderr)
+            self.process.kill()
+            self.process.wait()
+
+
+_browser = None
+
+
+def browser():
+    """The one that is running, or a new one."""
+    global _browser
+    if _browser is None or _browser.process.poll() is not None:
+        _browser = Browser()
+    return _browser
+
+
+def close_browser():
+    if _browser is not None:
+        _browser.close()
+
+
+class Viewer:
+    """One page, with a cache, settings and connections of its own. `size` is that of its window: "320x640". `insecure`: whoever has signed
+    the certificate."""
+
+    def __init__(self, url, size="800x600", insecure=False):
+        self._browser = browser()
+        self._page = self._browser.ask(OPEN_DEADLINE_S, do="open", url=url, size=size, insecure=insecure)
+
     def _do(self, command, **arguments):
-        print(json.dumps({"do": command, **arguments}), file=self.process.stdin, flush=True)
-        return self._answer(ANSWER_DEADLINE_S)
+        return self._browser.ask(ANSWER_DEADLINE_S, do=command, page=self._page, **arguments)
 
     def close(self):
-        if self.process.poll() is None:
-            try:
-                print('{"do": "close"}', file=self.process.stdin, flush=True)
-                self.process.wait(10)
-            except (BrokenPipeError, subprocess.TimeoutExpired):
-                print("viewer: had to be killed", file=sys.stderr)
-                self.process.kill()
-                self.process.wait()
-        self.process.stdin.close()
+        if self._browser.process.poll() is None:
+            self._do("close")
 
     # --- what it does
 

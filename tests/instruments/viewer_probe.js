@@ -152,5 +152,11 @@
     };
   }
 
-  window.weirProbe = { report };
+  // The clock of the picture that shows, ms of UTC; null: none could be read.
+  const shows = () => {
+    const last = frames.at(-1);
+    return last?.latency == null ? null : performance.timeOrigin + last.at - last.latency;
+  };
+
+  window.weirProbe = { report, shows };
 })();

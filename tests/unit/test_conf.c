@@ -382,6 +382,37 @@ static void ladders_are_patterns_and_rungs(void **state) {
     }
 }
 
+static void subtitles_are_patterns_and_languages(void **state) {
+    (void)state;
+    static const char *const good[] = {"live/* de Deutsch", "live/show zh-Hans", "* pt-BR Português do Brasil"};
+    static const char *const bad[] = {"live/*",
+                                      "live/* ",
+                                      "live/* d",
+                                      "live/* de ",
+                                      "live de",
+                                      "live/* 1e",
+                                      "live/* de_AT",
+                                      "live/* de-",
+                                      "live/* de--AT",
+                                      "live/* de  AT",
+                                      "live/* de \"quot\"",
+                                      "live/* abcdefghij",
+                                      "live/* de-abcdefghi"};
+    char text[200];
+    for (size_t i = 0; i < sizeof good / sizeof *good + sizeof bad / sizeof *bad; i++) {
+        bool is_good = i < sizeof good / sizeof *good;
+        const char *entry = is_good ? good[i] : bad[i - sizeof good / sizeof *good];
+        snprintf(text, sizeof text, "ingest: {rtmp: {listen: ['[::]:1935']}, subtitles: ['%s']}\norigin: {}\n", entry);
+        if (!is_good) {
+            assert_refused_with(text, "f:1: ingest.subtitles");
+            continue;
+        }
+        struct conf *conf = parse_good(text);
+        assert_string_equal(conf->ingest.subtitles.items[0], entry);
+        conf_destroy(conf);
+    }
+}
+
 static void srt_alone_is_a_way_to_ingest(void **state) {
     (void)state;
     struct conf *conf =
@@ -836,6 +867,7 @@ int main(void) {
         cmocka_unit_test(publish_key_that_can_match_is_accepted),
         cmocka_unit_test(longest_publish_key_is_accepted),
         cmocka_unit_test(ladders_are_patterns_and_rungs),
+        cmocka_unit_test(subtitles_are_patterns_and_languages),
         cmocka_unit_test(srt_passphrases_have_ten_to_seventy_nine_characters),
         cmocka_unit_test(srt_alone_is_a_way_to_ingest),
         cmocka_unit_test(backups_are_pairs_of_names),

@@ -23,7 +23,9 @@ static const char *const lines[] = {
     "\"init\":\"Vg==\",\"width\":1280,\"height\":720,\"frame_rate_milli\":30000},"
     "{\"name\":\"a0\",\"kind\":\"audio\",\"track_id\":101,\"timescale\":48000,\"codecs\":\"mp4a.40.2\",\"init_"
     "version\":1,"
-    "\"init\":\"QXVkaW8=\",\"language\":\"en\",\"sample_rate\":48000,\"channels\":2}]}}",
+    "\"init\":\"QXVkaW8=\",\"language\":\"en\",\"sample_rate\":48000,\"channels\":2},"
+    "{\"name\":\"s0\",\"kind\":\"text\",\"track_id\":201,\"timescale\":90000,\"codecs\":\"wvtt\",\"init_version\":1,"
+    "\"init\":\"Vg==\",\"language\":\"de\",\"label\":\"Deutsch\"}]}}",
     "{\"segment\":{\"epoch\":1790000000123456,\"msn\":109000000}}",
     "{\"part\":{\"epoch\":1790000000123456,\"number\":2180000000,\"msn\":109000000,\"index\":0,\"independent\":true,"
     "\"last\":false,\"discontinuity\":true,\"discontinuity_sequence\":3,\"start_us\":1790000000000000,"
@@ -58,7 +60,9 @@ static void open_line_carries_tracks_and_their_inits(void **state) {
     const struct record_open *open = &line.record->open;
     assert_int_equal(line.record->epoch, 1790000000123456);
     assert_string_equal(line.record->stream, "live/show");
-    assert_int_equal(open->track_count, 2);
+    assert_int_equal(open->track_count, 3);
+    assert_int_equal(open->tracks[2].kind, TRACK_TEXT);
+    assert_string_equal(open->tracks[2].label, "Deutsch");
     assert_int_equal(open->tracks[0].kind, TRACK_VIDEO);
     assert_int_equal(open->tracks[0].width, 1280);
     assert_string_equal(open->tracks[0].language, "");

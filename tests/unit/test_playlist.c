@@ -311,6 +311,78 @@ static void languages_that_come_twice_have_names_of_their_own(void **state) {
     store_destroy(t.store);
 }
 
+/* As fixture_open has it, with two languages. */
+static struct target make_subtitled(void) {
+    struct target t = make(1, 2);
+    struct record *open = fixture_open(name, FIXTURE_EPOCH + 1, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        struct track_info *track = &open->open.tracks[open->open.track_count++];
+        *track = (struct track_info){.kind = TRACK_TEXT,
+                                     .track_id = 201 + i,
+                                     .timescale = 90000,
+                                     .codecs = "wvtt",
+                                     .language = "de",
+                                     .init_version = 2,
+                                     .init = blob_create_copy("S", 1)};
+        snprintf(track->name, sizeof track->name, "s%u", i);
+        strcpy(track->label, i ? "" : "Deutsch");
+    }
+    apply(&t, open);
+    for (uint32_t i = 0; i < FIXTURE_PARTS + 1; i++) {
+        uint32_t s = i / FIXTURE_PARTS, index = i % FIXTURE_PARTS;
+        for (uint8_t track = 2; track < 4; track++)
+            apply(&t, fixture_chunk(name, FIXTURE_EPOCH + 1, track, 102 + s, index, 10));
+        for (uint32_t k = 0; k < 6; k++)
+            apply(&t, fixture_chunk(name, FIXTURE_EPOCH + 1, 0, 102 + s, index * 6 + k, 1000));
+        apply(&t, fixture_chunk(name, FIXTURE_EPOCH + 1, 1, 102 + s, index, 400));
+        struct record *part =
+            fixture_part(name, FIXTURE_EPOCH + 1, t.part++, 102 + s, index, i ? 0 : PART_DISCONTINUITY);
+        part->part.discontinuity_sequence = 1;
+        part->part.tracks[2] = part->part.tracks[3] = (struct record_part_track){1, 18000, 10, true};
+        apply(&t, part);
+    }
+    return t;
+}
+
+static void subtitles_are_a_group_of_every_variant(void **state) {
+    (void)state;
+    struct target t = make_subtitled();
+    const char *text = render(&t, NULL, false, PLAYLIST_MUXED_AUTO);
+    assert_non_null(strstr(text,
+                           "#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"s\",LANGUAGE=\"de\",NAME=\"Deutsch\",DEFAULT=NO,"
+                           "AUTOSELECT=YES,URI=\"s0.m3u8\"\n"
+                           "#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"s\",LANGUAGE=\"de\",NAME=\"de\",DEFAULT=NO,"
+                           "AUTOSELECT=YES,URI=\"s1.m3u8\"\n"));
+    assert_int_equal(count(text, "#EXT-X-STREAM-INF"), 2);
+    assert_int_equal(count(text, ",SUBTITLES=\"s\""), 2);
+    assert_int_equal(count(text, "CODECS=\"avc1.4d401f,mp4a.40.2,wvtt\""), 1);
+    assert_int_equal(count(text, "CODECS=\"mp4a.40.2,wvtt\""), 1);
+    /* Ten parts of 400 bytes of sound in two seconds are 16000 b/s; of 10 bytes of one language 400. */
+    assert_int_equal(count(text, "BANDWIDTH=17221,AVERAGE-BANDWIDTH=16401,CODECS=\"mp4a.40.2,wvtt\""), 1);
+    strcpy(t.stream->open->open.tracks[3].label, "Deutsch");
+    assert_int_equal(count(render(&t, NULL, false, PLAYLIST_MUXED_AUTO), "NAME=\"Deutsch (s1)\""), 1);
+    store_destroy(t.store);
+}
+
+/* From where there are any on; numbers, times and the discontinuity are the picture's (LL-172). */
+static void subtitles_have_a_playlist_of_files(void **state) {
+    (void)state;
+    struct target t = make_subtitled();
+    const char *text = render(&t, "s0", false, PLAYLIST_MUXED_AUTO);
+    assert_non_null(strstr(text, "#EXT-X-MEDIA-SEQUENCE:102\n#EXT-X-DISCONTINUITY-SEQUENCE:0\n#EXT-X-DISCONTINUITY\n"
+                                 "#EXT-X-PROGRAM-DATE-TIME:"));
+    assert_int_equal(count(text, "#EXT-X-MAP"), 0);
+    assert_int_equal(count(text, "#EXT-X-PART:DURATION=0.200000,INDEPENDENT=YES,URI=\"s0/p"), FIXTURE_PARTS + 1);
+    assert_int_equal(count(text, "#EXTINF:2.000000,\ns0/102.vtt\n"), 1);
+    assert_int_equal(count(text, ".vtt\"\n"), FIXTURE_PARTS + 2); /* the hint, too */
+    assert_int_equal(count(text, ".m4s"), 0);
+    assert_int_equal(count(text, "GAP"), 0);
+    text = render(&t, "v0a0", false, PLAYLIST_MUXED_AUTO);
+    assert_int_equal(count(text, "RENDITION-REPORT:URI=\"s0.m3u8\",LAST-MSN=103,LAST-PART=0"), 1);
+    assert_int_equal(count(text, "#EXT-X-MEDIA-SEQUENCE:100\n"), 1);
+    store_destroy(t.store);
+}
+
 static void unknown_variant_is_an_error(void **state) {
     (void)state;
     struct target t = make(0, 1);
@@ -350,6 +422,8 @@ int main(void) {
         cmocka_unit_test(several_tracks_are_variants_and_a_group),
         cmocka_unit_test(parts_are_independent_by_their_own_track),
         cmocka_unit_test(languages_that_come_twice_have_names_of_their_own),
+        cmocka_unit_test(subtitles_are_a_group_of_every_variant),
+        cmocka_unit_test(subtitles_have_a_playlist_of_files),
         cmocka_unit_test(unknown_variant_is_an_error),
         cmocka_unit_test(pathway_is_named_where_there_is_another),
     };

@@ -24,6 +24,8 @@ static void every_kind_of_path_is_known(void **state) {
         {"/live/show/v0a0/119000.m4s", TARGET_SEGMENT, 119000},
         {"/live/show/v0a0/p2380000.m4s", TARGET_PART, 2380000},
         {"/live/show/v0a0/live.mp4", TARGET_LIVE, 0},
+        {"/live/show/s0/119000.vtt", TARGET_SEGMENT, 119000},
+        {"/live/show/s0/p2380000.vtt", TARGET_PART, 2380000},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct target target = target_parse(cases[i].path);
@@ -32,6 +34,8 @@ static void every_kind_of_path_is_known(void **state) {
         assert_string_equal(target.stream, "live/show");
     }
     assert_string_equal(target_parse("/live/show/v0a0/p1.m4s").variant, "v0a0");
+    assert_true(target_parse("/live/show/s0/p1.vtt").text && target_parse("/live/show/s0/1.vtt").text);
+    assert_false(target_parse("/live/show/v0a0/p1.m4s").text);
 }
 
 static void anything_else_is_nothing(void **state) {
@@ -42,6 +46,8 @@ static void anything_else_is_nothing(void **state) {
                                         "/t/show/",
                                         "/live/show/v0a0/",
                                         "/live/show/v0a0/p.m4s",
+                                        "/live/show/s0/p01.vtt",
+                                        "/live/show/s0/init-1.vtt",
                                         "/live/show/v0a0/p01.m4s",
                                         "/live/show/v0a0/1.m4s.bak",
                                         "/live/show/v0a0/x/1.m4s",
