@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/base/address.h"
+#include "common/base/language_names.h"
 #include "conf/conf.h"
 #include "conf/schema.h"
 
@@ -106,32 +107,14 @@ static bool passphrase_acceptable(const char *text) {
            (!colon || stream_pattern_acceptable(text, (size_t)(colon - text)));
 }
 
-/* The shape of a BCP 47 tag. */
-static bool tag_acceptable(const char *tag, size_t len) {
-    size_t subtag = 0;
-    for (size_t i = 0; i < len; i++) {
-        bool letter = (tag[i] | 32) >= 'a' && (tag[i] | 32) <= 'z', digit = tag[i] >= '0' && tag[i] <= '9';
-        if (!letter && (i < 2 || !(digit || (tag[i] == '-' && subtag))))
-            return false;
-        subtag = tag[i] == '-' ? 0 : subtag + 1;
-        if (subtag > 8)
-            return false;
-    }
-    return len >= 2 && len <= SETTING_LANGUAGE_MAX && subtag > 0;
-}
-
 /* "app/na* de", "app/name zh-Hans 简体" (ingest/subtitles.h). */
 static bool subtitles_acceptable(const char *text) {
     size_t pattern = strcspn(text, " ");
     const char *tag = text + pattern + (text[pattern] == ' ');
     size_t len = strcspn(tag, " ");
     const char *name = tag + len + (tag[len] == ' ');
-    if (!stream_pattern_acceptable(text, pattern) || !tag_acceptable(tag, len) || (tag[len] && !*name))
-        return false;
-    for (const char *c = name; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == '"' || *c == 127)
-            return false;
-    return *name != ' ' && strlen(name) <= SETTING_LANGUAGE_NAME_MAX;
+    return stream_pattern_acceptable(text, pattern) && language_tag_ok(tag, len) && (!tag[len] || *name) &&
+           *name != ' ' && language_label_ok(name);
 }
 
 static bool file_acceptable(const char *text);

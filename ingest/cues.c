@@ -35,26 +35,14 @@ void cues_finish(struct cues *cues) {
 
 /* --- what both have --- */
 
-/* The shape of a BCP 47 tag (RFC 5646 §2.1). */
 static bool language_ok(const char *language) {
-    size_t part = 0;
-    for (const char *p = language; *p; p++) {
-        bool letter = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z'), digit = *p >= '0' && *p <= '9';
-        part = *p == '-' ? 0 : part + 1;
-        if (!(letter || (p > language + 1 && (digit || *p == '-'))) || part > 8 || (*p == '-' && p[1] == '-'))
-            return false;
-    }
-    size_t len = strlen(language);
-    return len >= 2 && len < LANGUAGE_LEN && part > 0;
+    return language_tag_ok(language, strlen(language));
 }
 
 static bool label_ok(const char *label) {
-    for (const char *p = label; *p; p++)
-        if ((unsigned char)*p < ' ' || *p == '"' || *p == 0x7f)
-            return false;
     json_t *string = json_string(label); /* NULL unless it is UTF-8 */
     json_decref(string);
-    return string && strlen(label) < LABEL_LEN;
+    return string && language_label_ok(label);
 }
 
 bool cues_names_ok(const char *language, const char *label) {

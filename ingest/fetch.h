@@ -13,7 +13,7 @@
 struct fetch;
 struct loop;
 
-enum { FETCH_SILENCE_US = 10000000, FETCH_LINE_MAX = 200 };
+enum { FETCH_SILENCE_US = 10000000, FETCH_LINE_MAX = 1400 /* with a whole URL in it */ };
 
 enum fetch_end {
     FETCH_ENDED,    /* by itself, as it should */

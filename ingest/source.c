@@ -148,8 +148,10 @@ static void on_data(void *ctx, const uint8_t *data, size_t len) {
 static void on_says(void *ctx, const char *line) {
     struct source *source = ctx;
     uint32_t suppressed;
-    snprintf(source->said, sizeof source->said, "%s", line);
-    source_url_scrub(source->said);
+    char whole[FETCH_LINE_MAX + 1];
+    snprintf(whole, sizeof whole, "%s", line);
+    source_url_scrub(whole); /* cut before, a URL might lack what tells that its beginning is a password */
+    snprintf(source->said, sizeof source->said, "%.*s", (int)sizeof source->said - 1, whole);
     if (log_limit_pass(&source->lines, LINES_PER_S, &suppressed))
         log_info("source_says", "stream", LOG_STR(source->stream), "says", LOG_STR(source->said),
                  LOG_SUPPRESSED(suppressed));

@@ -214,9 +214,10 @@ static bool is_literal(const char *host) {
     return inet_pton(AF_INET, host, ip) == 1 || inet_pton(AF_INET6, host, ip) == 1;
 }
 
-static bool printable(const char *text) {
+/* What would end it in a line, too, has to be encoded: nothing behind such a character could be told to be secret. */
+static bool is_one(const char *text) {
     for (; *text; text++)
-        if (*text <= ' ' || *text > '~')
+        if (ends_url(*text) || (unsigned char)*text > '~')
             return false;
     return true;
 }
@@ -234,7 +235,7 @@ static const char *parse(const char *text, struct source_url *url) {
         url->scheme = schemes[i].scheme;
         if (url->scheme == SOURCE_FILE)
             return text[prefix] ? NULL : "names no file";
-        if (!printable(text))
+        if (!is_one(text))
             return "has characters that a URL has only percent-encoded";
         const char *why = parse_authority(url, text + prefix, schemes[i].port, &rest);
         if (why)

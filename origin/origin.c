@@ -332,6 +332,10 @@ static void take_over(struct broadcast *broadcast, struct claim *claim) {
         claim_lose(old, "taken over by another publisher");
         return;
     }
+    if (broadcast->waiting_count == STANDBY_MAX) {
+        claim_lose(old, "too many stand by for the stream");
+        return;
+    }
     old->broadcast = NULL;
     wait_for(broadcast, old, broadcast->written_us);
 }

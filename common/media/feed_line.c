@@ -108,14 +108,6 @@ static bool track_name_ok(const char *name) {
     return (name[0] == 'v' || name[0] == 'a' || name[0] == 's') && name[1] >= '0' && name[1] <= '9' && !name[2];
 }
 
-/* It stands in quotes in playlists. */
-static bool label_ok(const char *label) {
-    for (; *label; label++)
-        if ((unsigned char)*label < ' ' || *label == '"' || *label == 0x7f)
-            return false;
-    return true;
-}
-
 static bool parse_kind(const char *name, enum track_kind *ret_kind) {
     for (size_t i = 0; i < sizeof kind_names / sizeof *kind_names; i++)
         if (!strcmp(kind_names[i], name)) {
@@ -134,7 +126,7 @@ static void parse_track(const json_t *json, struct track_info *track, bool *ok) 
         get_text(json_object_get(json, "language"), track->language, sizeof track->language, ok);
     if (json_object_get(json, "label"))
         get_text(json_object_get(json, "label"), track->label, sizeof track->label, ok);
-    *ok &= parse_kind(kind, &track->kind) && label_ok(track->label);
+    *ok &= parse_kind(kind, &track->kind) && language_label_ok(track->label);
     track->track_id = (uint32_t)get_int(json, "track_id", 1, INT32_MAX - 1, ok);
     track->timescale = (uint32_t)get_int(json, "timescale", 1, 1000000, ok);
     track->init_version = get_u32(json, "init_version", ok);

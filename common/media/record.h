@@ -9,9 +9,10 @@
 #include <stdint.h>
 
 #include "common/base/blob.h"
+#include "common/base/language_names.h"
 #include "common/media/name.h"
 
-enum { CODECS_LEN = 48, LANGUAGE_LEN = 12, LABEL_LEN = 48, NODE_NAME_LEN = 64, PATH_NODES_MAX = 8 };
+enum { CODECS_LEN = 48, NODE_NAME_LEN = 64, PATH_NODES_MAX = 8 };
 
 enum track_kind {
     TRACK_VIDEO,

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 enum { MEMORY_BYTES = 512 << 20, DESCRIPTORS = 32 };
 
@@ -46,13 +47,19 @@ static void limit(__rlimit_resource_t what, rlim_t most) {
 #define REFUSE(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 1), DENY(EPERM)
 #define ABSENT(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 1), DENY(ENOSYS)
 #define WRITING      (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND)
+/* A call whose argument 0 names a process: only itself. */
+#define OWN(call, itself)                                                                                              \
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 5), LOAD(WORD(0)),                                              \
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (itself), 0, 1), ALLOW,      \
+        DENY(EPERM)
 /* A call whose argument `i` has flags for writing. */
 #define READ_ONLY(call, i)                                                                                             \
     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 4), LOAD(WORD(i)),                                              \
         BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, WRITING, 0, 1), DENY(EPERM), ALLOW
 
 static void filter_calls(void) {
-    static struct sock_filter code[] = {
+    const uint32_t itself = (uint32_t)getpid();
+    struct sock_filter code[] = {
         LOAD(offsetof(struct seccomp_data, arch)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
@@ -86,6 +93,12 @@ static void filter_calls(void) {
         REFUSE(process_vm_writev),
         REFUSE(kill),
         REFUSE(tkill),
+        OWN(tgkill, itself),
+        OWN(prlimit64, itself),
+        REFUSE(rt_sigqueueinfo),
+        REFUSE(rt_tgsigqueueinfo),
+        REFUSE(pidfd_open),
+        REFUSE(pidfd_getfd),
         REFUSE(pidfd_send_signal),
         REFUSE(renameat),
         REFUSE(renameat2),

@@ -35,8 +35,12 @@ LONG = ("test_page.py", "test_shields.py", "test_srt.py", "test_publish_play.py"
         "test_fleet_tracks.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before marks are chosen by
 def pytest_collection_modifyitems(items):
-    """The files that take longest come first: none is to be left at the end, when there is nothing to run beside it."""
+    """What opens a page is alone. The files that take longest come first: none is to be left at the end, when there is nothing to run beside it."""
+    for item in items:
+        if "open_page" in item.fixturenames:
+            item.add_marker("alone")
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 

@@ -77,7 +77,6 @@ def switch(node, stream, watch, first, kill):
     watch.wait_media(2)
 
 
-@pytest.mark.alone
 def test_backup_takes_over_and_gives_back(shared_weir, publish, open_page, stream):
     node = shared_weir
     before = takeovers(node)

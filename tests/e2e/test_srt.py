@@ -1,5 +1,6 @@
 """Broadcasters over SRT: ffmpeg, srt-live-transmit, GStreamer and libsrt itself push, players see it all."""
 
+import math
 import re
 import subprocess
 
@@ -16,8 +17,10 @@ from udp_line import UdpLine
 SIZE = "320x180"
 CLOCK = {"size": SIZE, "kbps": 300, "noise": 8, "format": "mpegts"}
 KEY, PASSPHRASE = "the-key", "a passphrase of one's own"
-SECONDS = 8
-TAIL_FRAMES = 12  # what libsrt had not played out when the broadcaster left, at 30/s
+SECONDS, FPS = 8, 30
+LATENCY_MS = 120
+HELD_FRAMES = 8  # by an encoder with B-frames, until it ends: they go out at once, and nobody waits for them
+BUSY_FRAMES = 3  # a busy machine is so much behind
 CONFIG = {
     "ingest": {"srt": {"listen": ["127.0.0.1:0"], "passphrases": [f"secret/*:{PASSPHRASE}"]}},
     "origin": {"grace_s": 2},
@@ -79,9 +82,10 @@ def follow(node, name, url, log_path, seconds=SECONDS, **options):
     return seen
 
 
-def check_whole(seen, held=0):
-    """Of the tail any may be missing: with B-frames not only the last. `held`: frames that the encoder lets go when it ends."""
-    tail = seen["published"] - TAIL_FRAMES - held
+def check_whole(seen, latency_ms=LATENCY_MS, held=0):
+    """Of the tail any may be missing, with B-frames not only the last: libsrt drops what it had not played out when the broadcaster left.
+    `held`: frames that the encoder lets go when it ends."""
+    tail = seen["published"] - math.ceil(latency_ms * FPS / 1000) - held - BUSY_FRAMES
     faults = [fault for fault in seen["faults"] if fault["kind"] != "missing" or fault["frame"] < tail]
     assert not faults and not (seen["duplicate"] or seen["reordered"] or seen["unreadable"]), f"{seen['faults']}\n{seen['log']}"
     assert seen["first"] == 0 and tail <= seen["frames"] <= seen["published"], seen
@@ -95,11 +99,13 @@ def check_whole(seen, held=0):
     ("secret/aes-256", "secret/aes-256", {"passphrase": PASSPHRASE, "pbkeylen": "32"}, {"bframes": "2"}, 256),
 ], ids=lambda value: value if isinstance(value, str) and "/" in value and ":" not in value else "")
 def test_every_frame_arrives_once_and_in_order(node, tmp_path, name, stream_id, srt, options, aes):
-    check_whole(follow(node, name, node.srt_url(stream_id, **srt), tmp_path / "log", **options))
+    latency_ms = int(srt.get("latency", LATENCY_MS * 1000)) // 1000
+    seen = follow(node, name, node.srt_url(stream_id, **srt), tmp_path / "log", **options)
+    check_whole(seen, latency_ms, HELD_FRAMES if "bframes" in options else 0)
     app, _, rest = name.partition("/")
     connected = node.log.wait("srt_connect", app=app, name=rest)
     assert connected["aes"] == str(aes)
-    assert connected["latency_ms"] == ("200" if srt.get("latency") else "120")
+    assert connected["latency_ms"] == str(latency_ms)
     assert node.log.wait("srt_close", app=app, name=rest)["end"] == "bye"
 
 
@@ -117,7 +123,7 @@ X265 = "-c:v libx265 -x265-params log-level=error:frame-threads=1:rc-lookahead=3
 def test_hevc_and_opus_arrive_whole(node, tmp_path, stream):
     """With B-frames and the encoder's usual open GOPs."""
     options = {"bframes": "2", "gop_s": "1", "extra": X265, "seconds": 5}
-    check_whole(follow(node, stream, node.srt_url(f"publish/{stream}"), tmp_path / "log", **options), held=8)
+    check_whole(follow(node, stream, node.srt_url(f"publish/{stream}"), tmp_path / "log", **options), held=HELD_FRAMES)
     master = node.get(f"/{stream}/index.m3u8").text
     assert re.search(r'CODECS="hvc1\.1\.6\.L\d+[.0-9A-F]*,opus"', master), master
     streams = {one["codec_type"]: one for one in players.probe(node.url(f"/{stream}/index.m3u8"))["streams"]}
@@ -270,17 +276,18 @@ def test_what_is_lost_on_the_way_is_brought_back(node, tmp_path, stream):
     """A twentieth of all datagrams each way, at a round trip of 40 ms, with a latency of ten of those."""
     with UdpLine(node.srt, loss=0.05, delay_ms=20) as line:
         url = f"srt://{line.address}?streamid=publish/{stream}&latency=400000"
-        check_whole(follow(node, stream, url, tmp_path / "log", seconds=12))
+        check_whole(follow(node, stream, url, tmp_path / "log", seconds=12), latency_ms=400 + 20)
         assert line.lost > 20
     closed = node.log.wait("srt_close", name=stream.partition("/")[2])
     assert int(closed["lost"]) > 10 and int(closed["retransmitted"]) > 10 and closed["dropped"] == "0"
 
 
+@pytest.mark.timed  # a machine that stands still for longer than the latency drops datagrams, too
 def test_what_is_lost_for_good_costs_pictures_but_not_the_stream(node, tmp_path, stream):
     """A latency shorter than the round trip: nothing that is lost can come back in time."""
-    with UdpLine(node.srt, loss=0.02, delay_ms=100) as line:
+    with UdpLine(node.srt, lose_nth=150, delay_ms=100) as line:
         seen = follow(node, stream, f"srt://{line.address}?streamid=publish/{stream}", tmp_path / "log", seconds=12, gop_s="1")
     closed = node.log.wait("srt_close", name=stream.partition("/")[2])
-    assert int(closed["dropped"]) > 0
+    assert int(closed["dropped"]) >= line.lost - 1 > 3
     assert seen["missing"] > 0 and not (seen["unreadable"] or seen["reordered"] or seen["duplicate"]), seen
-    assert seen["frames"] > seen["published"] / 4
+    assert seen["frames"] > seen["published"] / 3

@@ -807,6 +807,31 @@ static void those_who_stand_by_are_bounded(void **state) {
     end(world);
 }
 
+/* Whoever goes on with a later epoch is granted the stream, and who had it stands by: as often as may be. */
+static void those_who_had_the_stream_are_bounded_too(void **state) {
+    (void)state;
+    enum { COUNT = 16, STAND_MAX = 8 };
+    struct world *world = begin_ranked(&roomy, NEVER_MS, NEVER_MS, NEVER_MS);
+    struct writer writers[COUNT];
+    int standing = 0, lost = 0;
+    for (int i = 0; i < COUNT; i++) {
+        claim_for(world, &writers[i], name, (uint64_t)i + 1, CLAIM_BACKUP, false);
+        while (!writers[i].results)
+            loop_run(world->loop);
+        assert_int_equal(writers[i].result, CLAIM_GRANTED);
+    }
+    one_turn(world);
+    assert_int_equal(origin_cut(world->origin, name, 60), 0);
+    for (int i = 0; i < COUNT; i++) {
+        standing += writers[i].cuts;
+        lost += writers[i].losses - writers[i].cuts;
+        release(&writers[i]);
+    }
+    assert_int_equal(standing, STAND_MAX + 1);
+    assert_int_equal(lost, COUNT - STAND_MAX - 1);
+    end(world);
+}
+
 static void claim_that_is_to_stand_by_isnt_granted_what_nobody_has(void **state) {
     (void)state;
     struct world *world = begin_ranked(&roomy, NEVER_MS, NEVER_MS, NEVER_MS);
@@ -912,6 +937,7 @@ int main(void) {
         cmocka_unit_test(vacant_stream_is_not_offered_to_one_without_media),
         cmocka_unit_test(publisher_that_stands_by_keeps_its_place_while_it_is_heard),
         cmocka_unit_test(those_who_stand_by_are_bounded),
+        cmocka_unit_test(those_who_had_the_stream_are_bounded_too),
         cmocka_unit_test(claim_that_is_to_stand_by_isnt_granted_what_nobody_has),
         cmocka_unit_test(stream_ends_though_somebody_stands_by_without_media),
         cmocka_unit_test(cut_broadcast_is_over_for_those_who_stand_by),

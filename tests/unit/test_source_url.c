@@ -89,6 +89,8 @@ static void what_is_wrong_is_said(void **state) {
         {"srt://192.0.2.8:9000?streamid", "without a value"},
         {"srt://192.0.2.8:9000?linger=1", "other than streamid"},
         {"file:", "no file"},
+        {"http://bob:it's@h/x", "percent-encoded"},
+        {"http://h/x?token=a\"b", "percent-encoded"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -51,7 +51,7 @@ def now_ms():
     return int(time.time() * 1000)
 
 
-@pytest.mark.timed
+@pytest.mark.alone
 def test_the_page_shows_cues_in_step_with_the_picture(node, tmp_path):
     page = viewer.Viewer(node.url(f"/{STREAM}/"))
     try:
