@@ -138,7 +138,7 @@ const struct setting schema_settings[] = {
      .text = "An H.264 encoder by FFmpeg's name, such as `h264_nvenc` where there is the hardware for it."},
     {"ingest.ladder_on_demand_s", SETTING_INT, AT(ingest.ladder_on_demand_s), .min = 0, .max = 3600, .fallback = "0", .unit = "s",
      .text = "A rung runs only while somebody asks for it, and for so long after that; nobody does any more `relay.linger_s` after the last "
-             "request. 0: rungs run always, as they do on a node that brings its streams to `ingest.origins`."},
+             "request, on whatever node. 0: rungs run always."},
     {"ingest.subtitles", SETTING_SUBTITLES, AT(ingest.subtitles),
      .text = "Languages in which streams have subtitles from the start: a BCP 47 tag, and what players call it. Others join a stream when their "
              "first cue is posted, which is a discontinuity. At most four a stream."},
