@@ -60,6 +60,7 @@ struct conf {
         enum { CONF_ULTRAFAST, CONF_SUPERFAST, CONF_VERYFAST, CONF_FASTER, CONF_FAST, CONF_MEDIUM } ladder_preset;
         char *ladder_encoder;
         uint32_t ladder_on_demand_s; /* 0: rungs run always */
+        uint32_t ladder_audio_kbps;
         struct conf_list origins; /* URLs */
         struct conf_list backups; /* pairs of streams' names, "app/name app/other" */
         struct conf_list slate;   /* "app/name FILE", "app/na* FILE" */

@@ -141,14 +141,15 @@ static void on_drained(void *ctx) {
 static void choose(struct ladder_run *run, struct transcode_settings *settings) {
     const struct codec_info *source = &settings->source;
     struct rung rungs[RUNGS_MAX];
-    uint32_t count = rungs_choose(run->settings->ladder, run->settings->ladder_count, run->stream,
-                                  source->width < source->height ? source->width : source->height, rungs);
+    uint32_t count =
+        rungs_choose(run->settings->ladder, run->settings->ladder_count, run->stream,
+                     source->width < source->height ? source->width : source->height, settings->rate_milli, rungs);
     settings->rung_count = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (run->dropped & 1u << (i + 1))
             continue;
         run->rungs[settings->rung_count].number = i + 1;
-        run->rungs[settings->rung_count].kbps = rungs[i].kbps;
+        run->rungs[settings->rung_count].every = rungs[i].every;
         settings->rungs[settings->rung_count++] = rungs[i];
     }
     run->count = settings->rung_count;
@@ -187,6 +188,12 @@ bool ladder_run_prepare(struct ladder_run *run, const struct transcode_settings 
     return !ladder_run_busy(run);
 }
 
+/* Each picture is a chunk, with boxes of its own. */
+static uint32_t peak_bps(const struct ladder_run_rung *rung, uint32_t rate_milli) {
+    enum { BOXES_BITS = 150 * 8, RATE_MILLI = 30000 /* where it isn't known */ };
+    return rung->output.peak_bps + (uint32_t)((uint64_t)BOXES_BITS * (rate_milli ? rate_milli : RATE_MILLI) / 1000);
+}
+
 uint32_t ladder_run_add(const struct ladder_run *run, struct packager_source sources[TRACKS_MAX], uint32_t count) {
     if (count + run->count > TRACKS_MAX)
         return 0;
@@ -199,9 +206,11 @@ uint32_t ladder_run_add(const struct ladder_run *run, struct packager_source sou
                                                   .config_len = rung->output.config_len,
                                                   .language = "",
                                                   .reorders = sources[0].reorders,
-                                                  .rate_milli = sources[0].rate_milli,
-                                                  .rung = rung->number,
-                                                  .on_demand_bps = run->demand ? rung->kbps * 1000 : 0};
+                                                  .rate_milli = sources[0].rate_milli / rung->every,
+                                                  .every = rung->every,
+                                                  .peak_bps = peak_bps(rung, sources[0].rate_milli / rung->every),
+                                                  .on_demand = run->demand,
+                                                  .rung = rung->number};
     }
     return run->count;
 }

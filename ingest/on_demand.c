@@ -64,8 +64,13 @@ static void forget_all(struct on_demand *demand) {
         forget_first(demand);
 }
 
+/* The first picture of a segment, which all rungs have. */
+static bool is_first(const struct transcode_slot *slot) {
+    return slot->rungs & 1 && !slot->numbers[0];
+}
+
 static bool begins(const struct transcode_slot *slot) {
-    return slot->independent && !slot->number;
+    return slot->independent && is_first(slot);
 }
 
 static void keep(struct on_demand *demand, const struct transcode_slot *slot, const uint8_t *data, size_t len) {
@@ -116,6 +121,7 @@ static void on_frame(void *ctx, const struct transcode_frame *frame) {
     const struct sleeper *sleeper = ctx;
     struct transcode_frame numbered = *frame;
     numbered.rung = sleeper->index;
+    numbered.slot.numbers[sleeper->index] = frame->slot.numbers[0];
     if (!sleeper->dropped)
         sleeper->demand->port.on_frame(sleeper->demand->port.ctx, &numbered);
 }
@@ -154,6 +160,14 @@ static struct kept *place_to_begin(const struct sleeper *sleeper) {
     return NULL;
 }
 
+/* Its ladder has no other rungs. */
+static void push(struct sleeper *sleeper, const struct transcode_slot *slot, const uint8_t *data, size_t len) {
+    struct transcode_slot own = *slot;
+    own.rungs = slot->rungs >> sleeper->index & 1;
+    own.numbers[0] = slot->numbers[sleeper->index];
+    ladder_push(sleeper->ladder, &own, data, len);
+}
+
 static void wake(struct sleeper *sleeper) {
     static const struct ladder_events events = {on_ready, on_frame, on_dropped, on_drained};
     struct on_demand *demand = sleeper->demand;
@@ -167,7 +181,7 @@ static void wake(struct sleeper *sleeper) {
     sleeper->ladder = ladder_create(demand->loop, &settings, from->data, from->len, &events, sleeper);
     for (struct list *it = &from->link; it != &demand->kept; it = it->next) {
         const struct kept *kept = list_entry(it, struct kept, link);
-        ladder_push(sleeper->ladder, &kept->slot, kept->data, kept->len);
+        push(sleeper, &kept->slot, kept->data, kept->len);
     }
 }
 
@@ -216,11 +230,11 @@ static bool wanted(const struct sleeper *sleeper, int64_t now_us) {
 
 static void give(struct sleeper *sleeper, const struct transcode_slot *slot, const uint8_t *data, size_t len) {
     int64_t now_us = loop_now_us(sleeper->demand->loop);
-    if (sleeper->ladder && !sleeper->drains && !slot->number && !wanted(sleeper, now_us)) {
+    if (sleeper->ladder && !sleeper->drains && is_first(slot) && !wanted(sleeper, now_us)) {
         sleeper->next_msn = slot->msn;
         drain(sleeper);
     } else if (sleeper->ladder && !sleeper->drains) {
-        ladder_push(sleeper->ladder, slot, data, len);
+        push(sleeper, slot, data, len);
     } else if (!sleeper->ladder && wanted(sleeper, now_us)) {
         wake(sleeper);
     }

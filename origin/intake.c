@@ -313,7 +313,7 @@ static bool track_places(const struct session *session, const struct record_open
         strcpy(from->track, open->tracks[i].name);
         bool begun = assembler_next(assembler, from->track, &from->msn, &from->number);
         bool gone = begun ? from->msn < session->first_msn : assembler_waits(assembler);
-        if (gone && !open->tracks[i].on_demand_bps)
+        if (gone && !open->tracks[i].on_demand)
             return false;
         granted->track_count += begun && !gone;
     }
@@ -588,12 +588,12 @@ static void tell_asked(struct session *session) {
     const struct record_open *open = assembler_tracks(session->brought->assembler);
     bool any = session->asked.count;
     for (uint32_t i = 0; open && i < open->track_count; i++)
-        any |= open->tracks[i].on_demand_bps;
+        any |= open->tracks[i].on_demand;
     if (!any || session->failed || session->cut || session->ended)
         return;
     struct track_names all = port->asked(port->ctx, session->claim), asked = {0};
     for (uint32_t i = 0; open && i < open->track_count; i++)
-        if (open->tracks[i].on_demand_bps && track_names_have(&all, open->tracks[i].name))
+        if (open->tracks[i].on_demand && track_names_have(&all, open->tracks[i].name))
             track_names_add(&asked, open->tracks[i].name);
     if (track_names_same(&asked, &session->asked))
         return;

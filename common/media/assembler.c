@@ -156,7 +156,7 @@ static bool is_late(const struct assembler *a, uint32_t index) {
 /* A late track that is made only while somebody asks for it: joins with its first chunk, each time, and is absent again
  * when nothing has come for a while. Who brings it doesn't say. */
 static bool is_on_demand(const struct assembler *a, uint32_t index) {
-    return is_late(a, index) && a->written_open->open.tracks[index].on_demand_bps;
+    return is_late(a, index) && a->written_open->open.tracks[index].on_demand;
 }
 
 /* <0, 0, >0: the chunk is of an earlier segment than the one under way, of it, of a later one. */

@@ -282,7 +282,7 @@ static bool piece_within(struct track_out *out, const struct segment *segment, s
 /* It is made only while somebody asks for it. So there may be nothing of it for any time, which is no loss. */
 static bool is_on_demand(const struct track_out *out) {
     const struct record_open *open = out->open ? &out->open->open : NULL;
-    return open && out->index < open->track_count && open->tracks[out->index].on_demand_bps;
+    return open && out->index < open->track_count && open->tracks[out->index].on_demand;
 }
 
 /* Whether this node has the track from a later segment on. If not, it is about to come: somebody asks for it. */

@@ -77,7 +77,7 @@ static inline void fixture_real_segment(struct store *store, const char *stream,
 static inline struct record *fixture_open_on_demand(const char *stream, uint64_t epoch) {
     struct record *record = fixture_open(stream, epoch, 1);
     record->open.late = record->open.absent = 2;
-    record->open.tracks[1].on_demand_bps = 64000;
+    record->open.tracks[1].on_demand = true;
     return record;
 }
 
