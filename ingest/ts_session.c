@@ -63,6 +63,8 @@ struct ts_session {
     uint64_t dropped;
     struct publisher_metadata metadata;
     uint64_t pictures; /* handed on */
+    bool left_out;     /* some behind the latest of them */
+    bool measured;     /* the rate, by two that follow each other */
     int64_t last_dts_ts;
 };
 
@@ -143,10 +145,12 @@ static double rate_of(int64_t delta_ts) {
 }
 
 static void measure_rate(struct ts_session *session, int64_t dts_ts) {
-    if (session->pictures == 1) {
+    if (session->pictures && !session->measured && !session->left_out) {
+        session->measured = true;
         session->metadata.frame_rate = rate_of(dts_ts - session->last_dts_ts);
         publisher_metadata(session->publisher, &session->metadata);
     }
+    session->left_out = false;
     session->last_dts_ts = dts_ts;
     session->pictures++;
 }
@@ -192,6 +196,7 @@ static void on_video(struct ts_session *session, const struct ts_event *pes) {
         return;
     }
     if (unit.skipped && session->began_here) {
+        session->left_out = true;
         drop(session);
         return;
     }

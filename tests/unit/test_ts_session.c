@@ -438,6 +438,28 @@ static void leading_pictures_after_a_loss_are_left_out(void **state) {
     end(world);
 }
 
+/* 60 pictures a second, of which the first behind the one that decoding begins with can't be decoded. */
+static void rate_is_not_taken_from_a_gap_of_leading_pictures(void **state) {
+    (void)state;
+    enum { RASL_R = 9, TRAIL_R = 1, CRA = 21 };
+    struct world *world = begin();
+    tables_of(world, 0x24, MUX_VIDEO_PID);
+    for (int n = 0; n < 20; n++) {
+        uint8_t unit[512];
+        size_t len = n ? 0 : append_sets(unit, &sample_hevc);
+        const uint8_t nal[] = {(uint8_t)((!n ? CRA : n < 2 ? RASL_R : TRAIL_R) << 1), 1, 0x80};
+        len += append_nal(unit + len, nal, sizeof nal);
+        put_picture(world, (const char *)unit, len, (uint64_t)n * 1500, 0);
+        feed(world);
+    }
+    assert_int_equal(world->opens, 1);
+    assert_int_equal(world->open.tracks[0].frame_rate_milli, 60000);
+    assert_int_equal(pictures_of(world), 19);
+    for (uint32_t n = 2; n < 19; n++)
+        assert_int_equal(world->chunks[n].duration_ts, 1500);
+    end(world);
+}
+
 static void pictures_without_parameter_sets_are_told(void **state) {
     (void)state;
     struct world *world = begin();
@@ -676,6 +698,7 @@ int main(void) {
         cmocka_unit_test(what_is_no_transport_stream_is_told),
         cmocka_unit_test(hevc),
         cmocka_unit_test(leading_pictures_after_a_loss_are_left_out),
+        cmocka_unit_test(rate_is_not_taken_from_a_gap_of_leading_pictures),
         cmocka_unit_test(pictures_without_parameter_sets_are_told),
         cmocka_unit_test(opus),
         cmocka_unit_test(sounds_come_and_go_with_the_table),
