@@ -119,7 +119,8 @@ static int64_t us_of(int64_t ts) {
     return ts / TICKS * US + (ts % TICKS * US + (ts >= 0 ? TICKS / 2 : -TICKS / 2)) / TICKS;
 }
 
-/* The first configuration is the publisher's to judge; of those that follow, a bad one is damage that passes. */
+/* The first configuration is the publisher's to judge; of those that follow, a bad one is damage that passes: its
+ * pictures are left out, for its sets aren't in them any more. */
 static void video_config(struct ts_session *session) {
     const struct parameter_sets *sets = &session->annexb.sets;
     struct codec_info info;
@@ -168,11 +169,11 @@ static void drop_picture(struct ts_session *session) {
 
 /* Whether decoding can go on with it. */
 static bool is_decodable(struct ts_session *session, const struct annexb_unit *unit, bool has_time) {
-    bool usable = session->configured && !session->config_bad && has_time;
+    bool described = session->configured && !session->config_bad;
     if (unit->key) {
-        session->keys_unusable = session->configured ? 0 : session->keys_unusable + 1;
+        session->keys_unusable = described ? 0 : session->keys_unusable + 1;
         session->began_here = session->awaits_key;
-        session->awaits_key &= !usable;
+        session->awaits_key = !described || !has_time;
     }
     if (session->keys_unusable > KEYS_MAX)
         lose(session, "no parameter sets that can be used come with the pictures");

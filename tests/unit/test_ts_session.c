@@ -623,6 +623,64 @@ static void other_configuration_goes_on_with_a_discontinuity(void **state) {
     end(world);
 }
 
+/* The parameter set of pictures of so many macroblocks by 16: H.264, Main profile. */
+static size_t append_sps_of(uint8_t *out, uint32_t width_mbs) {
+    uint8_t sps[32] = {0x67, 77, 0x40, 0x33};
+    size_t pos = 32;
+    const uint32_t fields[] = {0, 0, 2, 1, UINT32_MAX /* a bit 0 */, width_mbs - 1, 15};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        uint32_t code = fields[i] + 1;
+        unsigned bits = code ? 63 - 2 * (unsigned)__builtin_clz(code) : 1;
+        for (unsigned bit = bits; bit-- > 0; pos++)
+            if (bit < 32 && code >> bit & 1)
+                sps[pos / 8] |= (uint8_t)(0x80 >> pos % 8);
+    }
+    for (const char *flags = "11001"; *flags; flags++, pos++) /* the last ends it */
+        if (*flags == '1')
+            sps[pos / 8] |= (uint8_t)(0x80 >> pos % 8);
+    return append_nal(out, sps, (pos + 7) / 8);
+}
+
+static void idr_of_width(struct world *world, uint32_t width_mbs, int n) {
+    static const char rest[] = "\0\0\0\1\x68\xee\x3c\x80" IDR;
+    uint8_t unit[128];
+    size_t len = append_sps_of(unit, width_mbs);
+    memcpy(unit + len, rest, sizeof rest - 1);
+    put_picture(world, (const char *)unit, len + sizeof rest - 1, (uint64_t)n * 3600, 0);
+    feed(world);
+}
+
+/* Who goes on would decode with the one before, for good. */
+static void pictures_of_a_configuration_that_cannot_be_used_are_left_out(void **state) {
+    (void)state;
+    struct world *world = begin();
+    tables_of(world, 0x1b, MUX_VIDEO_PID);
+    int n = 0;
+    idr_of_width(world, 40, n++);
+    for (; n < 25; n++)
+        picture(world, false, (uint64_t)n * 3600);
+    feed(world);
+    assert_int_equal(world->open.tracks[0].width, 640);
+    assert_int_equal(pictures_of(world), 25);
+    idr_of_width(world, 600, n++);
+    for (; n < 50; n++)
+        picture(world, false, (uint64_t)n * 3600);
+    feed(world);
+    assert_int_equal(pictures_of(world), 25);
+    idr_of_width(world, 40, n++);
+    picture(world, false, (uint64_t)n++ * 3600);
+    feed(world);
+    assert_int_equal(pictures_of(world), 27);
+    assert_int_equal(world->opens, 1);
+    for (int i = 0; i < 21; i++)
+        idr_of_width(world, 600, n++);
+    assert_int_equal(pictures_of(world), 27);
+    loop_run(world->loop);
+    assert_int_equal(world->losses, 1);
+    assert_string_equal(world->why, "no parameter sets that can be used come with the pictures");
+    end(world);
+}
+
 /* --- before the result --- */
 
 static void what_comes_before_the_result_is_held(void **state) {
@@ -708,6 +766,7 @@ int main(void) {
         cmocka_unit_test(picture_shown_far_too_late_is_dropped),
         cmocka_unit_test(stream_joined_midway_begins_with_an_idr),
         cmocka_unit_test(other_configuration_goes_on_with_a_discontinuity),
+        cmocka_unit_test(pictures_of_a_configuration_that_cannot_be_used_are_left_out),
         cmocka_unit_test(what_comes_before_the_result_is_held),
         cmocka_unit_test(what_was_held_before_a_gap_is_dropped),
         cmocka_unit_test(oldest_is_dropped_when_too_much_is_held),
