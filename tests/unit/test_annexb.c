@@ -314,6 +314,25 @@ static void hevc_leading_pictures_and_layers(void **state) {
     annexb_finish(&annexb);
 }
 
+/* With lists for each size of transform, as long as they get. */
+static void hevc_set_with_scaling_lists_is_taken(void **state) {
+    (void)state;
+    uint8_t pps[1200] = {0x44, 0x01, 0xc1};
+    memset(pps + 3, 0x55, sizeof pps - 3);
+    struct annexb annexb;
+    annexb_init(&annexb, CODEC_HEVC);
+    struct bytes bytes = {0};
+    append_sets(&bytes, &sample_hevc);
+    append(&bytes, pps, sizeof pps); /* in the place of the sample's */
+    append_picture(&bytes, &sample_hevc, 0);
+    struct annexb_unit unit = read_bytes(&annexb, &bytes);
+    assert_true(unit.config_changed);
+    assert_int_equal(annexb.sets.bad, 0);
+    assert_true(annexb.sets.config_len > sizeof pps);
+    assert_memory_equal(annexb.sets.config + annexb.sets.config_len - sizeof pps, pps, sizeof pps);
+    annexb_finish(&annexb);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(start_codes_become_lengths),
@@ -328,6 +347,7 @@ int main(void) {
         cmocka_unit_test(hevc_configuration_is_made_of_the_sets),
         cmocka_unit_test(hevc_sets_that_change_are_noticed),
         cmocka_unit_test(hevc_leading_pictures_and_layers),
+        cmocka_unit_test(hevc_set_with_scaling_lists_is_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
