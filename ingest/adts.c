@@ -59,20 +59,35 @@ static enum belief judge(const struct adts *adts, const struct header *header) {
     return alike ? BELIEVED : DISBELIEVED;
 }
 
+/* A PES packet's time is of the first frame that begins in it: of the one whose first byte is at the front, whole or
+ * not. */
+static void bind_time(struct adts *adts) {
+    if (!adts->has_next_time || adts->next_time_at || !buf_len(&adts->pending))
+        return;
+    adts->has_time = true;
+    adts->has_next_time = false;
+    adts->time_ts = adts->next_time_ts;
+    adts->frames = 0;
+}
+
 static void consume(struct adts *adts, size_t len) {
     buf_consume(&adts->pending, len);
     adts->next_time_at -= adts->next_time_at < len ? adts->next_time_at : len;
+    bind_time(adts);
 }
 
 int adts_push(struct adts *adts, const uint8_t *data, size_t len, bool has_time, int64_t pts_ts) {
     consume(adts, adts->consumed);
     adts->consumed = 0;
-    adts->next_time_at = buf_len(&adts->pending);
-    adts->has_next_time = has_time;
-    adts->next_time_ts = pts_ts;
+    if (has_time) {
+        adts->next_time_at = buf_len(&adts->pending);
+        adts->has_next_time = true;
+        adts->next_time_ts = pts_ts;
+    }
     int rc = buf_append(&adts->pending, data, len);
     if (rc)
         adts_gap(adts);
+    bind_time(adts);
     return rc;
 }
 
@@ -84,12 +99,6 @@ void adts_gap(struct adts *adts) {
 
 /* The time of a frame that begins at the front. False when there is none. */
 static bool time_of(struct adts *adts, uint32_t sample_rate, int64_t *ret_ts) {
-    if (adts->has_next_time && !adts->next_time_at) {
-        adts->has_time = true;
-        adts->has_next_time = false;
-        adts->time_ts = adts->next_time_ts;
-        adts->frames = 0;
-    }
     uint64_t samples = adts->frames++ * FRAME_SAMPLES;
     *ret_ts = adts->time_ts + (int64_t)((samples * ADTS_HZ + sample_rate / 2) / sample_rate);
     return adts->has_time;
