@@ -149,12 +149,20 @@ static bool end(struct ts *ts, struct track *track, struct ts_event *event) {
     return give(ts, track, event);
 }
 
+/* Whether media may be in a packet of this stream_id (§2.4.3.7). Those without flags and times are tables, keys, or
+ * padding, which comes between pictures of a track that is sent at a constant rate. */
+static bool may_be_media(uint8_t stream_id) {
+    static const uint8_t others[] = {0xbc, 0xbe, 0xbf, 0xf0, 0xf1, 0xf2, 0xf8, 0xff};
+    return !memchr(others, stream_id, sizeof others);
+}
+
 static void begin(struct ts *ts, struct track *track, const struct ts_packet *packet) {
     static const uint8_t prefix[] = {0, 0, 1};
+    bool is_pes = packet->len >= sizeof prefix && !memcmp(packet->payload, prefix, sizeof prefix);
     buf_clear(&track->pes);
     track->stuffed = false;
-    track->open = packet->len >= sizeof prefix && !memcmp(packet->payload, prefix, sizeof prefix);
-    if (!track->open) {
+    track->open = is_pes && (packet->len == sizeof prefix || may_be_media(packet->payload[sizeof prefix]));
+    if (!is_pes) {
         ts->counters.pes_dropped++;
         track->lost = true;
     }
