@@ -206,7 +206,7 @@ static bool media_packet(struct ts *ts, struct track *track, const struct ts_pac
     enum ts_continuity continuity = ts->resumed ? TS_CONTINUES : ts_counter_check(&track->counter, packet);
     if (continuity == TS_REPEATED)
         return false;
-    bool announced = packet->discontinuity && packet->starts && !track->open;
+    bool announced = packet->discontinuity && packet->starts; /* what is open is as whole as ever */
     if (continuity == TS_BROKEN && !announced) {
         ts->counters.losses++;
         drop(ts, track);
