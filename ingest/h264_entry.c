@@ -65,13 +65,17 @@ static bool sei_recovers(struct reader reader) {
     return false;
 }
 
-/* slice_type I, or SI (§7.4.3). */
-static bool slice_is_intra(struct reader reader) {
+/* All slices of a picture must be intra. What begins at its first macroblock again is the second field of a frame. */
+static void add_slice(struct h264_entry *entry, struct reader reader) {
+    enum { I = 2, SI = 4, TYPES = 5 }; /* §7.4.3 */
     uint8_t head[HEAD_BYTES];
     struct bits bits = head_bits(&reader, head, HEAD_BYTES);
-    bits_ue(&bits, UINT32_MAX - 1);
-    uint32_t type = bits_ue(&bits, 9) % 5;
-    return !bits.bad && (type == 2 || type == 4);
+    uint32_t first_mb = bits_ue(&bits, UINT32_MAX - 1), type = bits_ue(&bits, 2 * TYPES - 1) % TYPES;
+    bool intra = !bits.bad && (type == I || type == SI);
+    entry->second_field |= entry->sliced && !bits.bad && !first_mb;
+    if (!entry->second_field)
+        entry->intra = (entry->intra || !entry->sliced) && entry->recovers && intra;
+    entry->sliced = true;
 }
 
 void h264_entry_add(struct h264_entry *entry, const uint8_t *nal, size_t len) {
@@ -85,9 +89,8 @@ void h264_entry_add(struct h264_entry *entry, const uint8_t *nal, size_t len) {
     case NAL_SEI:
         entry->recovers = entry->recovers || sei_recovers(reader);
         break;
-    case NAL_SLICE: /* all must be */
-        entry->intra = (entry->intra || !entry->sliced) && entry->recovers && slice_is_intra(reader);
-        entry->sliced = true;
+    case NAL_SLICE:
+        add_slice(entry, reader);
         break;
     default:
         break;

@@ -26,6 +26,7 @@ enum {
     OFFSET_MAX_TS = 10 * TS_HZ,          /* from decoding to presentation: a stamp that is wrong */
     NOTHING_FOUND_BYTES = 4 << 20,       /* so much without a programme is no transport stream */
     KEYS_MAX = 20,                       /* key pictures in a row without parameter sets that can be used */
+    KEYLESS_MAX_S = 20,                  /* of pictures, while a key picture is waited for */
 };
 
 /* One of the programme's sounds; by its place in there it is known to the publisher. */
@@ -56,10 +57,11 @@ struct ts_session {
     uint64_t bytes;
     bool found; /* a programme */
     bool audio_left_out_told;
-    bool awaits_key;             /* video is left out until then */
-    bool began_here;             /* with the latest key picture: what refers to those before it is left out */
-    uint32_t keys_unusable;      /* in a row */
-    bool configured, config_bad; /* video: the publisher has one; the latest can't be used */
+    bool awaits_key;                 /* video is left out until then */
+    bool began_here;                 /* with the latest key picture: what refers to those before it is left out */
+    uint32_t keys_unusable;          /* in a row */
+    int64_t keyless_ts, seen_dts_ts; /* pictures' time since one is awaited, and their latest */
+    bool configured, config_bad;     /* video: the publisher has one; the latest can't be used */
     uint64_t dropped;
     struct publisher_metadata metadata;
     uint64_t pictures; /* handed on */
@@ -180,6 +182,19 @@ static bool is_decodable(struct ts_session *session, const struct annexb_unit *u
     return !session->awaits_key;
 }
 
+/* Some encoders send none but the first, and refresh pictures bit by bit. What jumps in time is no picture's duration.
+ */
+static void await_key(struct ts_session *session, const struct ts_event *pes, bool key) {
+    int64_t step_ts = pes->has_time ? pes->dts_ts - session->seen_dts_ts : 0;
+    session->keyless_ts += step_ts > 0 && step_ts < TS_HZ ? step_ts : 0;
+    if (pes->has_time)
+        session->seen_dts_ts = pes->dts_ts;
+    if (key || !session->awaits_key)
+        session->keyless_ts = 0;
+    if (session->keyless_ts > KEYLESS_MAX_S * TS_HZ)
+        lose(session, "no picture comes that decoding can begin with: the encoder must send key frames");
+}
+
 static void on_video(struct ts_session *session, const struct ts_event *pes) {
     struct annexb_unit unit;
     if (pes->after_loss)
@@ -192,6 +207,7 @@ static void on_video(struct ts_session *session, const struct ts_event *pes) {
         video_config(session);
     if (!unit.len)
         return;
+    await_key(session, pes, unit.key);
     if (!is_decodable(session, &unit, pes->has_time) || !pes->has_time || pes->pts_ts - pes->dts_ts > OFFSET_MAX_TS) {
         drop_picture(session);
         return;

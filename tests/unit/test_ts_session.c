@@ -608,6 +608,27 @@ static void stream_joined_midway_begins_with_an_idr(void **state) {
     end(world);
 }
 
+static void pictures_without_a_key_are_told(void **state) {
+    (void)state;
+    struct world *world = begin();
+    tables_of(world, 0x1b, MUX_VIDEO_PID);
+    for (int n = 0; n < 20 * 25; n++)
+        picture(world, false, (uint64_t)n * 3600);
+    picture(world, false, UINT64_C(3600000) * 90); /* an hour later, which doesn't count */
+    feed(world);
+    publish(world, 0, 25, 25);
+    assert_int_equal(pictures_of(world), 25);
+    ts_session_gap(world->session);
+    for (int n = 25; n < 24 * 25; n++)
+        picture(world, false, (uint64_t)n * 3600);
+    feed(world);
+    assert_int_equal(pictures_of(world), 25);
+    loop_run(world->loop);
+    assert_int_equal(world->losses, 1);
+    assert_string_equal(world->why, "no picture comes that decoding can begin with: the encoder must send key frames");
+    end(world);
+}
+
 static void other_configuration_goes_on_with_a_discontinuity(void **state) {
     (void)state;
     struct world *world = begin();
@@ -765,6 +786,7 @@ int main(void) {
         cmocka_unit_test(gap_is_a_loss),
         cmocka_unit_test(picture_shown_far_too_late_is_dropped),
         cmocka_unit_test(stream_joined_midway_begins_with_an_idr),
+        cmocka_unit_test(pictures_without_a_key_are_told),
         cmocka_unit_test(other_configuration_goes_on_with_a_discontinuity),
         cmocka_unit_test(pictures_of_a_configuration_that_cannot_be_used_are_left_out),
         cmocka_unit_test(what_comes_before_the_result_is_held),
