@@ -24,9 +24,10 @@ struct track {
 
 enum {
     TRACKS = 1 + TS_AUDIO_MAX,
-    AGREED_MIN = 2, /* a probe waits for three frames anyway */
-    PES_HEAD = 6,   /* to the end of PES_packet_length */
-    PES_LONG = 9,   /* to the end of PES_header_data_length */
+    AGREED_MIN = 2,   /* a probe waits for three frames anyway */
+    PES_HEAD = 6,     /* to the end of PES_packet_length */
+    PES_LONG = 9,     /* to the end of PES_header_data_length */
+    PES_FULL = 60000, /* some keep a little below UINT16_MAX */
     STAMP_LEN = 5,
 };
 
@@ -127,6 +128,7 @@ static bool give(struct ts *ts, struct track *track, struct ts_event *event) {
                                .track = track->number,
                                .codec = track->stream.codec,
                                .after_loss = track->lost,
+                               .full = total >= PES_FULL,
                                .data = pes + begin,
                                .len = len - begin};
     read_times(ts, pes, header_len, event);

@@ -27,6 +27,8 @@ enum {
     NOTHING_FOUND_BYTES = 4 << 20,       /* so much without a programme is no transport stream */
     KEYS_MAX = 20,                       /* key pictures in a row without parameter sets that can be used */
     KEYLESS_MAX_S = 20,                  /* of pictures, while a key picture is waited for */
+    UNTIMED_MAX = 20,                    /* pieces of pictures that can't be put together */
+    TIMED_AGAIN = 500,                   /* so many pictures in a row that have a time make good for those */
 };
 
 /* One of the programme's sounds; by its place in there it is known to the publisher. */
@@ -53,6 +55,9 @@ struct ts_session {
     struct ts_counters counted; /* in metrics */
     struct annexb annexb;
     struct ts_stream video;
+    struct buf picture;      /* the pieces so far of one that may go on; empty: there is none */
+    struct ts_event begun;   /* what the first of them came with */
+    uint32_t untimed, timed; /* pieces of others, and pictures in a row that had none */
     struct audio audio[TS_AUDIO_MAX];
     uint64_t bytes;
     bool found; /* a programme */
@@ -195,7 +200,7 @@ static void await_key(struct ts_session *session, const struct ts_event *pes, bo
         lose(session, "no picture comes that decoding can begin with: the encoder must send key frames");
 }
 
-static void on_video(struct ts_session *session, const struct ts_event *pes) {
+static void on_picture(struct ts_session *session, const struct ts_event *pes) {
     struct annexb_unit unit;
     if (pes->after_loss)
         session->awaits_key = true;
@@ -225,6 +230,52 @@ static void on_video(struct ts_session *session, const struct ts_event *pes) {
                                     .data = unit.data,
                                     .len = unit.len};
     publisher_frame(session->publisher, &frame);
+}
+
+static void give_begun(struct ts_session *session) {
+    if (!buf_len(&session->picture))
+        return;
+    session->begun.data = buf_head(&session->picture);
+    session->begun.len = buf_len(&session->picture);
+    on_picture(session, &session->begun);
+    buf_clear(&session->picture);
+}
+
+static void drop_begun(struct ts_session *session) {
+    if (buf_len(&session->picture))
+        drop_picture(session);
+    buf_clear(&session->picture);
+}
+
+/* What has no time goes on from the PES packet before it; it has been given already if that could have held more. */
+static void note_times(struct ts_session *session, const struct ts_event *pes) {
+    session->timed = pes->has_time ? session->timed + 1 : 0;
+    session->untimed += !pes->has_time;
+    if (session->timed >= TIMED_AGAIN)
+        session->untimed = 0;
+    if (session->untimed > UNTIMED_MAX)
+        lose(session, "pictures have no time of their own, or are split over PES packets that are not full");
+}
+
+/* Only a picture whose PES packet was full waits for the next one. */
+static void on_video(struct ts_session *session, const struct ts_event *pes) {
+    bool goes_on = buf_len(&session->picture) && !pes->has_time;
+    if (pes->after_loss)
+        drop_begun(session);
+    else if (!goes_on)
+        give_begun(session);
+    if (!buf_len(&session->picture)) {
+        note_times(session, pes);
+        if (!pes->full || !pes->has_time) {
+            on_picture(session, pes);
+            return;
+        }
+        session->begun = *pes;
+    }
+    if (buf_append(&session->picture, pes->data, pes->len))
+        drop_begun(session);
+    else if (!pes->full)
+        give_begun(session);
 }
 
 /* --- audio --- */
@@ -317,6 +368,7 @@ static void set_video(struct ts_session *session, const struct ts_stream *stream
         return;
     annexb_finish(&session->annexb);
     annexb_init(&session->annexb, stream->codec);
+    buf_clear(&session->picture);
     session->awaits_key = true;
     session->configured = session->config_bad = false;
 }
@@ -416,6 +468,7 @@ void ts_session_input(struct ts_session *session, const uint8_t *data, size_t le
 /* Before the result all that was held goes: after a loss video could only go on with the next IDR picture anyway. */
 void ts_session_gap(struct ts_session *session) {
     buf_clear(&session->held);
+    drop_begun(session);
     ts_gap(session->ts);
 }
 
@@ -445,6 +498,7 @@ static struct ts_session *create(struct ingest *ingest, const char *peer, const 
     buf_init(&session->held, TS_SESSION_HELD_MAX);
     session->ts = ts_create();
     annexb_init(&session->annexb, CODEC_H264);
+    buf_init(&session->picture, TS_VIDEO_PES_MAX);
     for (int i = 0; i < TS_AUDIO_MAX; i++)
         adts_init(&session->audio[i].adts);
     session->tell_timer = loop_timer_create(ingest->loop, on_tell, session);
@@ -471,6 +525,8 @@ void ts_session_destroy(struct ts_session *session, bool clean) {
     if (!session)
         return;
     const struct ts_counters *counters = ts_counters(session->ts);
+    if (session->state == PUBLISHING)
+        give_begun(session);
     log_info("ts_end", "stream", LOG_STR(session->stream), "peer", LOG_STR(session->peer), "bytes",
              LOG_INT(session->bytes), "losses", LOG_INT(counters->losses), "malformed", LOG_INT(counters->bad_packets),
              "dropped", LOG_INT(session->dropped));
@@ -478,6 +534,7 @@ void ts_session_destroy(struct ts_session *session, bool clean) {
     loop_timer_destroy(session->tell_timer);
     buf_finish(&session->held);
     annexb_finish(&session->annexb);
+    buf_finish(&session->picture);
     for (int i = 0; i < TS_AUDIO_MAX; i++)
         adts_finish(&session->audio[i].adts);
     ts_destroy(session->ts);

@@ -33,6 +33,7 @@ struct chunk {
     bool picture, independent;
     int64_t dts_ts;
     uint32_t duration_ts;
+    size_t bytes;
 };
 
 struct world {
@@ -73,7 +74,8 @@ static int port_write(void *ctx, void *claim, struct record *record) {
         world->chunks_of[record->chunk.track]++;
         world->chunks[world->chunk_count++] =
             (struct chunk){world->open.tracks[record->chunk.track].kind == TRACK_VIDEO,
-                           record->chunk.flags & CHUNK_INDEPENDENT, record->chunk.dts_ts, record->chunk.duration_ts};
+                           record->chunk.flags & CHUNK_INDEPENDENT, record->chunk.dts_ts, record->chunk.duration_ts,
+                           record->chunk.body.len};
     }
     assert_int_equal(store_apply(world->store, record, 1), 0);
     record_unref(record);
@@ -559,6 +561,85 @@ static void language_that_changes_is_told(void **state) {
     end(world);
 }
 
+/* --- pictures in several PES packets --- */
+
+static void put_piece(struct world *world, const uint8_t *data, size_t len, bool with_length, bool no_time, int n) {
+    struct ts_mux_pes pes = {.pid = MUX_VIDEO_PID,
+                             .with_length = with_length,
+                             .no_time = no_time,
+                             .pts_ts = 900000 + (uint64_t)n * 3600,
+                             .data = data,
+                             .len = len};
+    ts_mux_pes(&world->mux, &pes);
+    feed(world);
+}
+
+/* IDR pictures of `len` bytes in pieces of up to `piece`, of which the first has a time, and small ones between. */
+static struct world *publish_in_pieces(size_t len, size_t piece, bool with_length, int gop) {
+    struct world *world = begin();
+    uint8_t *idr = malloc(len);
+    memset(idr, 0x55, len);
+    memcpy(idr, SETS IDR, sizeof SETS IDR - 1);
+    tables_of(world, 0x1b, MUX_VIDEO_PID);
+    for (int n = 0; n < 60; n++) {
+        for (size_t pos = 0; n % gop == 0 && pos < len; pos += piece)
+            put_piece(world, idr + pos, len - pos < piece ? len - pos : piece, with_length, pos, n);
+        if (n % gop)
+            put_piece(world, (const uint8_t *)SLICE, sizeof SLICE - 1, with_length, false, n);
+    }
+    free(idr);
+    return world;
+}
+
+static void picture_longer_than_a_packet_is_put_together(void **state) {
+    (void)state;
+    static const size_t lens[] = {65500, 65501, 131000, 200000};
+    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) {
+        struct world *world = publish_in_pieces(lens[i], 65500, true, 25);
+        assert_int_equal(world->losses, 0);
+        assert_int_equal(pictures_of(world), 60);
+        for (uint32_t n = 0; n < 60; n++) {
+            assert_int_equal(world->chunks[n].independent, n % 25 == 0);
+            if (n % 25 == 0) /* the boxes around them are small */
+                assert_in_range(world->chunks[n].bytes, lens[i] - sizeof SETS, lens[i] + 300);
+        }
+        end(world);
+    }
+}
+
+static void rest_of_a_picture_that_is_missing_costs_it(void **state) {
+    (void)state;
+    struct world *world = publish_in_pieces(200000, 65500, true, 60);
+    uint8_t rest[3000];
+    memset(rest, 0x55, sizeof rest);
+    assert_int_equal(pictures_of(world), 60);
+    uint8_t *idr = calloc(1, 65500);
+    memset(idr, 0x55, 65500);
+    memcpy(idr, SETS IDR, sizeof SETS IDR - 1);
+    put_piece(world, idr, 65500, true, false, 60);
+    ts_session_gap(world->session);
+    put_piece(world, rest, sizeof rest, true, true, 60);
+    put_piece(world, (const uint8_t *)SLICE, sizeof SLICE - 1, true, false, 61);
+    assert_int_equal(pictures_of(world), 60);
+    put_piece(world, idr, 65500, true, false, 62);
+    assert_int_equal(pictures_of(world), 60); /* waits */
+    put_piece(world, (const uint8_t *)SLICE, sizeof SLICE - 1, true, false, 63);
+    assert_int_equal(pictures_of(world), 62);
+    put_piece(world, idr, 65500, true, false, 64);
+    free(idr);
+    end(world);
+}
+
+static void pictures_in_pieces_that_do_not_tell_are_refused(void **state) {
+    (void)state;
+    struct world *world = publish_in_pieces(3000, 2000, false, 2);
+    loop_run(world->loop);
+    assert_int_equal(world->losses, 1);
+    assert_string_equal(world->why,
+                        "pictures have no time of their own, or are split over PES packets that are not full");
+    end(world);
+}
+
 /* --- loss --- */
 
 static void after_a_loss_pictures_wait_for_an_idr(void **state) {
@@ -782,6 +863,9 @@ int main(void) {
         cmocka_unit_test(opus),
         cmocka_unit_test(sounds_come_and_go_with_the_table),
         cmocka_unit_test(language_that_changes_is_told),
+        cmocka_unit_test(picture_longer_than_a_packet_is_put_together),
+        cmocka_unit_test(rest_of_a_picture_that_is_missing_costs_it),
+        cmocka_unit_test(pictures_in_pieces_that_do_not_tell_are_refused),
         cmocka_unit_test(after_a_loss_pictures_wait_for_an_idr),
         cmocka_unit_test(gap_is_a_loss),
         cmocka_unit_test(picture_shown_far_too_late_is_dropped),
