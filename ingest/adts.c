@@ -85,8 +85,10 @@ int adts_push(struct adts *adts, const uint8_t *data, size_t len, bool has_time,
         adts->next_time_ts = pts_ts;
     }
     int rc = buf_append(&adts->pending, data, len);
-    if (rc)
+    if (rc) {
         adts_gap(adts);
+        adts->dropped++;
+    }
     bind_time(adts);
     return rc;
 }
@@ -133,6 +135,7 @@ bool adts_next(struct adts *adts, struct adts_frame *ret_frame) {
         bool has_time = time_of(adts, header.sample_rate, &pts_ts);
         if (!has_time || header.several) {
             consume(adts, header.frame_len);
+            adts->dropped++;
             continue;
         }
         *ret_frame = (struct adts_frame){.config_changed = set_config(adts, header.config),

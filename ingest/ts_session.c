@@ -40,6 +40,12 @@ struct audio {
     int64_t next_us;
 };
 
+/* Of what is below, since it began; what began anew counts from 0. */
+struct counted {
+    uint64_t losses, packets, sections, sets;    /* the last three: malformed */
+    uint64_t pes, pes_cut, sounds[TS_AUDIO_MAX]; /* dropped */
+};
+
 struct ts_session {
     enum state state;
     struct ts_session_events events;
@@ -52,7 +58,7 @@ struct ts_session {
     struct loop_timer *tell_timer;
     struct buf held;
     struct ts *ts;
-    struct ts_counters counted; /* in metrics */
+    struct counted counted; /* in metrics */
     struct annexb annexb;
     struct ts_stream video;
     struct buf picture;      /* the pieces so far of one that may go on; empty: there is none */
@@ -67,7 +73,7 @@ struct ts_session {
     uint32_t keys_unusable;          /* in a row */
     int64_t keyless_ts, seen_dts_ts; /* pictures' time since one is awaited, and their latest */
     bool configured, config_bad;     /* video: the publisher has one; the latest can't be used */
-    uint64_t dropped;
+    uint64_t dropped, malformed;
     struct publisher_metadata metadata;
     uint64_t pictures; /* handed on */
     bool left_out;     /* some behind the latest of them */
@@ -78,11 +84,12 @@ struct ts_session {
 static struct metric metrics[] = {
     {"weir_ingest_ts_losses_total", NULL, "Places in MPEG transport streams where packets are missing.", METRIC_COUNTER,
      0},
-    {"weir_ingest_ts_malformed_total", NULL, "Packets of MPEG transport streams that were damaged or malformed.",
+    {"weir_ingest_ts_malformed_total", NULL,
+     "Packets, table sections and parameter sets of MPEG transport streams that were damaged or malformed.",
      METRIC_COUNTER, 0},
     {"weir_ingest_ts_dropped_total", NULL,
-     "Access units of MPEG transport streams that were left out: incomplete, malformed, or pictures between a loss and "
-     "the next IDR picture.",
+     "Access units of MPEG transport streams that were left out: incomplete, malformed, without a time, or pictures "
+     "between a loss and the next key picture.",
      METRIC_COUNTER, 0},
 };
 enum { M_LOSSES, M_MALFORMED, M_DROPPED };
@@ -300,10 +307,8 @@ static void on_aac(struct ts_session *session, struct audio *audio, const struct
     struct adts_frame found;
     if (pes->after_loss)
         adts_gap(&audio->adts);
-    if (adts_push(&audio->adts, pes->data, pes->len, pes->has_time, pes->pts_ts)) {
-        drop(session);
+    if (adts_push(&audio->adts, pes->data, pes->len, pes->has_time, pes->pts_ts))
         return;
-    }
     while (adts_next(&audio->adts, &found)) {
         if (found.config_changed || !audio->configured)
             audio_config(session, audio, audio->adts.config, ADTS_CONFIG_LEN);
@@ -419,14 +424,33 @@ static void on_programme(struct ts_session *session, const struct ts_event *prog
 
 /* --- input --- */
 
+static uint64_t more(uint64_t now, uint64_t *before) {
+    uint64_t n = now >= *before ? now - *before : now;
+    *before = now;
+    return n;
+}
+
 static void count(struct ts_session *session) {
-    const struct ts_counters *now = ts_counters(session->ts), *before = &session->counted;
-    uint64_t dropped = now->pes_dropped - before->pes_dropped + now->pes_cut - before->pes_cut;
-    metric_add(&metrics[M_LOSSES], (int64_t)(now->losses - before->losses));
-    metric_add(&metrics[M_MALFORMED], (int64_t)(now->bad_packets - before->bad_packets));
+    const struct ts_counters *now = ts_counters(session->ts);
+    struct counted *counted = &session->counted;
+    uint64_t dropped = more(now->pes_dropped, &counted->pes) + more(now->pes_cut, &counted->pes_cut);
+    for (uint32_t i = 0; i < TS_AUDIO_MAX; i++)
+        dropped += more(session->audio[i].adts.dropped, &counted->sounds[i]);
+    uint64_t malformed = more(now->bad_packets, &counted->packets) +
+                         more(ts_bad_sections(session->ts), &counted->sections) +
+                         more(session->annexb.sets.bad, &counted->sets);
+    metric_add(&metrics[M_LOSSES], (int64_t)more(now->losses, &counted->losses));
+    metric_add(&metrics[M_MALFORMED], (int64_t)malformed);
     metric_add(&metrics[M_DROPPED], (int64_t)dropped);
+    session->malformed += malformed;
     session->dropped += dropped;
-    session->counted = *now;
+}
+
+static uint64_t skipped_bytes(const struct ts_session *session) {
+    uint64_t bytes = ts_counters(session->ts)->skipped_bytes;
+    for (uint32_t i = 0; i < TS_AUDIO_MAX; i++)
+        bytes += session->audio[i].adts.skipped_bytes;
+    return bytes;
 }
 
 static void process(struct ts_session *session, const uint8_t *data, size_t len) {
@@ -528,8 +552,8 @@ void ts_session_destroy(struct ts_session *session, bool clean) {
     if (session->state == PUBLISHING)
         give_begun(session);
     log_info("ts_end", "stream", LOG_STR(session->stream), "peer", LOG_STR(session->peer), "bytes",
-             LOG_INT(session->bytes), "losses", LOG_INT(counters->losses), "malformed", LOG_INT(counters->bad_packets),
-             "dropped", LOG_INT(session->dropped));
+             LOG_INT(session->bytes), "losses", LOG_INT(counters->losses), "malformed", LOG_INT(session->malformed),
+             "dropped", LOG_INT(session->dropped), "skipped_bytes", LOG_INT(skipped_bytes(session)));
     publisher_close(session->publisher, clean);
     loop_timer_destroy(session->tell_timer);
     buf_finish(&session->held);

@@ -228,6 +228,7 @@ static void before_the_first_time_nothing_is_given(void **state) {
     put(&pes, INDEX_48000, false, 0, 300);
     push_buf(&adts, &pes, false, 0);
     expect_nothing(&adts);
+    assert_int_equal(adts.dropped, 1);
     put(&pes, INDEX_48000, false, 1, 300);
     push_buf(&adts, &pes, true, 7);
     expect(&adts, 1, 300, 7);
@@ -241,6 +242,7 @@ static void too_much_at_once_is_refused(void **state) {
     begin(&adts);
     uint8_t *much = calloc(1, ADTS_PENDING_MAX + 1);
     assert_int_equal(adts_push(&adts, much, ADTS_PENDING_MAX + 1, true, 0), -ENOBUFS);
+    assert_int_equal(adts.dropped, 1);
     expect_nothing(&adts);
     free(much);
     adts_finish(&adts);

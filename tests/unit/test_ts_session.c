@@ -13,6 +13,7 @@
 
 #include "common/base/log.h"
 #include "common/base/loop.h"
+#include "common/base/metrics.h"
 #include "common/media/store.h"
 #include "ingest/ingest.h"
 #include "tests/unit/codec_samples.h"
@@ -783,6 +784,41 @@ static void pictures_of_a_configuration_that_cannot_be_used_are_left_out(void **
     end(world);
 }
 
+static double metric(const char *name) {
+    struct buf out;
+    char line[128];
+    buf_init(&out, 1 << 20);
+    metrics_render(&out);
+    buf_append(&out, "", 1);
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *found = strstr((const char *)buf_head(&out), line);
+    double value = found ? atof(found + strlen(line)) : -1;
+    buf_finish(&out);
+    return value;
+}
+
+static void what_is_left_out_is_counted(void **state) {
+    (void)state;
+    static const uint8_t bad_sps[] = {0, 0, 0, 1, 0x67};
+    struct world *world = begin();
+    double malformed = metric("weir_ingest_ts_malformed_total"), dropped = metric("weir_ingest_ts_dropped_total");
+    assert_true(malformed >= 0 && dropped >= 0);
+    publish(world, 0, 10, 10);
+    put_piece(world, bad_sps, sizeof bad_sps, false, false, 10);
+    ts_mux_pat(&world->mux, 1, 2);
+    buf_head(&world->mux.out)[20] ^= 1; /* not what its CRC says */
+    feed(world);
+    assert_true(metric("weir_ingest_ts_dropped_total") == dropped);
+    uint8_t several[207] = {0xff, 0xf1, 0x4c, 0x80, 207 >> 3, (uint8_t)(207 << 5 | 0x1f), 0xfd, 0x21};
+    struct ts_mux_pes pes = {
+        .pid = MUX_AUDIO_PID, .with_length = true, .pts_ts = 900000, .data = several, .len = sizeof several};
+    ts_mux_pes(&world->mux, &pes);
+    publish(world, 11, 12, 10);
+    assert_true(metric("weir_ingest_ts_malformed_total") == malformed + 2);
+    assert_true(metric("weir_ingest_ts_dropped_total") == dropped + 1);
+    end(world);
+}
+
 /* --- before the result --- */
 
 static void what_comes_before_the_result_is_held(void **state) {
@@ -873,6 +909,7 @@ int main(void) {
         cmocka_unit_test(pictures_without_a_key_are_told),
         cmocka_unit_test(other_configuration_goes_on_with_a_discontinuity),
         cmocka_unit_test(pictures_of_a_configuration_that_cannot_be_used_are_left_out),
+        cmocka_unit_test(what_is_left_out_is_counted),
         cmocka_unit_test(what_comes_before_the_result_is_held),
         cmocka_unit_test(what_was_held_before_a_gap_is_dropped),
         cmocka_unit_test(oldest_is_dropped_when_too_much_is_held),
@@ -880,5 +917,6 @@ int main(void) {
         cmocka_unit_test(session_may_go_in_its_own_event),
     };
     log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
+    ts_session_metrics_register();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
