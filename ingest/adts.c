@@ -2,11 +2,12 @@
 
 #include <string.h>
 
+#include "ingest/aac.h"
+
 enum {
     HEAD = 7,
     CRC_LEN = 2,
     FRAME_SAMPLES = 1024,
-    RATES = 13,
 };
 
 struct header {
@@ -26,17 +27,15 @@ void adts_finish(struct adts *adts) {
 }
 
 static bool parse_header(const uint8_t *p, struct header *header) {
-    static const uint32_t rates[RATES] = {96000, 88200, 64000, 48000, 44100, 32000, 24000,
-                                          22050, 16000, 12000, 11025, 8000,  7350};
     bool synced = p[0] == 0xff && (p[1] & 0xf6) == 0xf0; /* and layer 0 */
     uint8_t object_type = (uint8_t)((p[2] >> 6) + 1), rate = p[2] >> 2 & 0x0f;
     uint8_t channels = (uint8_t)((p[2] & 1) << 2 | p[3] >> 6);
-    if (!synced || rate >= RATES)
+    if (!synced || rate >= AAC_RATES)
         return false;
     *header = (struct header){.len = HEAD + (p[1] & 1 ? 0 : CRC_LEN),
                               .frame_len = (size_t)((p[3] & 3) << 11 | p[4] << 3 | p[5] >> 5),
                               .config = {(uint8_t)(object_type << 3 | rate >> 1), (uint8_t)(rate << 7 | channels << 3)},
-                              .sample_rate = rates[rate],
+                              .sample_rate = aac_rates[rate],
                               .several = p[6] & 3};
     return header->frame_len > header->len;
 }
