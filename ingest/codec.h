@@ -17,6 +17,7 @@ struct codec_info {
     enum track_kind kind;
     char codecs[CODECS_LEN];        /* RFC 6381 */
     uint16_t width, height;         /* video; VP9: 0 until a frame says, see codec_info_renew */
+    enum video_range range;         /* video: by its transfer characteristics */
     uint32_t fps_milli;             /* video: announced by the configuration; 0 unknown */
     uint8_t nal_length_size;        /* H.264, HEVC */
     bool has_reorder_hints;         /* H.264: see h264.h */

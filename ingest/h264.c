@@ -27,6 +27,7 @@ struct sps {
     uint32_t fps_milli;
     bool has_vui, has_restriction;
     uint32_t max_num_reorder_frames;
+    uint8_t transfer;
     size_t hints_pos; /* bit of vui_parameters_present_flag, or of bitstream_restriction_flag when there is a VUI */
 };
 
@@ -116,17 +117,19 @@ static uint32_t read_fps_milli(struct bits *bits) {
     return fps_milli <= FPS_MILLI_MAX ? (uint32_t)fps_milli : 0;
 }
 
-static void skip_picture_description(struct bits *bits) {
-    nal_skip_look(bits);
+/* Returns the transfer characteristics. */
+static uint8_t read_picture_description(struct bits *bits) {
+    uint8_t transfer = nal_read_look(bits);
     if (bits_flag(bits)) { /* chroma location */
         bits_ue(bits, 5);
         bits_ue(bits, 5);
     }
+    return transfer;
 }
 
 /* §E.1.1 */
 static void read_vui(struct bits *bits, struct sps *sps) {
-    skip_picture_description(bits);
+    sps->transfer = read_picture_description(bits);
     if (bits_flag(bits))
         sps->fps_milli = read_fps_milli(bits);
     bool nal_hrd = bits_flag(bits);
@@ -154,7 +157,7 @@ static void read_vui(struct bits *bits, struct sps *sps) {
 /* `rbsp` begins with the NAL unit's header. */
 static const char *parse_sps(const uint8_t *rbsp, size_t len, struct sps *sps) {
     struct bits bits = bits_of(rbsp, len);
-    *sps = (struct sps){0};
+    *sps = (struct sps){.transfer = NAL_TRANSFER_UNSPECIFIED};
     if ((bits_read(&bits, 8) & 0x1f) != NAL_SPS)
         return "avcC holds something else in place of an SPS";
     uint32_t profile = bits_read(&bits, 8);
@@ -234,7 +237,8 @@ static const char *parse_avcc(const uint8_t *avcc, size_t len, struct h264_confi
                                    .height = (uint16_t)sps.height,
                                    .fps_milli = sps.fps_milli,
                                    .has_reorder_hints = sps.has_restriction,
-                                   .max_num_reorder_frames = (uint8_t)sps.max_num_reorder_frames};
+                                   .max_num_reorder_frames = (uint8_t)sps.max_num_reorder_frames,
+                                   .transfer = sps.transfer};
     return NULL;
 }
 

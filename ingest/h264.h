@@ -12,6 +12,7 @@ struct h264_config {
     uint32_t fps_milli;                  /* from VUI timing, 0 when absent */
     bool has_reorder_hints;              /* bitstream_restriction_flag */
     uint8_t max_num_reorder_frames;      /* valid when has_reorder_hints */
+    uint8_t transfer;                    /* characteristics, from VUI; 2 unspecified */
 };
 
 /* 0, or -EBADMSG with *ret_why (static text) when not usable (no SPS/PPS, sizes out of range 16..8192, truncated …). */

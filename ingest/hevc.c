@@ -122,18 +122,19 @@ static void skip_coding_tools(struct bits *bits, struct hevc_sps *sps) {
     bits_skip(bits, 2);
 }
 
-static void skip_picture_description(struct bits *bits) {
-    nal_skip_look(bits);
+/* Returns the transfer characteristics. */
+static uint8_t read_picture_description(struct bits *bits) {
+    uint8_t transfer = nal_read_look(bits);
     for (int i = bits_flag(bits) ? 2 : 0; i > 0; i--)
         bits_ue(bits, 5); /* chroma location */
     bits_skip(bits, 3);
     for (int i = bits_flag(bits) ? 4 : 0; i > 0; i--)
         bits_ue(bits, UINT16_MAX); /* default display window */
+    return transfer;
 }
 
 /* §E.2.1. Rates that nobody films at stand for "variable": 0. */
 static uint32_t read_fps_milli(struct bits *bits) {
-    skip_picture_description(bits);
     if (!bits_flag(bits))
         return 0;
     uint64_t units = bits_read(bits, 32), scale = bits_read(bits, 32);
@@ -143,7 +144,7 @@ static uint32_t read_fps_milli(struct bits *bits) {
 
 const char *hevc_sps_parse(const struct nal *nal, struct hevc_sps *ret_sps) {
     uint8_t rbsp[SPS_MAX];
-    struct hevc_sps sps = {0};
+    struct hevc_sps sps = {.transfer = NAL_TRANSFER_UNSPECIFIED};
     size_t len = nal_unescape(nal, rbsp, sizeof rbsp);
     if (!len)
         return "SPS is too long";
@@ -162,8 +163,10 @@ const char *hevc_sps_parse(const struct nal *nal, struct hevc_sps *ret_sps) {
     skip_coding_tools(&bits, &sps);
     if (bits.bad)
         return "SPS is truncated or out of range";
-    if (bits_flag(&bits))
-        sps.fps_milli = read_fps_milli(&bits); /* what is wrong in there concerns the rate alone */
+    if (bits_flag(&bits)) { /* what is wrong in there concerns look and rate alone */
+        sps.transfer = read_picture_description(&bits);
+        sps.fps_milli = read_fps_milli(&bits);
+    }
     bool size_ok =
         sps.width >= SIZE_MIN && sps.width <= SIZE_MAX_PX && sps.height >= SIZE_MIN && sps.height <= SIZE_MAX_PX;
     if (!size_ok)
@@ -218,6 +221,7 @@ static const char *check_spss(const struct array *array, bool first, struct hevc
             config->width = sps.width;
             config->height = sps.height;
             config->fps_milli = sps.fps_milli;
+            config->transfer = sps.transfer;
         }
         first = false;
     }

@@ -100,13 +100,15 @@ static void on_drained(void *ctx) {
 static void choose(struct ladder_run *run, struct transcode_settings *settings) {
     const struct codec_info *source = &settings->source;
     struct rung rungs[RUNGS_MAX];
-    uint32_t count = rungs_choose(run->settings->ladder, run->settings->ladder_count, run->stream,
-                                  source->width < source->height ? source->width : source->height, rungs);
+    uint32_t count =
+        rungs_choose(run->settings->ladder, run->settings->ladder_count, run->stream,
+                     source->width < source->height ? source->width : source->height, settings->rate_milli, rungs);
     settings->rung_count = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (run->dropped & 1u << (i + 1))
             continue;
         run->rungs[settings->rung_count].number = i + 1;
+        run->rungs[settings->rung_count].every = rungs[i].every;
         settings->rungs[settings->rung_count++] = rungs[i];
     }
     run->count = settings->rung_count;
@@ -152,7 +154,9 @@ uint32_t ladder_run_add(const struct ladder_run *run, struct packager_source sou
                                                   .config_len = rung->output.config_len,
                                                   .language = "",
                                                   .reorders = sources[0].reorders,
-                                                  .rate_milli = sources[0].rate_milli,
+                                                  .rate_milli = sources[0].rate_milli / rung->every,
+                                                  .every = rung->every,
+                                                  .peak_bps = rung->output.peak_bps,
                                                   .rung = rung->number};
     }
     return run->count;

@@ -29,6 +29,7 @@ struct ladder_run_port {
 
 struct ladder_run_rung {
     uint32_t number; /* it is v1, v2 …: the same whichever others are dropped */
+    uint32_t every;  /* of the source's pictures it has each, each second … */
     struct codec_info codec;
     struct transcode_output output;
 };

@@ -16,17 +16,22 @@ bool nal_next(const uint8_t **data, size_t *left, unsigned size, struct nal *ret
     return true;
 }
 
-void nal_skip_look(struct bits *bits) {
+uint8_t nal_read_look(struct bits *bits) {
     enum { EXTENDED_SAR = 255 };
+    uint8_t transfer = NAL_TRANSFER_UNSPECIFIED;
     if (bits_flag(bits) && bits_read(bits, 8) == EXTENDED_SAR)
         bits_skip(bits, 32);
     if (bits_flag(bits))
         bits_skip(bits, 1); /* overscan */
     if (bits_flag(bits)) {  /* video signal type */
         bits_skip(bits, 4);
-        if (bits_flag(bits))
-            bits_skip(bits, 24);
+        if (bits_flag(bits)) {
+            bits_skip(bits, 8); /* primaries */
+            transfer = (uint8_t)bits_read(bits, 8);
+            bits_skip(bits, 8); /* matrix */
+        }
     }
+    return transfer;
 }
 
 size_t nal_unescape(const struct nal *nal, uint8_t *out, size_t size) {

@@ -15,8 +15,11 @@ struct nal {
 /* The next NAL unit with a length of `size` bytes before it; `data` and `left` move on. False when it is cut off or empty. */
 bool nal_next(const uint8_t **data, size_t *left, unsigned size, struct nal *ret_nal);
 
-/* What both kinds of VUI begin with: aspect ratio, overscan, video signal type (H.264 §E.1.1, H.265 §E.2.1). */
-void nal_skip_look(struct bits *bits);
+enum { NAL_TRANSFER_UNSPECIFIED = 2 };
+
+/* What both kinds of VUI begin with: aspect ratio, overscan, video signal type (H.264 §E.1.1, H.265 §E.2.1). Returns the transfer
+ * characteristics (ITU-T H.273). */
+uint8_t nal_read_look(struct bits *bits);
 
 /* Without emulation prevention bytes. Returns the length, 0 when it doesn't fit into `size`. */
 size_t nal_unescape(const struct nal *nal, uint8_t *out, size_t size);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "codec_samples.h"
 #include "common/media/cmaf.h"
 #include "picture_fixture.h"
 #include "publisher_fixture.h"
@@ -92,6 +93,28 @@ static void publish(struct world *world, const struct source *source, uint32_t f
     }
 }
 
+/* A rung of half the rate: no less whole, with one chunk where the picture has two, and an end where that has one. */
+static void check_half(const struct segment *segment, uint32_t t) {
+    const struct chunk_list *lead = &segment->chunks[0], *half = &segment->chunks[t];
+    assert_int_equal(segment->part_count, segment->published);
+    uint32_t first = 0, n = 0;
+    for (uint32_t p = 0; p < segment->part_count; p++) {
+        const struct record_part_track *one = segment->parts[p].record->part.tracks;
+        assert_int_equal(one[t].chunks, (one[0].chunks + 1) / 2);
+        assert_int_equal(one[t].duration_ts, one[0].duration_ts);
+        assert_int_equal(one[t].independent, one[0].independent);
+        assert_int_equal(half->items[n]->chunk.dts_ts, lead->items[first]->chunk.dts_ts);
+        int64_t end_ts = lead->items[first]->chunk.dts_ts + one[0].duration_ts;
+        for (uint32_t i = 0; i < one[t].chunks; i++, n++) {
+            const struct record_chunk *chunk = &half->items[n]->chunk;
+            int64_t next_ts = i + 1 < one[t].chunks ? half->items[n + 1]->chunk.dts_ts : end_ts;
+            assert_int_equal(chunk->number, n);
+            assert_int_equal(chunk->dts_ts + chunk->duration_ts, next_ts);
+        }
+        first += one[0].chunks;
+    }
+}
+
 /* Cut alike: chunk by chunk of the same number, time and kind, and the same in each part. */
 static void check_alike(const struct stream *stream, uint32_t rungs) {
     for (uint32_t s = 0; s < stream->segment_count; s++) {
@@ -176,6 +199,34 @@ static void a_picture_with_b_frames_has_rungs_too(void **state) {
     run_until(world, is_gone);
     check_alike(stream_of(world), 2);
     assert_true(all_whole(world));
+    world->pub = NULL;
+    end(world);
+    source_free(&source);
+}
+
+/* Key frames at odd pictures, so that some of the rung's stand for one. */
+static void a_rung_of_half_the_rate_is_cut_as_the_picture_is(void **state) {
+    (void)state;
+    static char *half[] = {"live/* 180:300 90@15:100:ultrafast"};
+    struct source source = {.codec = CODEC_H264, .width = 320, .height = 200, .gop = 45};
+    source_make(&source, 136);
+    struct world *world = begin_ladder(half, 1, "libx264");
+    announce(world, &source);
+    publish(world, &source, 0, 20, 0);
+    run_until(world, is_open);
+    assert_int_equal(stream_of(world)->open->open.tracks[1].frame_rate_milli, 30000);
+    assert_int_equal(stream_of(world)->open->open.tracks[2].frame_rate_milli, 15000);
+    publish(world, &source, 20, 100, 0);
+    run_until(world, nearly_whole);
+    publish(world, &source, 100, 136, 0);
+    publisher_close(world->pub, true);
+    run_until(world, is_gone);
+    const struct stream *stream = stream_of(world);
+    assert_true(all_whole(world));
+    assert_true(stream->segment_count > 2);
+    check_alike(stream, 1);
+    for (uint32_t s = 0; s < stream->segment_count; s++)
+        check_half(stream->segments[s], 2);
     world->pub = NULL;
     end(world);
     source_free(&source);
@@ -316,6 +367,55 @@ static void sound_stands_behind_the_rungs(void **state) {
     source_free(&source);
 }
 
+/* Sound that not all can play is replaced by what they can, and there is one of a low rate beside. */
+static void sound_is_what_all_can_play(void **state) {
+    (void)state;
+    struct source source = {.codec = CODEC_H264, .width = 320, .height = 200, .gop = 30};
+    source_make(&source, 75);
+    struct world *world = begin_with("show", (struct ingest_settings){.stall_ms = 2000,
+                                                                      .ladder = two,
+                                                                      .ladder_count = 1,
+                                                                      .ladder_encoder = "libx264",
+                                                                      .ladder_preset = "ultrafast",
+                                                                      .ladder_audio_kbps = 40});
+    announce(world, &source);
+    set_config(world, CODEC_OPUS, sample_opus.config.data, sample_opus.config.len);
+    for (uint32_t i = 0; i < 75; i++) {
+        publish(world, &source, i, i + 1, 0);
+        for (int64_t n = i * 5 / 3; n < (i + 1) * 5 / 3; n++) { /* 20 ms each */
+            const struct sample_bytes *frame = &sample_opus.frames[n % 3];
+            int64_t us = 1000000 + n * 20000;
+            publisher_frame(world->pub,
+                            &(struct publisher_frame){TRACK_AUDIO, 0, us, us, true, frame->data, frame->len});
+        }
+        if (i == 20)
+            run_until(world, is_open);
+    }
+    const struct record_open *open = &stream_of(world)->open->open;
+    assert_int_equal(open->track_count, 5);
+    assert_string_equal(open->tracks[3].name, "a0");
+    assert_string_equal(open->tracks[3].codecs, "mp4a.40.2");
+    assert_int_equal(open->tracks[3].channels, 2);
+    assert_false(open->tracks[3].low);
+    assert_string_equal(open->tracks[4].name, "a1");
+    assert_int_equal(open->tracks[4].channels, 1);
+    assert_true(open->tracks[4].low);
+    assert_int_equal(open->late, V1 | V2);
+    run_until(world, all_whole);
+    const struct stream *stream = stream_of(world);
+    uint64_t ts[2] = {0};
+    for (uint32_t s = 0; s < stream->segment_count; s++)
+        for (uint32_t p = 0; p < stream->segments[s]->part_count; p++)
+            for (int i = 0; i < 2; i++)
+                ts[i] += stream->segments[s]->parts[p].record->part.tracks[3 + i].duration_ts;
+    for (int i = 0; i < 2; i++)
+        assert_true(ts[i] > 48000 * 2 && ts[i] < 48000 * 5 / 2);
+    publish(world, &source, 0, 20, 2500000);
+    set_config(world, CODEC_AAC, asc, sizeof asc); /* the stream changes with sound under way */
+    end(world);
+    source_free(&source);
+}
+
 /* At any moment: while encoders are opened, and while the node stops with rungs under way. */
 static void a_publisher_may_go_at_any_time(void **state) {
     (void)state;
@@ -338,12 +438,14 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rungs_are_cut_as_the_picture_is),
         cmocka_unit_test(a_picture_with_b_frames_has_rungs_too),
+        cmocka_unit_test(a_rung_of_half_the_rate_is_cut_as_the_picture_is),
         cmocka_unit_test(what_is_under_way_comes_before_other_tracks),
         cmocka_unit_test(who_comes_again_finds_the_name_free),
         cmocka_unit_test(chunks_of_several_pictures_are_counted_right),
         cmocka_unit_test(a_ladder_that_cannot_begin_is_done_without),
         cmocka_unit_test(a_stream_of_no_ladder_waits_for_none),
         cmocka_unit_test(sound_stands_behind_the_rungs),
+        cmocka_unit_test(sound_is_what_all_can_play),
         cmocka_unit_test(a_publisher_may_go_at_any_time),
     };
     av_log_set_level(AV_LOG_QUIET);
