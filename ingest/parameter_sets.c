@@ -4,11 +4,10 @@
 
 #include "common/base/buf.h"
 #include "ingest/bits.h"
+#include "ingest/h264.h"
 #include "ingest/hevc.h"
 
 enum {
-    H264_NAL_SPS = 7,
-    H264_NAL_PPS = 8,
     LENGTH_SIZE = 4,
     AVCC_LISTS = 5, /* where counts and sets begin */
     HVCC_ARRAYS = 22,
