@@ -1,14 +1,15 @@
 """A picture that is transcoded: rungs are cut as it is, whole, and change without a gap. One broadcast for all."""
 
 import re
+import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import abr_scene
 import harness
 import players
 import publishers
-import viewer
 from hls_playlist import parse
 from hls_session import Session
 
@@ -16,6 +17,8 @@ STREAM = "live/ladder"
 SOURCE = {"size": "640x360", "fps": 30, "gop_s": 1, "kbps": 800, "noise": 4}
 BUFFERED = "((b) => [...Array(b.length).keys()].map((i) => [b.start(i), b.end(i)]))(document.querySelector('video').buffered)"
 RUNGS = {"v1a0": "480x270", "v2a0": "320x180"}  # the second one has each second picture
+
+DECODED_AHEAD = 6  # frames that may be waiting to be shown; there were as many more or fewer at the beginning
 
 pytestmark = pytest.mark.alone  # a machine that has too much else to do drops rungs, as it should
 
@@ -124,20 +127,39 @@ def test_a_rung_on_demand_runs_while_it_is_watched(fleet, tmp_path):
         publisher.stop()
 
 
-def test_the_page_changes_rungs_without_a_gap(node):
-    page = viewer.Viewer(node.url(f"/{STREAM}/"))
-    try:
-        page.wait_state("playing")
-        page.wait_frames(60)
-        for level, height in ((0, 180), (1, 270), (2, 360), (0, 180)):
-            page.select("#quality", str(level))
-            harness.wait_for(lambda height=height: page.evaluate("document.querySelector('video').videoHeight") == height, 20,
-                             f"{height} lines")
-            page.wait_frames(30)
-            ranges = page.evaluate(BUFFERED)
-            print(level, ranges)
-            assert len(ranges) == 1, ranges
-        report = page.report()
-        assert report["reordered"] == report["unreadable"] == 0 and not report["errors"], report
-    finally:
-        page.close()
+def change_rung(page, level, height):
+    page.select("#quality", str(level))
+    harness.wait_for(lambda: page.evaluate("document.querySelector('video').videoHeight") == height, 20, f"{height} lines")
+    page.wait_frames(30)
+    ranges = page.evaluate(BUFFERED)
+    assert len(ranges) == 1, ranges
+
+
+def test_the_page_changes_rungs_without_a_gap(node, open_page):
+    """By the menu: from one picture to the next, each decoded once; nothing that was loaded is loaded again."""
+    page = open_page(node.url(f"/{STREAM}/"))
+    page.wait_state("playing")
+    change_rung(page, 1, 270)
+    decoded, number = abr_scene.count_frames(page)
+    for level, height in ((2, 360), (1, 270), (2, 360)):
+        change_rung(page, level, height)
+    decoded_then, number_then = abr_scene.count_frames(page)
+    assert decoded_then - decoded == pytest.approx(number_then - number, abs=DECODED_AHEAD)
+    change_rung(page, 0, 180)
+    report = page.report()
+    assert report["reordered"] == report["repeated"] == report["unreadable"] == 0 and not report["errors"], report
+
+
+def test_shaka_player_plays_it(node, open_page, page_server):
+    page = open_page(f"{page_server}/shaka.html?{urllib.parse.urlencode({'url': node.url(f'/{STREAM}/index.m3u8')})}")
+    page.wait_frames(150, deadline_s=30)
+    assert {180, 270, 360} <= set(page.evaluate("window.heights()")) and page.evaluate("window.shown()") in (180, 270, 360)
+    report = page.report(warm_s=2)
+    assert page.evaluate("window.failed") is None
+    assert report["unreadable"] == report["reordered"] == 0 and not report["errors"], report
+
+
+def test_gstreamer_plays_it(node):
+    report = players.check_with_gstreamer(node.url(f"/{STREAM}/index.m3u8"), SOURCE["size"], seconds=12)
+    assert report["frames"] > 100, report
+    assert not any(report[fault] for fault in ("duplicate", "reordered", "unreadable")), report
