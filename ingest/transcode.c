@@ -67,6 +67,10 @@ static uint64_t now_us(void) {
     return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
+static bool given_up(const struct transcode *t) {
+    return t->settings.given_up && atomic_load(t->settings.given_up);
+}
+
 /* --- the decoder --- */
 
 static enum AVCodecID id_of(enum codec codec) {
@@ -296,7 +300,7 @@ int transcode_create(const struct transcode_settings *settings, const uint8_t *k
         goto fail;
     *ret_why = "the encoder can't be opened";
     for (uint32_t i = 0; i < settings->rung_count; i++)
-        if (open_rung(t, i))
+        if (given_up(t) || open_rung(t, i))
             goto fail;
     t->settings.config = NULL;
     t->settings.encoder = t->settings.preset = NULL;
@@ -464,7 +468,7 @@ static void show(struct transcode *t) {
     t->pending--;
     memmove(t->slots, t->slots + 1, t->pending * sizeof *t->slots);
     memmove(t->shown, t->shown + 1, t->pending * sizeof *t->shown);
-    for (uint32_t i = t->settings.rung_count; i-- > 0;) {
+    for (uint32_t i = t->settings.rung_count; i-- > 0 && !given_up(t);) {
         if (transcode_closed(t, i))
             continue;
         if (!(slot.rungs & 1u << i)) {
@@ -541,7 +545,7 @@ void transcode_drain(struct transcode *t) {
         lose_sync(t);
     }
     repeat(t, 0);
-    for (uint32_t i = 0; i < t->settings.rung_count; i++) {
+    for (uint32_t i = 0; i < t->settings.rung_count && !given_up(t); i++) {
         if (transcode_closed(t, i))
             continue;
         settle(t, i);

@@ -12,6 +12,7 @@
  *
  * Used by one thread at a time. */
 #pragma once
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,9 @@ struct transcode_settings {
     const char *preset;  /* of libx264; likewise */
     struct rung rungs[RUNGS_MAX];
     uint32_t rung_count;
+    /* Set by any thread when nothing of it is needed any more: then each call returns soon, without what it was to do, and transcode_destroy
+     * is all that may follow. NULL: it never is. */
+    const atomic_bool *given_up;
     /* For tests: called before each picture is encoded. May be NULL. */
     void (*on_encode)(void *ctx, uint32_t rung);
     void *on_encode_ctx;
