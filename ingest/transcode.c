@@ -17,7 +17,6 @@ enum {
     PENDING_MAX = 64,
     REORDER_UNANNOUNCED = 2, /* pictures that B-frames are taken to need where the SPS doesn't say */
     SLACK = 2,               /* source frames that a decoder may be behind beyond its reordering */
-    PIXELS_MAX = 8192 * 8192,
     NAL_IDR_PREFIX = 4,
 };
 
@@ -38,7 +37,7 @@ struct transcode {
     struct transcode_settings settings;
     transcode_emit_fn *emit;
     void *ctx;
-    AVCodecContext *decoder;
+    AVCodecContext *decoder; /* NULL: all rungs are closed */
     AVPacket *packet, *encoded;
     AVFrame *decoded, *latest; /* latest: the picture that was encoded last */
     /* Source frames whose picture has not come out: slots in the order of decoding, and the times of pictures in that
@@ -100,8 +99,8 @@ static int open_decoder(struct transcode *t) {
         d->extradata_size = (int)s->config_len;
     }
     d->pkt_timebase = (AVRational){1, HZ};
-    d->thread_count = 1; /* each more holds back a frame */
-    d->max_pixels = PIXELS_MAX;
+    d->thread_count = 1;                  /* each more holds back a frame */
+    d->max_pixels = TRANSCODE_PIXELS_MAX; /* a stream may change its size */
     if (s->source.codec == CODEC_AV1)
         d->flags |= AV_CODEC_FLAG_LOW_DELAY;
     if (s->source.codec == CODEC_H264 && s->reorders && !s->source.has_reorder_hints)
@@ -266,7 +265,7 @@ static int open_rung(struct transcode *t, uint32_t i) {
     return av_frame_get_buffer(r->picture, 0) < 0 ? -EINVAL : 0;
 }
 
-void transcode_close(struct transcode *t, uint32_t i) {
+static void close_rung(struct transcode *t, uint32_t i) {
     struct rung_encoder *r = &t->rungs[i];
     avcodec_free_context(&r->encoder);
     sws_freeContext(r->scaler);
@@ -279,6 +278,21 @@ void transcode_close(struct transcode *t, uint32_t i) {
 
 bool transcode_closed(const struct transcode *t, uint32_t i) {
     return !t->rungs[i].encoder;
+}
+
+/* Pictures that nobody sees any more are most of the memory that it takes. */
+static void rest_if_closed(struct transcode *t) {
+    for (uint32_t i = 0; i < t->settings.rung_count; i++)
+        if (!transcode_closed(t, i))
+            return;
+    avcodec_free_context(&t->decoder);
+    av_frame_unref(t->latest);
+    t->pending = 0;
+}
+
+void transcode_close(struct transcode *t, uint32_t i) {
+    close_rung(t, i);
+    rest_if_closed(t);
 }
 
 /* --- life --- */
@@ -295,6 +309,9 @@ int transcode_create(const struct transcode_settings *settings, const uint8_t *k
     t->encoded = must(av_packet_alloc());
     t->decoded = must(av_frame_alloc());
     t->latest = must(av_frame_alloc());
+    *ret_why = "the source's picture is larger than 4096x2304";
+    if (settings->source.width * (int64_t)settings->source.height > TRANSCODE_PIXELS_MAX)
+        goto fail;
     *ret_why = "the source's first picture can't be decoded";
     if (open_decoder(t) || peek_picture(t, key, len))
         goto fail;
@@ -315,7 +332,7 @@ void transcode_destroy(struct transcode *t) {
     if (!t)
         return;
     for (uint32_t i = 0; i < RUNGS_MAX; i++)
-        transcode_close(t, i);
+        close_rung(t, i);
     avcodec_free_context(&t->decoder);
     av_packet_free(&t->packet);
     av_packet_free(&t->encoded);
@@ -479,7 +496,7 @@ static void show(struct transcode *t) {
         bool ok = encode_rung(t, i, &slot);
         t->rungs[i].busy_us += now_us() - before_us;
         if (!ok)
-            transcode_close(t, i);
+            close_rung(t, i);
     }
 }
 
@@ -528,6 +545,8 @@ static void lose_sync(struct transcode *t) {
 }
 
 void transcode_frame(struct transcode *t, const struct transcode_slot *slot, const uint8_t *data, size_t len) {
+    if (!t->decoder)
+        return;
     if (t->last_pts == INT64_MIN && !t->pending)
         t->base_ts = slot->dts_ts;
     await_picture(t, slot);
@@ -536,9 +555,12 @@ void transcode_frame(struct transcode *t, const struct transcode_slot *slot, con
         lose_sync(t);
     uint32_t behind = t->skipping ? 0 : (uint32_t)t->decoder->has_b_frames + SLACK;
     repeat(t, behind < PENDING_MAX - 1 ? behind : PENDING_MAX - 1);
+    rest_if_closed(t);
 }
 
 void transcode_drain(struct transcode *t) {
+    if (!t->decoder)
+        return;
     if (!t->skipping) {
         avcodec_send_packet(t->decoder, NULL);
         take_pictures(t);
@@ -550,6 +572,7 @@ void transcode_drain(struct transcode *t) {
             continue;
         settle(t, i);
         if (t->rungs[i].slot_count && !encode(t, i, NULL))
-            transcode_close(t, i);
+            close_rung(t, i);
     }
+    rest_if_closed(t);
 }

@@ -20,7 +20,8 @@
 #include "ingest/codec.h"
 #include "ingest/rungs.h"
 
-enum { TRANSCODE_CONFIG_MAX = 512 };
+/* A source's picture has no more pixels, since decoders hold up to 17 of them, and any publisher may make one do so. */
+enum { TRANSCODE_CONFIG_MAX = 512, TRANSCODE_PIXELS_MAX = 4096 * 2304 };
 
 struct transcode;
 
@@ -78,13 +79,15 @@ int transcode_create(const struct transcode_settings *settings, const uint8_t *k
 void transcode_destroy(struct transcode *transcode);
 const struct transcode_output *transcode_output(const struct transcode *transcode, uint32_t rung);
 
-/* The next source frame, which has passed codec_frame_ok: begins with an independent one. Emits what is encoded by it. */
+/* The next source frame, which has passed codec_frame_ok: begins with an independent one. Emits what is encoded by it. One whose picture is
+ * larger than TRANSCODE_PIXELS_MAX can't be decoded. */
 void transcode_frame(struct transcode *transcode, const struct transcode_slot *slot, const uint8_t *data, size_t len);
 /* Emits all that is still under way. Another independent frame may follow. */
 void transcode_drain(struct transcode *transcode);
 
 /* A rung's encoder is closed, by transcode_close or because it failed. */
 bool transcode_closed(const struct transcode *transcode, uint32_t rung);
+/* With the last one the decoder is given back, too: nothing comes out any more. Not from within transcode_emit_fn. */
 void transcode_close(struct transcode *transcode, uint32_t rung);
 /* How long scaling and encoding it has taken so far. */
 uint64_t transcode_busy_us(const struct transcode *transcode, uint32_t rung);
