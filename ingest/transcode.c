@@ -20,10 +20,19 @@ enum {
     NAL_IDR_PREFIX = 4,
 };
 
+/* What a picture's colours and size are to the scaler. */
+struct look {
+    int width, height;
+    enum AVPixelFormat format; /* which says nothing of the range */
+    enum AVColorSpace matrix;
+    bool full; /* range */
+};
+
 struct rung_encoder {
     struct transcode_output output;
-    AVCodecContext *encoder; /* NULL: closed */
-    struct SwsContext *scaler;
+    AVCodecContext *encoder;   /* NULL: closed */
+    struct SwsContext *scaler; /* for pictures that look as `scaled` */
+    struct look scaled;
     AVFrame *picture;
     struct transcode_slot slots[PENDING_MAX]; /* given to the encoder; first in, first out */
     uint32_t slot_first, slot_count;
@@ -139,9 +148,24 @@ static enum AVColorSpace matrix_of(const AVFrame *picture) {
     return picture->height >= 720 || picture->width >= 1280 ? AVCOL_SPC_BT709 : AVCOL_SPC_SMPTE170M;
 }
 
+/* The formats of full range, as they are called beside the range. */
+static enum AVPixelFormat plain_format(int format) {
+    switch (format) {
+    case AV_PIX_FMT_YUVJ420P:
+        return AV_PIX_FMT_YUV420P;
+    case AV_PIX_FMT_YUVJ422P:
+        return AV_PIX_FMT_YUV422P;
+    case AV_PIX_FMT_YUVJ444P:
+        return AV_PIX_FMT_YUV444P;
+    case AV_PIX_FMT_YUVJ440P:
+        return AV_PIX_FMT_YUV440P;
+    default:
+        return format;
+    }
+}
+
 static bool is_full_range(const AVFrame *picture) {
-    return picture->color_range == AVCOL_RANGE_JPEG || picture->format == AV_PIX_FMT_YUVJ420P ||
-           picture->format == AV_PIX_FMT_YUVJ422P || picture->format == AV_PIX_FMT_YUVJ444P;
+    return picture->color_range == AVCOL_RANGE_JPEG || (int)plain_format(picture->format) != picture->format;
 }
 
 static void set_colours(AVCodecContext *e, const AVFrame *picture) {
@@ -443,18 +467,29 @@ static bool encode(struct transcode *t, uint32_t i, const AVFrame *picture) {
     return rc == AVERROR(EAGAIN) || rc == AVERROR_EOF;
 }
 
-static bool scale(struct rung_encoder *r, const AVFrame *source) {
-    bool had = r->scaler;
-    struct SwsContext *before = r->scaler;
-    r->scaler = sws_getCachedContext(r->scaler, source->width, source->height, source->format, r->picture->width,
-                                     r->picture->height, r->picture->format, SWS_BILINEAR, NULL, NULL, NULL);
-    if (!r->scaler || av_frame_make_writable(r->picture) < 0)
+/* A scaler is kept as long as pictures look alike. sws_getCachedContext would make one anew for each of full range,
+ * often at the address of the last, so that nobody could tell. */
+static bool make_scaler(struct rung_encoder *r, const AVFrame *source) {
+    struct look look = {source->width, source->height, plain_format(source->format), matrix_of(source),
+                        is_full_range(source)};
+    const struct look *is = &r->scaled;
+    if (r->scaler && is->width == look.width && is->height == look.height && is->format == look.format &&
+        is->matrix == look.matrix && is->full == look.full)
+        return true;
+    sws_freeContext(r->scaler);
+    r->scaled = look;
+    r->scaler = sws_getContext(look.width, look.height, look.format, r->picture->width, r->picture->height,
+                               r->picture->format, SWS_BILINEAR, NULL, NULL, NULL);
+    if (!r->scaler)
         return false;
-    if (!had || r->scaler != before) { /* of one matrix and range on both sides */
-        const int *matrix = sws_getCoefficients((int)matrix_of(source));
-        int full = is_full_range(source);
-        sws_setColorspaceDetails(r->scaler, matrix, full, matrix, full, 0, 1 << 16, 1 << 16);
-    }
+    const int *matrix = sws_getCoefficients((int)look.matrix); /* of one matrix and range on both sides */
+    sws_setColorspaceDetails(r->scaler, matrix, look.full, matrix, look.full, 0, 1 << 16, 1 << 16);
+    return true;
+}
+
+static bool scale(struct rung_encoder *r, const AVFrame *source) {
+    if (!make_scaler(r, source) || av_frame_make_writable(r->picture) < 0)
+        return false;
     return sws_scale(r->scaler, (const uint8_t *const *)source->data, source->linesize, 0, source->height,
                      r->picture->data, r->picture->linesize) > 0;
 }

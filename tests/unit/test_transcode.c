@@ -322,6 +322,53 @@ static void colours_and_aspect_are_the_sources(void **state) {
     end(&scene);
 }
 
+static uint32_t scalers; /* whose colours were set */
+
+struct SwsContext;
+int __real_sws_setColorspaceDetails(struct SwsContext *scaler, const int *matrix, int full, const int *to, int to_full,
+                                    int brightness, int contrast, int saturation);
+int __wrap_sws_setColorspaceDetails(struct SwsContext *scaler, const int *matrix, int full, const int *to, int to_full,
+                                    int brightness, int contrast, int saturation);
+
+int __wrap_sws_setColorspaceDetails(struct SwsContext *scaler, const int *matrix, int full, const int *to, int to_full,
+                                    int brightness, int contrast, int saturation) {
+    scalers++;
+    return __real_sws_setColorspaceDetails(scaler, matrix, full, to, to_full, brightness, contrast, saturation);
+}
+
+static void check_luma(const AVFrame *picture, int black, int white) {
+    int least = 255, most = 0;
+    for (int y = 0; y < picture->height; y++)
+        for (int x = 0; x < picture->width; x++) {
+            int luma = picture->data[0][y * picture->linesize[0] + x];
+            least = luma < least ? luma : least;
+            most = luma > most ? luma : most;
+        }
+    assert_in_range(least, black < 6 ? 0 : black - 6, black + 6); /* but for what coding adds */
+    assert_in_range(most, white - 6, white > 249 ? 255 : white + 6);
+}
+
+/* In each picture, and with one scaler for all of them. */
+static void check_colours(enum AVColorRange range, int black, int white) {
+    struct scene scene = {.source = {.codec = CODEC_H264, .width = 640, .height = 360, .gop = 25, .range = range}};
+    begin(&scene, (struct rung[]){{180, 3000}}, 1, 12);
+    scalers = 0;
+    for (uint32_t i = 0; i < 12; i++) {
+        give(&scene, i);
+        assert_int_equal(scene.readers[0].count, i + 1);
+        if (i > 0) /* the first is black all over */
+            check_luma(scene.readers[0].frame, black, white);
+    }
+    assert_int_equal(scalers, 1);
+    end(&scene);
+}
+
+static void each_picture_has_the_sources_range(void **state) {
+    (void)state;
+    check_colours(AVCOL_RANGE_MPEG, 16, 235);
+    check_colours(AVCOL_RANGE_JPEG, 0, 255);
+}
+
 static void check_range(enum codec codec, enum AVColorTransferCharacteristic transfer, enum video_range want) {
     struct scene scene = {.source = {.codec = codec, .width = 320, .height = 180, .gop = 25, .transfer = transfer}};
     struct codec_info info;
@@ -489,6 +536,7 @@ int main(void) {
         cmocka_unit_test(whatever_is_in_frames_each_comes_out_once),
         cmocka_unit_test(a_height_is_that_of_the_shorter_side),
         cmocka_unit_test(colours_and_aspect_are_the_sources),
+        cmocka_unit_test(each_picture_has_the_sources_range),
         cmocka_unit_test(a_rungs_dynamic_range_is_the_sources),
         cmocka_unit_test(a_rung_that_is_closed_leaves_the_others),
         cmocka_unit_test(what_decodes_goes_with_the_last_rung),
