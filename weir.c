@@ -238,6 +238,8 @@ static bool start_ingest(struct node *node) {
                                        .publish_key_count = (uint32_t)conf->auth.publish_keys.count,
                                        .backups = conf->ingest.backups.items,
                                        .backup_count = (uint32_t)conf->ingest.backups.count};
+    settings.rung_suffixes = conf->ingest.rung_suffixes.items;
+    settings.rung_suffix_count = (uint32_t)conf->ingest.rung_suffixes.count;
     settings.ladder = conf->ingest.ladder.items;
     settings.ladder_count = (uint32_t)conf->ingest.ladder.count;
     settings.subtitles = conf->ingest.subtitles.items;

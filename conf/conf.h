@@ -61,6 +61,7 @@ struct conf {
         char *ladder_encoder;
         uint32_t ladder_audio_kbps;
         struct conf_list origins; /* URLs */
+        struct conf_list rung_suffixes; /* "_low" */
         struct conf_list backups; /* pairs of streams' names, "app/name app/other" */
         struct conf_list slate;   /* "app/name FILE", "app/na* FILE" */
         uint32_t slate_s;

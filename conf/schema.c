@@ -146,6 +146,9 @@ const struct setting schema_settings[] = {
     {"ingest.origins", SETTING_URLS, AT(ingest.origins),
      .text = "Origins that get each stream, all of them at once, by where they listen (`origin.listen`); none: this node's own."},
 
+    {"ingest.rung_suffixes", SETTING_SUFFIXES, AT(ingest.rung_suffixes),
+     .text = "How names end that are rungs of another: with `[_720, _low]` who publishes `app/name_low`, with the key of `app/name`, brings a smaller picture of that "
+             "stream. So does who adds `rung=low` to its name's query."},
     {"ingest.backups", SETTING_PAIRS, AT(ingest.backups),
      .text = "Pairs `app/name app/other`: who publishes under the second name, with that one's key, is the backup publisher of the first, and "
              "takes over while its publisher is silent or gone. So is who adds `backup=1` to the name's query."},
@@ -325,6 +328,10 @@ void schema_describe(const struct setting *setting, struct buf *out) {
         break;
     case SETTING_STREAMS:
         buf_append_str(out, "a list of \"app/name\" or \"app/na*\"");
+        break;
+    case SETTING_SUFFIXES:
+        buf_printf(out, "a list of endings of names such as [_720, _low], each 1 to %d letters, digits, \"_\" or \"-\"",
+                   SETTING_SUFFIX_MAX);
         break;
     case SETTING_RUNGS:
         buf_append_str(out, "\"auto\", or a list of heights and kb/s such as [\"1080 6000\", \"720 3000\"]");

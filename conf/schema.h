@@ -25,6 +25,7 @@ enum setting_type {
     SETTING_SUBTITLES, /* struct conf_list of streams' languages (ingest/subtitles.h) */
     SETTING_LADDER,    /* struct conf_list of streams' ladders (ingest/rungs.h) */
     SETTING_STREAMS,   /* struct conf_list of patterns of streams' names */
+    SETTING_SUFFIXES,  /* struct conf_list of endings of streams' names */
     SETTING_RUNGS,     /* struct conf_list of "HEIGHT KBPS", or "auto", which may stand alone, without brackets */
     SETTING_PUSH,      /* char *: where RTMP is pushed, with a place for the stream key */
     SETTING_CLIPS,     /* struct conf_list of patterns of streams' names, each with a space and a file's absolute name behind it */
@@ -44,7 +45,7 @@ struct setting {
     const char *text;
 };
 
-enum { SETTING_NAME_MAX = 63, SETTING_KEY_MAX = 128, SETTING_FILE_MAX = 1024, SETTING_URL_MAX = 255, SETTING_SECRET_MIN = 16, SETTING_PASSPHRASE_MIN = 10, SETTING_PASSPHRASE_MAX = 79, SCHEMA_MAX = 96, SETTING_RUNGS_MAX = 5,
+enum { SETTING_NAME_MAX = 63, SETTING_KEY_MAX = 128, SETTING_FILE_MAX = 1024, SETTING_URL_MAX = 255, SETTING_SECRET_MIN = 16, SETTING_PASSPHRASE_MIN = 10, SETTING_PASSPHRASE_MAX = 79, SCHEMA_MAX = 96, SETTING_RUNGS_MAX = 5, SETTING_SUFFIX_MAX = 31,
        SETTING_RUNG_HEIGHT_MIN = 90, SETTING_RUNG_HEIGHT_MAX = 2160, SETTING_RUNG_KBPS_MIN = 30, SETTING_RUNG_KBPS_MAX = 50000,
        SETTING_RUNG_FPS_MIN = 5, SETTING_RUNG_FPS_MAX = 120 };
 

@@ -15,7 +15,9 @@
 #include "conf/schema.h"
 
 #define DIGITS       "0123456789"
-#define NAME_CHARS   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" DIGITS "._-"
+#define LETTERS      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+#define NAME_CHARS   LETTERS DIGITS "._-"
+#define SUFFIX_CHARS LETTERS DIGITS "_-"
 #define STREAM_CHARS NAME_CHARS "~"
 
 enum { STREAM_COMPONENT_MAX = 64 };
@@ -257,6 +259,12 @@ static bool costed_acceptable(const char *text) {
            (!space || parse_number(space + 1, 60000, &cost));
 }
 
+/* "_low"; not a separator alone, for the rest is the rung's name. */
+static bool suffix_acceptable(const char *text) {
+    size_t len = strlen(text);
+    return len > strspn(text, "_-") && len <= SETTING_SUFFIX_MAX && strspn(text, SUFFIX_CHARS) == len;
+}
+
 /* "1080 6000": height, kb/s. */
 static bool rung_acceptable(const char *text) {
     char height[8];
@@ -366,6 +374,8 @@ static bool item_acceptable(const struct setting *setting, const char *text) {
         return costed_acceptable(text);
     case SETTING_STREAMS:
         return stream_pattern_acceptable(text, strlen(text));
+    case SETTING_SUFFIXES:
+        return suffix_acceptable(text);
     case SETTING_RUNGS:
         return rung_acceptable(text);
     case SETTING_CLIPS:
@@ -404,6 +414,7 @@ bool value_is_list(const struct setting *setting) {
     case SETTING_URLS:
     case SETTING_COSTED:
     case SETTING_STREAMS:
+    case SETTING_SUFFIXES:
     case SETTING_RUNGS:
     case SETTING_CLIPS:
     case SETTING_PAIRS:

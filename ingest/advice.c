@@ -56,6 +56,9 @@ static const struct rule {
     [ADVICE_TIMESTAMPS] = {"timestamps", "frames", 10, 100, 3, 1, 10,
                            "Times go back or stand still and are repaired: let one encoder stamp sound and picture, "
                            "and use a constant frame rate."},
+    [ADVICE_MISALIGNED] = {"misaligned", "tracks", 1, 1, 1, 3, 10,
+                           "Renditions have key frames at other times than the first picture, so players can't change "
+                           "to them smoothly: encode all of them with one encoder and the same Keyframe Interval."},
 };
 
 const char *advice_code_name(enum advice_code code) {
@@ -276,6 +279,7 @@ static void judge_all(struct advice *advice, int64_t now_us) {
     if (whole >= 3 && sums.bytes)
         judge(advice, ADVICE_BITRATE_SWINGS, sums.most_rate * (double)sums.media_us / (double)sums.bytes);
     judge(advice, ADVICE_TIMESTAMPS, sums.repairs);
+    judge(advice, ADVICE_MISALIGNED, advice->misaligned);
     judge(advice, ADVICE_JITTER, jitter_of(advice, 0.95));
     if (whole >= 1 && advice->buckets[1].late_us != INT64_MAX && lead->floor_us != INT64_MAX)
         judge(advice, ADVICE_UPLINK, (double)(advice->buckets[1].late_us - lead->floor_us) / 1e3);
@@ -358,6 +362,10 @@ void advice_repairs(struct advice *advice, uint64_t repaired) {
     if (repaired > advice->repaired)
         advice->buckets[0].repairs += (uint32_t)(repaired - advice->repaired);
     advice->repaired = repaired;
+}
+
+void advice_misaligned(struct advice *advice, uint32_t pictures) {
+    advice->misaligned = pictures;
 }
 
 /* --- findings --- */

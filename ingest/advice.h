@@ -21,6 +21,7 @@ enum advice_code {
     ADVICE_FRAME_RATE,         /* % of pictures that don't come one interval after the one before */
     ADVICE_AV_OFFSET,          /* ms that sound is stamped ahead (-: behind) of the picture which it arrives with */
     ADVICE_TIMESTAMPS,         /* frames moved or dropped in thirty seconds, to repair their times */
+    ADVICE_MISALIGNED,         /* pictures beside the leading one whose key frames are elsewhere */
     ADVICE_COUNT
 };
 
@@ -85,6 +86,7 @@ struct advice {
     uint32_t key_gaps_ms[ADVICE_KEY_GAPS], key_gap_count;
     uint32_t step_us, odd_steps; /* between pictures, usually; how many in a row have differed */
     uint64_t repaired;
+    uint32_t misaligned;
     struct advice_state states[ADVICE_COUNT];
 };
 
@@ -93,12 +95,14 @@ void advice_init(struct advice *advice);
 bool advice_frame(struct advice *advice, const struct advice_frame *frame);
 /* How many frames the publisher's timeline has moved or dropped so far; less than before: it began anew. */
 void advice_repairs(struct advice *advice, uint64_t repaired);
+/* Of how many pictures beside the leading one key frames are elsewhere. */
+void advice_misaligned(struct advice *advice, uint32_t pictures);
 /* A finding that has come, become worse or gone since this was asked last; false: none (any more). */
 bool advice_next_change(struct advice *advice, struct advice_finding *ret_finding);
 /* False: there is nothing to say about it. */
 bool advice_get(const struct advice *advice, enum advice_code code, struct advice_finding *ret_finding);
 
 const char *advice_code_name(enum advice_code code); /* "keyframe_interval" */
-const char *advice_unit(enum advice_code code);      /* "s", "ms", "%", "x", "frames" */
+const char *advice_unit(enum advice_code code);      /* "s", "ms", "%", "x", "frames", "tracks" */
 const char *advice_text(enum advice_code code);      /* what to change, in OBS's words */
 const char *advice_level_name(enum advice_level level);

@@ -25,6 +25,7 @@ struct ingest *ingest_create(struct loop *loop, const struct ingest_settings *se
     ingest->settings = *settings;
     ingest->port = *port;
     list_init(&ingest->publishers);
+    list_init(&ingest->joins);
     ingest->subtitles = subtitles_create(settings->subtitles, settings->subtitle_count);
     ingest->live = live_names_create();
     ingest->sweep_timer = loop_timer_create(loop, on_sweep, ingest);

@@ -19,6 +19,8 @@ struct ingest_settings {
     uint32_t publish_key_count;
     char *const *backups; /* "app/name app/other": who publishes the other is the stream's backup; must outlive the role */
     uint32_t backup_count;
+    char *const *rung_suffixes; /* a name that ends with one is a rung of what comes before; likewise */
+    uint32_t rung_suffix_count;
     char *const *ladder; /* see rungs.h; likewise, and so must be the names */
     uint32_t ladder_count;
     char *const *subtitles; /* see subtitles.h; likewise */
@@ -31,7 +33,7 @@ struct ingest {
     struct loop *loop;
     struct ingest_settings settings;
     struct writer_port port;
-    struct list publishers;
+    struct list publishers, joins; /* joins: pushes that join a publisher's stream */
     /* Told when a publisher's media is the stream's from now on, and when it isn't any more. It must not call publishers. NULL: nobody cares. */
     void (*on_air)(void *ctx, const char *stream, enum claim_rank rank, bool is);
     void *on_air_ctx;

@@ -18,12 +18,13 @@ enum {
     AUDIO_TRACK_ID = 101,
     TEXT_TRACK_ID = 201,
     CONFIG_MAX = 4096,
-    TEXT_MAX = 128 << 10,  /* bytes of a part's cues */
-    REFUSED_MAX = 100,     /* chunks in a row */
-    SAME_US = 2000,        /* times of two tracks that are one: both were rounded to milliseconds */
-    PATIENCE_US = 50000,   /* so long following pictures are waited for */
-    HELD_MAX = 32,         /* leading pictures */
-    LEAD_MAX_US = 2000000, /* presentation after decoding: more is a mistake of somebody's */
+    TEXT_MAX = 128 << 10,        /* bytes of a part's cues */
+    REFUSED_MAX = 100,           /* chunks in a row */
+    SAME_US = 2000,              /* times of two tracks that are one: both were rounded to milliseconds */
+    PATIENCE_US = 50000,         /* so long following pictures are waited for, */
+    JOINED_PATIENCE_US = 250000, /* and those of other pushes, which have ways of their own */
+    HELD_MAX = 32,               /* leading pictures */
+    LEAD_MAX_US = 2000000,       /* presentation after decoding: more is a mistake of somebody's */
 };
 
 static void on_patience(void *ctx);
@@ -152,13 +153,15 @@ static void flush_lead(struct packager *p) {
 
 /* --- following pictures --- */
 
+/* Times of it and of the leading track are the same if they differ by that. */
+static int64_t slack_us(const struct packager *p, const struct packager_track *track) {
+    uint32_t lead_us = p->tracks[0].frame_us, least_us = track->frame_us < lead_us ? track->frame_us : lead_us;
+    return track->joined && least_us / 2 > SAME_US ? least_us / 2 : SAME_US;
+}
+
 /* The leading track's decoding time of what is shown together with it. */
 static int64_t shown_with(const struct packager *p, const struct packager_track *track, int64_t dts_ts) {
     return timeline_us(dts_ts, TIMELINE_VIDEO_HZ) + track->lead_us - p->tracks[0].lead_us;
-}
-
-static bool is_same(int64_t one_us, int64_t other_us) {
-    return llabs(one_us - other_us) <= SAME_US;
 }
 
 static void tell_alignment(const struct packager *p, const struct packager_track *track) {
@@ -170,18 +173,27 @@ static void tell_alignment(const struct packager *p, const struct packager_track
         log_info("track_aligned", "stream", LOG_STR(p->stream), "track", LOG_STR(name));
 }
 
-/* The first picture at a cut, or after it: can a player go on from the leading track with it? */
+/* The first picture at a cut, or after it: can a player go on from the leading track with it? Not when it comes so late
+ * that others are before it in the segment. */
 static void judge(struct packager *p, struct packager_track *track, const struct lane_frame *frame) {
-    if (track->judged == p->cut.number || shown_with(p, track, frame->time.dts_ts) < p->cut.dts_us - SAME_US)
+    int64_t slack = slack_us(p, track), pts_us = timeline_us(frame->time.pts_ts, TIMELINE_VIDEO_HZ);
+    if (track->judged == p->cut.number || shown_with(p, track, frame->time.dts_ts) < p->cut.dts_us - slack)
         return;
     bool misaligned =
-        !frame->independent || !is_same(timeline_us(frame->time.pts_ts, TIMELINE_VIDEO_HZ), p->cut.pts_us);
+        !frame->independent || llabs(pts_us - p->cut.pts_us) > slack || (track->joined && track->lane.chunk_number);
     bool changed = misaligned != track->misaligned;
     track->judged = p->cut.number;
     track->misaligned = misaligned;
     p->counters.misaligned += misaligned;
     if (changed)
         tell_alignment(p, track);
+}
+
+uint32_t packager_misaligned(const struct packager *p) {
+    uint32_t count = 0;
+    for (uint32_t i = 1; i < p->video_count; i++)
+        count += p->tracks[i].misaligned;
+    return count;
 }
 
 static void write_following(struct packager *p, struct packager_track *track, const struct lane_frame *frame) {
@@ -201,7 +213,7 @@ static void drain(struct packager *p, struct packager_track *track, int64_t end_
 /* Writes what is shown before `end_us`; only within a part, or nobody would count it. */
 static void follow(struct packager *p, int64_t end_us) {
     for (uint32_t i = 1; i < p->video_count && p->segmenter.in_part; i++)
-        drain(p, &p->tracks[i], end_us - SAME_US);
+        drain(p, &p->tracks[i], end_us - slack_us(p, &p->tracks[i]));
 }
 
 /* Whether a picture that is shown before `end_us` has yet to come, and is not too late to be waited for. */
@@ -209,7 +221,8 @@ static bool behind(const struct packager *p, int64_t end_us) {
     for (uint32_t i = 1; i < p->video_count; i++) {
         const struct packager_track *track = &p->tracks[i];
         uint32_t least_us = track->frame_us < p->tracks[0].frame_us ? track->frame_us : p->tracks[0].frame_us;
-        if (track->reached_us < end_us - least_us / 2 && track->reached_us >= end_us - PATIENCE_US - track->frame_us)
+        if (track->reached_us < end_us - least_us / 2 &&
+            track->reached_us >= end_us - p->patience_us - (int64_t)track->frame_us)
             return true;
     }
     return false;
@@ -226,7 +239,8 @@ static void begin_following(struct packager *p, int64_t start_us) {
     for (uint32_t i = 1; i < p->video_count; i++) {
         struct packager_track *track = &p->tracks[i];
         const struct lane_frame *frame;
-        while ((frame = lane_first(&track->lane)) && (shown_with(p, track, frame->time.dts_ts) < start_us - SAME_US ||
+        int64_t first_us = start_us - slack_us(p, track);
+        while ((frame = lane_first(&track->lane)) && (shown_with(p, track, frame->time.dts_ts) < first_us ||
                                                       (track->awaits_independent && !frame->independent)))
             drop_waiting(p, track, 1);
         track->awaits_independent &= !frame;
@@ -460,7 +474,7 @@ static void place_lead(struct packager *p, const struct lane_frame *frame) {
     follow(p, p->lead_end_us);
     p->end_due = what && behind(p, p->lead_end_us);
     if (p->end_due)
-        loop_timer_set(p->patience, PATIENCE_US);
+        loop_timer_set(p->patience, p->patience_us);
     else
         end(p, what);
 }
@@ -473,7 +487,7 @@ static void release(struct packager *p, bool all) {
         lane_pop(&p->held, 1);
         frame = lane_first(&p->held);
         if (frame && !all && must_wait(p, frame)) {
-            loop_timer_set(p->patience, PATIENCE_US);
+            loop_timer_set(p->patience, p->patience_us);
             return;
         }
     }
@@ -489,8 +503,8 @@ static void lead_video(struct packager *p, const struct lane_frame *frame) {
     first = lane_first(&p->held);
     int64_t waited_us = timeline_us(frame->time.dts_ts - first->time.dts_ts, TIMELINE_VIDEO_HZ);
     if (p->held.count == 1)
-        loop_timer_set(p->patience, PATIENCE_US);
-    else if (waited_us > PATIENCE_US || p->held.count >= HELD_MAX)
+        loop_timer_set(p->patience, p->patience_us);
+    else if (waited_us > p->patience_us || p->held.count >= HELD_MAX)
         release(p, false);
 }
 
@@ -518,7 +532,7 @@ static void follow_video(struct packager *p, struct packager_track *track, const
     int64_t open_us = held ? timeline_us(held->time.dts_ts, TIMELINE_VIDEO_HZ) : p->lead_end_us;
     track->frame_us = duration_us(frame);
     track->reached_us = shown_us + track->frame_us;
-    if (p->segmenter.in_part && !track->lane.count && shown_us < open_us - SAME_US)
+    if (p->segmenter.in_part && !track->lane.count && shown_us < open_us - slack_us(p, track))
         write_following(p, track, frame);
     else
         lane_push(&track->lane, frame);
@@ -660,6 +674,9 @@ static int open_track(struct packager *p, const struct packager_source *source, 
         return rc;
     track->lane.timescale = info->timescale;
     track->judged = p->cut.number;
+    track->joined = track->awaits_independent = video && source->joined;
+    if (track->joined)
+        p->patience_us = JOINED_PATIENCE_US;
     p->track_count++;
     p->video_count += video && !source->rung;
     p->rung_count += source->rung > 0;
@@ -728,6 +745,7 @@ int packager_open(struct packager *p, const struct packager_source *sources, uin
     int64_t end_us = p->opened ? timeline_end_us(&p->timeline) : p->grant.not_before_us;
     close_lanes(p);
     p->init_version++;
+    p->patience_us = PATIENCE_US;
     if (p->opened)
         p->grant
             .epoch++; /* what has other tracks has an epoch of its own, so that no chunk's place can stand for two */

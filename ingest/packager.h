@@ -6,7 +6,7 @@
  * picture belongs to the part of the leading one that it is shown with; what comes ahead of that waits for it in its lane.
  *
  * A part ends with its last leading picture, once the following ones beside it are there; they are waited for until the next leading picture
- * comes, and where a segment ends for 50 ms longer. What comes later goes into the next part. Who is later than that is not waited for.
+ * comes, and where a segment ends for 50 ms longer, or 250 ms where they come by connections of their own. What comes later goes into the next part. Who is later than that is not waited for.
  *
  * Rungs are transcoded from the leading picture, frame by frame (ladder.h), and cut as that is: a part counts as many chunks of them as it has
  * leading pictures, and they come when they are encoded, after the part as a rule (record_open.late). A rung of a lower rate has each second
@@ -59,6 +59,7 @@ struct packager_track {
     int64_t reached_us; /* following: where its last frame ends, in the leading track's decoding time */
     uint32_t judged;    /* following: the cut at which alignment was last looked at */
     bool misaligned;
+    bool joined;        /* following: on a clock that may be another's by half a frame, and a connection of its own */
     bool awaits_independent; /* something was lost: what follows can't be decoded until then */
     /* rungs */
     uint32_t every;                   /* of the leading pictures it has each, each second … */
@@ -86,6 +87,7 @@ struct packager {
     int64_t anchor_us;           /* of cues in the segment under way (common/media/vtt.h) */
     struct packager_track tracks[TRACKS_MAX];
     uint32_t part_target_us, target_ms;
+    uint32_t patience_us; /* so long following pictures are waited for where a segment ends */
     uint64_t msn, part_number;
     uint32_t part_index, init_version, discontinuity_sequence;
     uint32_t part_pictures; /* leading ones of the part under way */
@@ -106,6 +108,7 @@ struct packager_source {
     size_t config_len;
     const char *language;
     bool reorders;
+    bool joined;         /* it comes by a push of its own */
     uint32_t rate_milli; /* video: as probe.h has it */
     bool low;            /* sound: of a low rate */
     uint32_t peak_bps;   /* transcoded: what its encoder keeps to */
@@ -124,6 +127,8 @@ int packager_open(struct packager *packager, const struct packager_source *sourc
 void packager_frame(struct packager *packager, uint32_t index, const struct lane_frame *frame);
 /* A rung's picture, for the place and the times of the leading one that it is in the place of; in order. */
 void packager_rung(struct packager *packager, uint32_t rung, const struct packager_place *place, const struct lane_frame *frame);
+/* How many pictures beside the leading one had their last key frame elsewhere. */
+uint32_t packager_misaligned(const struct packager *packager);
 /* Whether a record is a rung's: that it is refused harms nobody else. */
 bool packager_is_rung(const struct packager *packager, const struct record *record);
 /* Ends the segment under way; what comes next is a discontinuity. */

@@ -12,7 +12,10 @@
 #include "common/base/metrics.h"
 #include "ingest/advice.h"
 #include "ingest/ingest.h"
+#include "ingest/join.h"
+#include "ingest/join_clock.h"
 #include "ingest/ladder_run.h"
+#include "ingest/lead.h"
 #include "ingest/live_names.h"
 #include "ingest/pace.h"
 #include "ingest/packager.h"
@@ -38,7 +41,10 @@
  * A change that needs a new init segment (codec configuration, a track more, B-frames where none were promised) goes
  * through PROBING again, and the stream goes on with a discontinuity.
  *
- * From PROBING and LIVE it may go back to STANDING. */
+ * From PROBING and LIVE it may go back to STANDING.
+ *
+ * A push that joins another's stream is none of that: it stays at CLAIMING and is join.c's; what is here for it is at
+ * the end, for the publisher that it joins. */
 enum state { CLAIMING, STANDING, PROBING, LIVE, LOST };
 
 enum {
@@ -46,6 +52,8 @@ enum {
     AHEAD_MAX_US = 2000000, /* a takeover doesn't begin with media that are so much older than the end of the stream */
     BESIDE_US = 200000,     /* so long other pictures are waited for beside the leading one */
     FRESH_US = 2 * BESIDE_US, /* an independent frame has only just come */
+    JOIN_US = 1000000,        /* so long a stream that begins waits for what is about to join it */
+    SLACK_US = 20000,         /* of pushes' clocks */
 };
 
 struct publisher {
@@ -74,6 +82,9 @@ struct publisher {
     struct ladder_run ladder;
     bool closing, clean; /* by publisher_close; what its rungs still have comes first */
     struct packager packager;
+    struct join *join;             /* it joins another's stream; else NULL, and: */
+    struct join_seats seats;       /* of those that join this one */
+    struct join_lateness lateness; /* of the leading track */
     struct advice advice;
     struct packager_counters counted; /* in metrics */
     bool stalled;
@@ -100,6 +111,7 @@ enum { M_PUBLISHERS, M_VIDEO, M_AUDIO, M_DROPPED, M_DISCONTINUITIES, M_MISALIGNE
 
 void ingest_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
+    join_metrics_register();
 }
 
 static void finish(struct publisher *pub);
@@ -307,21 +319,41 @@ static void claim(struct publisher *pub) {
                                                                 .owner = pub});
 }
 
+/* By the query, else by how the name ends, which is cut off. False: what it asks for can't be. */
+static bool read_join(const struct ingest_settings *settings, const char *full, char *name,
+                      struct join_request *ret_request) {
+    const char *query = full + strcspn(full, "?");
+    if (!join_request_parse(query + (*query == '?'), strlen(query + (*query == '?')), ret_request))
+        return false;
+    if (ret_request->kind == JOIN_NONE)
+        join_request_by_name(settings->rung_suffixes, settings->rung_suffix_count, name, ret_request);
+    return true;
+}
+
+static void join(struct publisher *pub, const struct join_request *request) {
+    const struct join_port port = {pub, on_unusable};
+    pub->join = join_create(pub->ingest, pub->stream, pub->rank, pub->peer, request, &port, &pub->result);
+}
+
 struct publisher *publisher_open(struct ingest *ingest, const char *app, const char *full, const char *peer,
                                  const struct publisher_events *events, void *ctx) {
     struct publisher *pub = create(ingest, peer, events, ctx);
+    struct join_request request;
     char name[STREAM_NAME_LEN], key[PUBLISH_KEY_MAX + 1];
     bool backup;
     stream_key_split(full, name, sizeof name, key, sizeof key, &backup);
     pub->rank = backup ? CLAIM_BACKUP : CLAIM_PRIMARY;
     const struct ingest_settings *settings = &ingest->settings;
-    if (!name_join(pub->stream, app, name)) {
+    if (!read_join(settings, full, name, &request) || !name_join(pub->stream, app, name)) {
         pub->result = PUBLISH_BAD_NAME;
     } else if (!publish_key_admits(settings->publish_keys, settings->publish_key_count, pub->stream, key)) {
         pub->result = PUBLISH_DENIED;
     } else {
         resolve_pair(pub);
-        claim(pub);
+        if (request.kind == JOIN_NONE)
+            claim(pub);
+        else
+            join(pub, &request);
     }
     if (!pub->claim)
         loop_timer_set(pub->tell_timer, 0);
@@ -353,6 +385,14 @@ static void add_up(struct publisher *pub) {
     pub->counted = *now;
 }
 
+/* To the packager, or what is made of it. */
+static void carry(struct publisher *pub, struct track *track, const struct lane_frame *frame) {
+    if (track->sound)
+        sound_run_push(track->sound, frame);
+    if (!sound_run_replaces(track->sound))
+        packager_frame(&pub->packager, track->index, frame);
+}
+
 static void live_frame(struct publisher *pub, struct track *track, const struct publisher_frame *frame,
                        int64_t now_us) {
     const struct lane_frame lane_frame = track_lane_frame(track, frame, now_us);
@@ -361,10 +401,7 @@ static void live_frame(struct publisher *pub, struct track *track, const struct 
         pub->stalled = false;
         packager_state(&pub->packager, STREAM_LIVE);
     }
-    if (track->sound)
-        sound_run_push(track->sound, &lane_frame);
-    if (!sound_run_replaces(track->sound))
-        packager_frame(&pub->packager, track->index, &lane_frame);
+    carry(pub, track, &lane_frame);
 }
 
 /* Whether the picture's rungs, if there are to be any, are ready. A broadcaster that sends several pictures has made a
@@ -420,11 +457,30 @@ static void pour_out(struct publisher *pub, int64_t from_us) {
     probe_reset(&pub->probe);
 }
 
+/* What other pushes have sent since, and first of all, so that it is there beside the leading picture. */
+static void pour_joined(struct publisher *pub, int64_t from_us) {
+    for (uint32_t i = 0; i < pub->tracks.count && pub->state == LIVE; i++) {
+        struct track *track = pub->tracks.items[i];
+        if (!track->joined || track->index == TRACK_NOWHERE)
+            continue;
+        for (uint32_t k = track_begin(track, from_us); k < track->spare.count && pub->state == LIVE; k++)
+            carry(pub, track, lane_at(&track->spare, k));
+        lane_reset(&track->spare);
+    }
+}
+
+/* Tracks that are there from the start are no discontinuity later. */
+static bool awaits_joins(const struct publisher *pub) {
+    const struct probe *probe = &pub->probe;
+    int64_t held_us = probe->count ? clock_utc_us() - probe->first_arrived_us : JOIN_US;
+    return !pub->packager.opened && !pub->known && held_us < JOIN_US && joins_due(pub->ingest, pub);
+}
+
 /* The probe knows what the stream is: opens it and goes on with what was collected. */
 static void start(struct publisher *pub) {
     struct track *chosen[TRACKS_MAX];
     struct packager_source sources[TRACKS_MAX];
-    if (ladder_run_busy(&pub->ladder))
+    if (ladder_run_busy(&pub->ladder) || awaits_joins(pub))
         return;
     uint32_t count = tracks_choose(&pub->tracks, &pub->probe, chosen);
     const struct probe_track *lead = count ? probe_track(&pub->probe, chosen[0]->codec.kind, chosen[0]->number) : NULL;
@@ -451,6 +507,7 @@ static void start(struct publisher *pub) {
     set_state(pub, LIVE);
     pub->reinit = pub->stalled = false;
     pub->followed_us = pub->last_media_us;
+    pour_joined(pub, probe_first(&pub->probe, chosen[0]->codec.kind, chosen[0]->number)->pts_us - SLACK_US);
     pour_out(pub, lead->start_dts_us);
 }
 
@@ -463,7 +520,9 @@ static void restart(struct publisher *pub) {
         bool open = track->index != TRACK_NOWHERE && !track->changed;
         if (open && sound_run_replaces(track->sound))
             continue; /* what waits isn't the publisher's */
-        if (track != pub->lead && !track->ended && !track->silent)
+        if (track->joined && open)
+            track_keep(track, &pub->packager.tracks[track->index].lane);
+        else if (!track->joined && track != pub->lead && !track->ended && !track->silent)
             track_carry(track, open ? &pub->packager.tracks[track->index].lane : &track->spare, &pub->probe);
     }
     packager_break(&pub->packager);
@@ -593,12 +652,20 @@ static void on_ladder_settled(void *ctx) {
 
 /* --- media in --- */
 
+/* Not another push's that has joined. */
+static struct track *own_track(const struct publisher *pub, enum track_kind kind, uint8_t number) {
+    struct track *track = tracks_find(&pub->tracks, kind, number);
+    return track && !track->joined ? track : NULL;
+}
+
 static bool takes_media(const struct publisher *pub) {
     return pub->state == STANDING || pub->state == PROBING || pub->state == LIVE;
 }
 
 void publisher_metadata(struct publisher *pub, const struct publisher_metadata *metadata) {
     pub->metadata = *metadata;
+    if (pub->join)
+        join_metadata(pub->join, metadata);
 }
 
 /* The stream changes: at once when it can't go on without that, else at the leading picture's next key frame. */
@@ -637,6 +704,8 @@ static void set_config(struct publisher *pub, struct track *track, const struct 
 void publisher_config(struct publisher *pub, const struct publisher_config *config) {
     const char *why = "codec configuration is too long";
     struct codec_info codec;
+    if (pub->join)
+        join_config(pub->join, config);
     if (!takes_media(pub))
         return;
     if (config->len > TRACK_CONFIG_MAX || codec_describe(config->codec, config->data, config->len, &codec, &why)) {
@@ -646,8 +715,9 @@ void publisher_config(struct publisher *pub, const struct publisher_config *conf
             lose(pub, why);
         return;
     }
-    struct track *track = tracks_find(&pub->tracks, codec.kind, config->track);
-    if (!track)
+    struct track *track =
+        config->track < JOIN_TRACK_FIRST ? tracks_find(&pub->tracks, codec.kind, config->track) : NULL;
+    if (!track && config->track < JOIN_TRACK_FIRST)
         track = tracks_add(&pub->tracks, codec.kind, config->track);
     if (!track)
         tracks_refuse(&pub->tracks, codec.kind, config->track, "there are more tracks than a stream may have");
@@ -676,11 +746,14 @@ static void take_live(struct publisher *pub, struct track *track, const struct p
     add_up(pub);
 }
 
-static void note_media(struct publisher *pub, const struct track *track) {
+static void note_media(struct publisher *pub, const struct track *track, const struct publisher_frame *frame,
+                       int64_t now_us) {
     bool leads = pub->lead ? track == pub->lead : track->codec.kind == TRACK_VIDEO || !tracks_have_video(&pub->tracks);
     if (leads)
         pub->last_media_us = loop_now_us(pub->ingest->loop);
-    else if (track->codec.kind == TRACK_VIDEO)
+    if (track == tracks_leading(&pub->tracks))
+        join_lateness_note(&pub->lateness, frame->dts_us, now_us);
+    if (!leads && track->codec.kind == TRACK_VIDEO)
         pub->followed_us = loop_now_us(pub->ingest->loop);
 }
 
@@ -710,6 +783,7 @@ static void advise(struct publisher *pub, const struct publisher_frame *frame) {
                                       .arrived_us = loop_now_us(pub->ingest->loop)};
     struct advice_finding finding;
     advice_repairs(&pub->advice, timeline->dropped + timeline->moved);
+    advice_misaligned(&pub->advice, packager_misaligned(&pub->packager));
     if (!advice_frame(&pub->advice, &seen))
         return;
     while (advice_next_change(&pub->advice, &finding))
@@ -749,11 +823,15 @@ const struct advice *publisher_advice(const struct ingest *ingest, const char *s
 }
 
 void publisher_frame(struct publisher *pub, const struct publisher_frame *frame) {
-    if (!takes_media(pub))
+    if (!takes_media(pub) && !pub->join)
         return;
     struct publisher_frame checked = *frame;
-    struct track *track = tracks_find(&pub->tracks, frame->kind, frame->track);
+    struct track *track = own_track(pub, frame->kind, frame->track);
     metric_add(&metrics[frame->kind == TRACK_VIDEO ? M_VIDEO : M_AUDIO], 1);
+    if (pub->join) {
+        join_frame(pub->join, frame);
+        return;
+    }
     if (!track || !track_check(track, &checked)) {
         bool refused = !track && tracks_refused(&pub->tracks, frame->kind, frame->track);
         metric_add(&metrics[M_DROPPED], 1);
@@ -764,11 +842,11 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
     pub->bad_frames = 0;
     if (track->ended)
         return;
+    int64_t now_us = clock_utc_us();
     advise(pub, &checked);
     track->silent = false;
-    note_media(pub, track);
+    note_media(pub, track, &checked, now_us);
     renew(pub, track, &checked);
-    int64_t now_us = clock_utc_us();
     if (pub->state == LIVE)
         take_live(pub, track, &checked, now_us);
     if (pub->state == STANDING)
@@ -784,13 +862,12 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
         probe_step(pub, now_us);
 }
 
-void publisher_track_end(struct publisher *pub, enum track_kind kind, uint8_t number) {
-    struct track *track = tracks_find(&pub->tracks, kind, number);
+static void end_track(struct publisher *pub, struct track *track) {
     if (!track || track->ended || !takes_media(pub))
         return;
     track->ended = true;
-    log_info("track_end", "stream", LOG_STR(pub->stream), "kind", LOG_STR(kind == TRACK_VIDEO ? "video" : "audio"),
-             "track", LOG_INT(number));
+    log_info("track_end", "stream", LOG_STR(pub->stream), "kind",
+             LOG_STR(track->codec.kind == TRACK_VIDEO ? "video" : "audio"), "track", LOG_INT(track->number));
     if (pub->state == LIVE) {
         change(pub, track);
         return;
@@ -802,8 +879,14 @@ void publisher_track_end(struct publisher *pub, enum track_kind kind, uint8_t nu
     }
 }
 
-/* --- time and end --- */
+void publisher_track_end(struct publisher *pub, enum track_kind kind, uint8_t number) {
+    if (pub->join)
+        join_track_end(pub->join, kind, number);
+    else
+        end_track(pub, own_track(pub, kind, number));
+}
 
+/* --- time and end --- */
 /* The leading track is silent while other pictures come: the stream goes on without it. */
 static bool go_on_without_lead(struct publisher *pub, int64_t now_us) {
     if (pub->state != LIVE || pub->packager.video_count < 2 ||
@@ -819,8 +902,14 @@ static bool go_on_without_lead(struct publisher *pub, int64_t now_us) {
 }
 
 static void sweep(struct publisher *pub, int64_t now_us) {
+    enum track_kind kind;
+    uint8_t number;
     if (pub->closing)
         return;
+    if (pub->join)
+        join_sweep(pub->join, now_us);
+    while (join_seats_expired(&pub->seats, now_us, &kind, &number))
+        end_track(pub, tracks_find(&pub->tracks, kind, number));
     if (takes_media(pub))
         hold_name(pub);
     if (pub->state == STANDING && pub->probe.count && !pub->known)
@@ -853,6 +942,8 @@ static void finish(struct publisher *pub) {
                                   true); /* however it went, this one won't be back */
     }
     set_state(pub, LOST);
+    joins_lead_gone(pub->ingest, pub, pub->clean);
+    join_destroy(pub->join);
     add_up(pub);
     list_remove(&pub->link);
     loop_timer_destroy(pub->tell_timer);
@@ -868,6 +959,7 @@ void publisher_close(struct publisher *pub, bool clean) {
     if (!pub)
         return;
     pub->clean = clean;
+    joins_lead_gone(pub->ingest, pub, clean);
     if (pub->claim && pub->state == LIVE)
         packager_break(&pub->packager);
     live_names_release(pub->ingest->live, pub->stream, pub);
@@ -879,4 +971,63 @@ void publisher_close(struct publisher *pub, bool clean) {
 void publishers_finish(struct ingest *ingest) {
     while (!list_empty(&ingest->publishers))
         finish(list_entry(ingest->publishers.next, struct publisher, link));
+}
+
+/* --- what a publisher is to pushes that join it --- */
+
+struct publisher *lead_find(const struct ingest *ingest, const char *stream, enum claim_rank rank) {
+    list_each(it, &ingest->publishers) {
+        struct publisher *pub = list_entry(it, struct publisher, link);
+        if (takes_media(pub) && !pub->closing && pub->rank == rank && !strcmp(pub->stream, stream))
+            return pub;
+    }
+    return NULL;
+}
+
+bool lead_has_picture(const struct publisher *pub) {
+    return tracks_have_video(&pub->tracks);
+}
+
+const struct join_lateness *lead_lateness(const struct publisher *pub) {
+    return &pub->lateness;
+}
+
+struct join_seats *lead_seats(struct publisher *pub) {
+    return &pub->seats;
+}
+
+bool lead_add_track(struct publisher *pub, const struct publisher_config *config, const struct track *like) {
+    struct track *track = tracks_find(&pub->tracks, like->codec.kind, config->track);
+    if (!track)
+        track = tracks_add(&pub->tracks, like->codec.kind, config->track);
+    if (!track)
+        return false;
+    bool same = track->config && track_is_configured(track, config) && !track->ended &&
+                track->rate_milli == like->rate_milli && track->reorders == like->reorders;
+    track->joined = true;
+    if (same)
+        return true;
+    track->ended = false;
+    track->rate_milli = like->rate_milli;
+    track->reorders = like->reorders;
+    track->changed = track->index != TRACK_NOWHERE;
+    lane_reset(&track->spare);
+    track_configure(track, config, &like->codec);
+    if (pub->state == LIVE)
+        change(pub, track);
+    return true;
+}
+
+void lead_frame(struct publisher *pub, const struct publisher_frame *frame, int64_t now_us) {
+    struct track *track = tracks_find(&pub->tracks, frame->kind, frame->track);
+    if (!takes_media(pub) || !track || track->ended)
+        return;
+    if (pub->state != LIVE || track->index == TRACK_NOWHERE || track->changed) {
+        track_spare(track, frame, now_us);
+        return;
+    }
+    if (frame->pts_us > frame->dts_us && !track->reorders)
+        track->reorders = pub->reinit = true;
+    live_frame(pub, track, frame, now_us);
+    add_up(pub);
 }

@@ -35,7 +35,8 @@ struct publisher_events {
 
 /* `name` may carry a query as OBS's stream key field does: "show?key=KEY&backup=1", the stream key, and that this is the stream's backup
  * publisher, which stands by while there is another (common/media/writer.h); so is who publishes under a name that is configured as
- * another's backup. To the publisher nothing of that shows. Strings are copied. */
+ * another's backup. To the publisher nothing of that shows. Nor that it joins the stream of another push: "show?rung=low", "show?audio=de",
+ * or a name that ends with one of the settings' suffixes (join.h). Strings are copied. */
 struct publisher *publisher_open(struct ingest *ingest, const char *app, const char *name, const char *peer,
                                  const struct publisher_events *events, void *ctx);
 /* What this node fetches itself: it needs no key. `stream`: "app/name". */

@@ -73,7 +73,7 @@ struct target {
     struct buf control;           /* the beginning of a line */
     struct feed_granted granted;
     struct timeline_out timeline;
-    struct track_push tracks[TRACKS_MAX];
+    struct track_push tracks[TRACK_NAMES_MAX]; /* of the tracks that the stream has or has had since */
     struct reader reader;
     uint64_t begin_msn;
     uint32_t failures;
@@ -216,7 +216,7 @@ static void open_track(struct target *target, struct track_push *track, const ch
 }
 
 static struct track_push *track_find(struct target *target, const char *name) {
-    for (int i = 0; i < TRACKS_MAX; i++)
+    for (int i = 0; i < TRACK_NAMES_MAX; i++)
         if (!strcmp(target->tracks[i].out.track, name))
             return &target->tracks[i];
     return NULL;
@@ -235,7 +235,7 @@ static void open_tracks(struct target *target) {
 static void resume_all(struct target *target) {
     if (target->fetch.fetch)
         http_fetch_resume(target->fetch.fetch);
-    for (int i = 0; i < TRACKS_MAX; i++)
+    for (int i = 0; i < TRACK_NAMES_MAX; i++)
         if (target->tracks[i].fetch.fetch)
             http_fetch_resume(target->tracks[i].fetch.fetch);
 }
@@ -249,7 +249,7 @@ static void on_news(struct reader *reader) {
 static void close_feeds(struct target *target) {
     http_peer_cancel(&target->origin->peer, &target->fetch);
     timeline_out_finish(&target->timeline);
-    for (int i = 0; i < TRACKS_MAX; i++) {
+    for (int i = 0; i < TRACK_NAMES_MAX; i++) {
         http_peer_cancel(&target->origin->peer, &target->tracks[i].fetch);
         track_out_finish(&target->tracks[i].out);
         target->tracks[i] = (struct track_push){0};

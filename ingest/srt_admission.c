@@ -47,16 +47,24 @@ static enum srt_refusal of_parse(enum srt_stream_id_result result) {
     }
 }
 
+/* A name that ends so is a rung of another's, whose key counts. */
+static void resolve_rung(const struct srt_admission *rules, struct srt_stream_id *id) {
+    if (id->join.kind == JOIN_NONE &&
+        join_request_by_name(rules->rung_suffixes, rules->rung_suffix_count, id->name, &id->join))
+        name_join(id->stream, id->app, id->name);
+}
+
 enum srt_refusal srt_admission_judge(const struct srt_admission *rules, const char *from, const char *text, size_t len,
                                      int64_t now_us, struct srt_stream_id *ret_id) {
     struct srt_stream_id id;
     enum srt_refusal parsed = of_parse(srt_stream_id_parse(text, len, &id));
     if (parsed != SRT_ADMITTED)
         return parsed;
+    resolve_rung(rules, &id);
     *ret_id = id;
     if (!publish_key_admits(rules->publish_keys, rules->publish_key_count, id.stream, id.key))
         return id.key[0] ? SRT_REFUSED_WRONG_KEY : SRT_REFUSED_NO_KEY;
-    if (!id.backup && live_names_busy(rules->live, id.stream, now_us - rules->silent_us))
+    if (!id.backup && id.join.kind == JOIN_NONE && live_names_busy(rules->live, id.stream, now_us - rules->silent_us))
         return SRT_REFUSED_BUSY;
     if (address_counts_full(rules->addresses, from))
         return SRT_REFUSED_ADDRESS;

@@ -138,12 +138,13 @@ static const struct ts_session_events session_events = {on_result, on_lost};
 
 /* --- links --- */
 
-/* Another connection of the same stream, or NULL. */
+/* Another connection of the same stream that doesn't join it, or NULL. */
 static struct connection *other_of(const struct connection *connection) {
     const char *stream = srt_link_info(connection->srt)->id.stream;
     list_each(it, &connection->server->connections) {
         struct connection *other = list_entry(it, struct connection, link);
-        if (other != connection && strcmp(srt_link_info(other->srt)->id.stream, stream) == 0)
+        bool joins = srt_link_info(other->srt)->id.join.kind != JOIN_NONE;
+        if (other != connection && !joins && strcmp(srt_link_info(other->srt)->id.stream, stream) == 0)
             return other;
     }
     return NULL;
@@ -151,12 +152,11 @@ static struct connection *other_of(const struct connection *connection) {
 
 static void open_session(struct connection *connection) {
     const struct srt_link_info *info = srt_link_info(connection->srt);
-    char name[STREAM_NAME_LEN + sizeof "?backup=1&key=" + SRT_STREAM_ID_MAX];
-    bool key = info->id.key[0], backup = info->id.backup;
-    snprintf(name, sizeof name, "%s%s%s%s", info->id.name, key ? "?key=" : "", info->id.key,
-             !backup ? ""
-             : key   ? "&backup=1"
-                     : "?backup=1");
+    char name[STREAM_NAME_LEN + sizeof "?backup=1&key=&audio=" + SRT_STREAM_ID_MAX + JOIN_LABEL_LEN];
+    char join[sizeof "audio=" + JOIN_LABEL_LEN];
+    join_request_print(&info->id.join, join, sizeof join);
+    snprintf(name, sizeof name, "%s?%s%s%s%s%s", info->id.name, info->id.key[0] ? "key=" : "", info->id.key,
+             info->id.backup ? "&backup=1" : "", join[0] ? "&" : "", join);
     connection->session =
         ts_session_create(connection->server->ingest, info->id.app, name, info->peer, &session_events, connection);
 }
@@ -178,7 +178,7 @@ static void on_open(void *ctx, struct srt_link *srt) {
     connection->opened_us = loop_now_us(server->loop);
     if (!connection->caller)
         open_session(connection);
-    connection->second = other_of(connection);
+    connection->second = info->id.join.kind == JOIN_NONE && other_of(connection);
     list_append(&server->connections, &connection->link);
     srt_link_set_user(srt, connection);
     metric_add(&metrics[M_CONNECTIONS], 1);
@@ -317,6 +317,8 @@ struct srt_server *srt_server_create(struct loop *loop, struct ingest *ingest,
                                                      .publish_key_count = ingest->settings.publish_key_count,
                                                      .passphrases = settings->passphrases,
                                                      .passphrase_count = settings->passphrase_count,
+                                                     .rung_suffixes = ingest->settings.rung_suffixes,
+                                                     .rung_suffix_count = ingest->settings.rung_suffix_count,
                                                      .live = ingest->live,
                                                      .addresses = server->addresses,
                                                      .silent_us = settings->silent_ms * INT64_C(1000)},

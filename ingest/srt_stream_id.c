@@ -1,6 +1,7 @@
 #include "ingest/srt_stream_id.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 /* A run of the text, which nothing terminates. */
@@ -10,7 +11,7 @@ struct run {
 };
 
 struct pairs {
-    struct run r, m, t, s, u, backup; /* `at` NULL: not given */
+    struct run r, m, t, s, u, backup, rung, audio; /* `at` NULL: not given */
 };
 
 static bool same(struct run run, const char *word) {
@@ -61,7 +62,7 @@ static enum srt_stream_id_result set_name(struct run resource, struct run key, s
         return SRT_STREAM_ID_BAD;
     copy(id.app, app);
     copy(id.name, path);
-    if (!name_join(id.stream, id.app, id.name))
+    if (!join_request_parse(resource.at, resource.len, &id.join) || !name_join(id.stream, id.app, id.name))
         return SRT_STREAM_ID_BAD;
     struct run given = in_query(resource, "key=");
     copy(id.key, given.len ? given : key);
@@ -75,6 +76,10 @@ static enum srt_stream_id_result set_name(struct run resource, struct run key, s
 static struct run *place_of(struct pairs *pairs, struct run key) {
     if (same(key, "backup"))
         return &pairs->backup;
+    if (same(key, "rung"))
+        return &pairs->rung;
+    if (same(key, "audio"))
+        return &pairs->audio;
     if (key.len != 1)
         return NULL;
     switch (*key.at) {
@@ -110,6 +115,21 @@ static bool read_pairs(struct run rest, struct pairs *pairs) {
     return true;
 }
 
+/* Beside the name's query, or instead. */
+static bool set_join(const struct pairs *pairs, struct srt_stream_id *id) {
+    char query[SRT_STREAM_ID_MAX + sizeof "rung=&audio="];
+    struct join_request join;
+    if (!pairs->rung.at && !pairs->audio.at)
+        return true;
+    int len = snprintf(query, sizeof query, "%s%.*s%s%.*s", pairs->rung.at ? "rung=" : "", (int)pairs->rung.len,
+                       pairs->rung.at ? pairs->rung.at : "", pairs->audio.at ? "&audio=" : "", (int)pairs->audio.len,
+                       pairs->audio.at ? pairs->audio.at : "");
+    if (id->join.kind != JOIN_NONE || !join_request_parse(query, (size_t)len, &join))
+        return false;
+    id->join = join;
+    return true;
+}
+
 static enum srt_stream_id_result parse_standard(struct run rest, struct srt_stream_id *ret_id) {
     struct pairs pairs = {0};
     if (!read_pairs(rest, &pairs))
@@ -120,10 +140,15 @@ static enum srt_stream_id_result parse_standard(struct run rest, struct srt_stre
         return SRT_STREAM_ID_MODE;
     if (!pairs.r.at)
         return SRT_STREAM_ID_BAD;
-    enum srt_stream_id_result result = set_name(pairs.r, pairs.s.len ? pairs.s : pairs.u, ret_id);
-    if (result == SRT_STREAM_ID_OK && pairs.backup.at && same(pairs.backup, "1"))
-        ret_id->backup = true;
-    return result;
+    struct srt_stream_id id;
+    enum srt_stream_id_result result = set_name(pairs.r, pairs.s.len ? pairs.s : pairs.u, &id);
+    if (result != SRT_STREAM_ID_OK)
+        return result;
+    if (!set_join(&pairs, &id))
+        return SRT_STREAM_ID_BAD;
+    id.backup |= pairs.backup.at && same(pairs.backup, "1");
+    *ret_id = id;
+    return SRT_STREAM_ID_OK;
 }
 
 /* --- the plain form --- */

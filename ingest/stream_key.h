@@ -1,5 +1,5 @@
 /* What broadcasters put into the field for the stream key: the stream's name, and behind it, as a query, the key that lets them publish, and whether
- * they are a backup. */
+ * they are a backup (or join another's push: join_request.h). */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

@@ -84,18 +84,25 @@ static bool is_there(const struct track *track) {
     return !track->silent && !track->ended;
 }
 
+static bool is_own_video(const struct track *track) {
+    return track->codec.kind == TRACK_VIDEO && !track->joined;
+}
+
 bool tracks_have_video(const struct tracks *tracks) {
     for (uint32_t i = 0; i < tracks->count; i++)
-        if (tracks->items[i]->codec.kind == TRACK_VIDEO && is_there(tracks->items[i]))
+        if (is_own_video(tracks->items[i]) && is_there(tracks->items[i]))
             return true;
     return false;
 }
 
-/* Whether it goes before the other: the largest picture leads, and sound comes after all pictures. */
+/* Whether it goes before the other: the largest picture leads, sound comes after all pictures, and what has joined
+ * after the publisher's own. */
 static bool goes_before(const struct track *a, const struct track *b) {
     uint32_t a_size = (uint32_t)a->codec.width * a->codec.height, b_size = (uint32_t)b->codec.width * b->codec.height;
     if (a->codec.kind != b->codec.kind)
         return a->codec.kind == TRACK_VIDEO;
+    if (a->joined != b->joined)
+        return b->joined;
     return a_size != b_size && a->codec.kind == TRACK_VIDEO ? a_size > b_size : a->number < b->number;
 }
 
@@ -103,7 +110,7 @@ struct track *tracks_leading(const struct tracks *tracks) {
     struct track *lead = NULL;
     for (uint32_t i = 0; i < tracks->count; i++) {
         struct track *track = tracks->items[i];
-        if (is_there(track) && !track_is_given_up(track) && (!lead || goes_before(track, lead)))
+        if (is_there(track) && !track->joined && !track_is_given_up(track) && (!lead || goes_before(track, lead)))
             lead = track;
     }
     return lead;
@@ -112,7 +119,7 @@ struct track *tracks_leading(const struct tracks *tracks) {
 bool tracks_in_hand(const struct tracks *tracks, const struct probe *probe) {
     for (uint32_t i = 0; i < tracks->count; i++) {
         const struct track *track = tracks->items[i];
-        bool wanted = track->codec.kind == TRACK_VIDEO && is_there(track) && !track_is_given_up(track);
+        bool wanted = is_own_video(track) && is_there(track) && !track_is_given_up(track);
         if (wanted && !probe_track(probe, TRACK_VIDEO, track->number))
             return false;
     }
@@ -122,7 +129,7 @@ bool tracks_in_hand(const struct tracks *tracks, const struct probe *probe) {
 void tracks_tell(const struct tracks *tracks, struct probe_known *known) {
     for (uint32_t i = 0; i < tracks->count; i++) {
         const struct track *track = tracks->items[i];
-        if (!track->silent && !track_is_given_up(track))
+        if (!track->silent && !track->joined && !track_is_given_up(track))
             known->tracks[known->track_count++] =
                 (struct probe_known_track){track->codec.kind, track->number, track->codec.fps_milli};
     }
@@ -131,6 +138,8 @@ void tracks_tell(const struct tracks *tracks, struct probe_known *known) {
 static bool can_begin(struct tracks *tracks, const struct probe *probe, struct track *track) {
     if (!is_there(track))
         return false;
+    if (track->joined) /* what there is of it is in its lane */
+        return track->codec.kind == TRACK_AUDIO || tracks_have_video(tracks);
     if (probe_track(probe, track->codec.kind, track->number))
         return true;
     if (track->codec.kind == TRACK_AUDIO)
@@ -147,7 +156,8 @@ uint32_t tracks_choose(struct tracks *tracks, const struct probe *probe, struct 
     for (uint32_t i = 0; i < tracks->count; i++) {
         struct track *track = tracks->items[i];
         track->index = TRACK_NOWHERE;
-        lane_reset(&track->spare);
+        if (!track->joined)
+            lane_reset(&track->spare);
         if (!can_begin(tracks, probe, track))
             continue;
         uint32_t k = count++;
@@ -228,9 +238,10 @@ struct packager_source track_source(struct track *track, const struct probe *pro
                                     .config_len = track->config_len,
                                     .language = track->language,
                                     .reorders = track->reorders,
-                                    .rate_milli = known    ? track->rate_milli
-                                                  : probed ? probed->rate_milli
-                                                           : 0};
+                                    .joined = track->joined,
+                                    .rate_milli = known || track->joined ? track->rate_milli
+                                                  : probed               ? probed->rate_milli
+                                                                         : 0};
 }
 
 struct lane_frame track_lane_frame(const struct track *track, const struct publisher_frame *frame, int64_t now_us) {
@@ -251,6 +262,21 @@ bool track_spare(struct track *track, const struct publisher_frame *frame, int64
         return false;
     lane_push(&track->spare, &lane_frame);
     return true;
+}
+
+uint32_t track_begin(const struct track *track, int64_t from_us) {
+    uint32_t i = 0;
+    for (; i < track->spare.count; i++) {
+        const struct lane_frame *frame = lane_at(&track->spare, i);
+        if (frame->independent && frame->stamp.pts_us >= from_us)
+            break;
+    }
+    return i;
+}
+
+void track_keep(struct track *track, const struct lane *lane) {
+    for (uint32_t i = 0; i < lane->count; i++)
+        lane_push(&track->spare, lane_at(lane, i));
 }
 
 void track_carry(const struct track *track, const struct lane *lane, struct probe *probe) {

@@ -25,6 +25,7 @@ struct track {
     uint32_t index;  /* in the packager; TRACK_NOWHERE: it is no part of the stream (yet) */
     uint32_t missed; /* times in a row that a stream was opened without it because nothing came of it */
     bool reorders, silent, ended;
+    bool joined; /* another push's (join.h): it never leads, and nothing waits for it */
     uint32_t rate_milli; /* video: as was found out last */
     bool changed;        /* what comes is not of the configuration that the stream was opened with */
     struct sound_run *sound; /* what is made of it in the stream; NULL: it goes on as it is */
@@ -51,6 +52,7 @@ void tracks_remove_ended(struct tracks *tracks);
 void tracks_refuse(struct tracks *tracks, enum track_kind kind, uint8_t number, const char *why);
 bool tracks_refused(const struct tracks *tracks, enum track_kind kind, uint8_t number);
 
+/* Of the publisher's own. */
 bool tracks_have_video(const struct tracks *tracks);
 /* The one that leads when a stream is opened with what there is: the largest picture; then sound. NULL: there is none yet. */
 struct track *tracks_leading(const struct tracks *tracks);
@@ -58,7 +60,8 @@ struct track *tracks_leading(const struct tracks *tracks);
 bool tracks_in_hand(const struct tracks *tracks, const struct probe *probe);
 /* Those that the probe is to wait for. */
 void tracks_tell(const struct tracks *tracks, struct probe_known *known);
-/* Those that a stream is to consist of, in order, by what the probe has; all are taken out of the one before. Returns how many. */
+/* Those that a stream is to consist of, in order, by what the probe has, and those that have joined; all are taken out of the one before. Returns
+ * how many. */
 uint32_t tracks_choose(struct tracks *tracks, const struct probe *probe, struct track *chosen[TRACKS_MAX]);
 /* None is part of a stream any more. */
 void tracks_take_out(struct tracks *tracks);
@@ -77,7 +80,11 @@ void track_find_out(struct track *track, const struct probe *probe);
 struct packager_source track_source(struct track *track, const struct probe *probe, bool known);
 /* As the packager takes it; it refers to the frame's bytes. */
 struct lane_frame track_lane_frame(const struct track *track, const struct publisher_frame *frame, int64_t now_us);
+/* Where in the lane of such a track decoding can begin at `from_us` of the publisher's clock, or after; its length: nowhere (yet). */
+uint32_t track_begin(const struct track *track, int64_t from_us);
 /* Of one that is no part of the stream: the latest that it could begin with is kept. False: this one wasn't. */
 bool track_spare(struct track *track, const struct publisher_frame *frame, int64_t now_us);
+/* What waits in the packager's lane is kept. */
+void track_keep(struct track *track, const struct lane *lane);
 /* What is in the lane goes to the probe. */
 void track_carry(const struct track *track, const struct lane *lane, struct probe *probe);

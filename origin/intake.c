@@ -282,7 +282,7 @@ static int next_control(void *ctx, struct slice *slices, int max) {
     if (session->failed)
         return HTTP_SOURCE_ERROR;
     if (!buf_len(&session->control))
-        return session->ended ? 0 : HTTP_SOURCE_WAIT;
+        return session->ended && list_empty(&session->tracks) ? 0 : HTTP_SOURCE_WAIT;
     struct blob *blob = buf_to_blob(&session->control);
     buf_consume(&session->control, buf_len(&session->control));
     slices[0] = (struct slice){blob, 0, blob->len};
@@ -548,7 +548,10 @@ static void sweep_one(void *ctx, const char *name, void *value) {
     const struct intake *intake = ctx;
     struct brought *brought = value;
     struct session *session = brought->session;
-    if (session && loop_now_us(intake->loop) - session->heard_us > SILENT_US)
+    bool silent = session && loop_now_us(intake->loop) - session->heard_us > SILENT_US;
+    if (silent && session->ended)
+        loop_timer_set(session->finish, 0); /* its tracks are waited for no longer */
+    else if (silent)
         fail(session, "silent");
     else if (session)
         say(session, FEED_CONTROL_BEAT); /* so that the ingest node hears that this one lives */

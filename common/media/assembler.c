@@ -48,7 +48,7 @@ struct assembler {
     assembler_write_fn *write;
     void *ctx;
     struct queue events;
-    struct track_in tracks[TRACKS_MAX];
+    struct track_in tracks[TRACK_NAMES_MAX]; /* also those that the stream has had: their place in its feeds is kept */
     uint32_t track_count;
     bool selects; /* only those in `taken` */
     struct track_names taken;
@@ -100,7 +100,7 @@ struct assembler *assembler_create(const char *stream, assembler_write_fn *write
     a->write = write;
     a->ctx = ctx;
     a->events.size = sizeof(struct event);
-    for (uint32_t i = 0; i < TRACKS_MAX; i++)
+    for (uint32_t i = 0; i < TRACK_NAMES_MAX; i++)
         a->tracks[i].chunks.size = sizeof(struct held);
     return a;
 }
@@ -125,7 +125,7 @@ void assembler_destroy(struct assembler *a) {
         return;
     forget_waiting(a);
     free(a->events.items);
-    for (uint32_t i = 0; i < TRACKS_MAX; i++)
+    for (uint32_t i = 0; i < TRACK_NAMES_MAX; i++)
         free(a->tracks[i].chunks.items);
     record_unref(a->open);
     record_unref(a->written_open);
@@ -229,7 +229,7 @@ static struct track_in *track_find(struct assembler *a, const char *name) {
 
 static struct track_in *track_get(struct assembler *a, const char *name) {
     struct track_in *track = track_find(a, name);
-    if (track || a->track_count == TRACKS_MAX)
+    if (track || a->track_count == TRACK_NAMES_MAX)
         return track;
     track = &a->tracks[a->track_count++];
     strncpy(track->name, name, sizeof track->name - 1);

@@ -155,7 +155,7 @@ class Log:
         parsed = (parse_logfmt(line) for line in self.lines[after:])
         return [line for line in parsed if wanted.items() <= line.items()]
 
-    def wait(self, event, deadline_s=10, after=0, **fields):
+    def wait(self, event, deadline_s=20, after=0, **fields):
         end = time.monotonic() + deadline_s
         with self._changed:
             while not (found := self.find(event, after, **fields)):
@@ -302,7 +302,7 @@ class Node:
 
     # --- waiting
 
-    def wait_live(self, name, deadline_s=15):
+    def wait_live(self, name, deadline_s=30):
         """Until viewers can open the stream; gives its multivariant playlist."""
         path = f"/{name}/index.m3u8"
 
@@ -312,11 +312,11 @@ class Node:
 
         return wait_for(playable, deadline_s, f"{path} to answer 200")
 
-    def wait_segment(self, name, variant="v0a0", deadline_s=25):
+    def wait_segment(self, name, variant="v0a0", deadline_s=40):
         """Until the first segment is whole: players that don't know parts see nothing, and give up, before."""
         self.wait_live(name, deadline_s)
         path = f"/{name}/{variant}.m3u8"
         wait_for(lambda: "#EXTINF" in self.get(path).text, deadline_s, f"a segment in {path}")
 
-    def wait_state(self, name, state, deadline_s=15):
+    def wait_state(self, name, state, deadline_s=30):
         wait_for(lambda: self.state(name) == state, deadline_s, f"{name} to be {state}")

@@ -20,7 +20,7 @@ KEY, PASSPHRASE = "the-key", "a passphrase of one's own"
 SECONDS, FPS = 8, 30
 LATENCY_MS = 120
 HELD_FRAMES = 8  # by an encoder with B-frames, until it ends: they go out at once, and nobody waits for them
-BUSY_FRAMES = 3  # a busy machine is so much behind
+BUSY_FRAMES = FPS  # so much a busy machine may be behind, and what is behind when the broadcaster closes goes with him
 CONFIG = {
     "ingest": {"srt": {"listen": ["127.0.0.1:0"], "passphrases": [f"secret/*:{PASSPHRASE}"]}},
     "origin": {"grace_s": 2},

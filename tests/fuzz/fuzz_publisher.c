@@ -6,7 +6,8 @@
  * later a picture of each of the tracks 0 to 2 and two of sound, without those of a mask; `k MUTE`: IDRs. `e KIND`: the
  * track ends. `J SECONDS`: both clocks jump (signed, 32 bits). `t`: the sweep runs. `s HOW`: it is to stand by (HOW
  * modulo 3: busy, outranked, vacant). `g`: it is granted the stream again, behind what there is, if it has asked for
- * it. */
+ * it. `p N`: what follows comes by push N modulo 3: 0 the leading one, 1 and 2 a rung and a sound that join it; `x`:
+ * the latter ends. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -39,7 +40,8 @@ static const uint8_t sound[] = {0x21, 0x10, 0x04};
 struct world {
     struct loop *loop;
     struct pretended_writer writer;
-    struct publisher *pub;
+    struct ingest *ingest;
+    struct publisher *pub, *pushes[3]; /* `pub`: one of them */
     int64_t video_ms, audio_ms;
     uint8_t track;
     bool lost;
@@ -66,6 +68,14 @@ static void on_result(void *ctx, enum publish_result result) {
 static void on_lost(void *ctx, const char *why) {
     struct world *world = ctx;
     world->lost = why != NULL;
+}
+
+static void on_nothing(void *ctx, enum publish_result result) {
+    (void)ctx, (void)result;
+}
+
+static void on_nothing_lost(void *ctx, const char *why) {
+    (void)ctx, (void)why;
 }
 
 static void picture(struct world *world, struct input *in, bool key) {
@@ -99,6 +109,25 @@ static void all_tracks(struct world *world, unsigned mute, bool key) {
                                         .len = video ? sizeof idr : sizeof sound};
         if (!(mute & 1u << i))
             publisher_frame(world->pub, &frame);
+    }
+}
+
+static const struct publisher_events no_events = {on_nothing, on_nothing_lost};
+
+static void change_push(struct world *world, unsigned n) {
+    static const char *const names[] = {"show", "show?rung=low", "show?audio=de"};
+    if (!world->pushes[n])
+        world->pushes[n] = publisher_open(world->ingest, "live", names[n], "192.0.2.2:6", &no_events, world);
+    world->pub = world->pushes[n];
+}
+
+static void end_push(struct world *world) {
+    for (int i = 1; i < 3; i++) {
+        if (world->pushes[i] != world->pub)
+            continue;
+        publisher_close(world->pub, true);
+        world->pushes[i] = NULL;
+        world->pub = world->pushes[0];
     }
 }
 
@@ -151,6 +180,12 @@ static void step(struct world *world, struct ingest *ingest, struct input *in) {
         world->video_ms += n;
         world->audio_ms += n;
         break;
+    case 'p':
+        change_push(world, (unsigned)take(in, 1) % 3);
+        break;
+    case 'x':
+        end_push(world);
+        break;
     case 's':
         pretended_stand_by(&world->writer, (enum claim_result)(CLAIM_STANDBY + take(in, 1) % 3));
         break;
@@ -174,12 +209,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct writer_port port = pretended_port(&world.writer);
     log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
     struct ingest *ingest = ingest_create(world.loop, &settings, &port);
-    world.pub = publisher_open(ingest, "live", "show", "192.0.2.1:5", &events, &world);
+    world.ingest = ingest;
+    world.pub = world.pushes[0] = publisher_open(ingest, "live", "show", "192.0.2.1:5", &events, &world);
     world.writer.on_result(world.writer.owner, CLAIM_GRANTED, &grant);
     struct input in = {data, size};
     while (in.len > 0 && !world.lost)
         step(&world, ingest, &in);
-    publisher_close(world.pub, true);
+    for (int i = 0; i < 3; i++)
+        publisher_close(world.pushes[i], true);
     ingest_destroy(ingest);
     store_destroy(world.writer.store);
     loop_destroy(world.loop);

@@ -16,7 +16,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         char joined[STREAM_NAME_LEN];
         if (!name_ok(id.stream) || !name_join(joined, id.app, id.name) || strcmp(joined, id.stream) != 0)
             abort();
-        if (strlen(id.key) > size)
+        if (strlen(id.key) > size || strnlen(id.join.label, JOIN_LABEL_LEN) == JOIN_LABEL_LEN)
+            abort();
+        if ((id.join.kind == JOIN_NONE) != !id.join.label[0])
             abort();
     }
     free(text);

@@ -652,6 +652,46 @@ static void fragment_that_is_none_is_refused(void **state) {
     blob_unref(body.blob);
 }
 
+/* --- more names than a stream has tracks at a time --- */
+
+static int drop_record(void *ctx, struct record *record) {
+    (void)ctx;
+    record_unref(record);
+    return 0;
+}
+
+static int open_named(struct assembler *assembler, uint64_t epoch, const char *const names[TRACKS_MAX]) {
+    struct record *record = record_create(RECORD_OPEN, name, epoch);
+    record->open =
+        (struct record_open){.track_count = TRACKS_MAX, .target_duration_ms = 2000, .part_target_us = 200000};
+    for (uint32_t i = 0; i < TRACKS_MAX; i++) {
+        struct track_info *info = &record->open.tracks[i];
+        info->track_id = 1 + i;
+        info->timescale = 90000;
+        info->init = blob_create_copy("init", 4);
+        strcpy(info->name, names[i]);
+    }
+    int rc = assembler_line(assembler, &(struct feed_line){.kind = FEED_LINE_OPEN, .record = record});
+    record_unref(record);
+    return rc;
+}
+
+static void tracks_may_come_and_go(void **state) {
+    static const char *const before[TRACKS_MAX] = {"v0", "v1", "v2", "v3", "v4", "v5", "a0", "s0", "s1", "s2"};
+    static const char *const after[TRACKS_MAX] = {"v0", "v1", "a0", "a1", "a2", "a3", "s0", "s1", "s2", "s3"};
+    struct assembler *assembler = assembler_create(name, drop_record, NULL);
+    (void)state;
+    assert_int_equal(open_named(assembler, EPOCH, before), ASSEMBLER_TAKEN);
+    assert_int_equal(open_named(assembler, EPOCH + 1, after), ASSEMBLER_TAKEN);
+    for (uint32_t i = 0; i < TRACKS_MAX; i++) {
+        struct slice body = fixture_fragment(1 + i, 90000, 3000, true, 50);
+        const struct feed_box box = {.kind = FEED_CHUNK, .epoch = EPOCH + 1, .msn = FIRST, .duration_ts = 3000};
+        assert_int_equal(assembler_chunk(assembler, after[i], &box, body), ASSEMBLER_TAKEN);
+        blob_unref(body.blob);
+    }
+    assembler_destroy(assembler);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -662,6 +702,7 @@ int main(void) {
         TEST(sources_at_once_whoever_is_first),
         TEST(another_source_goes_on_in_mid_segment),
         TEST(hole_in_a_track_is_an_error),
+        TEST(tracks_may_come_and_go),
         TEST(older_writer_is_ignored),
         TEST(later_writer_takes_over_and_may_use_an_unseen_number_again),
         TEST(state_arrives_behind_what_came_before),

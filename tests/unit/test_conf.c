@@ -452,6 +452,22 @@ static void backups_are_pairs_of_names(void **state) {
     }
 }
 
+static void rungs_of_another_end_so(void **state) {
+    static const char *const bad[] = {"", "_", "--", "a b", "_low*", "live/_low", "_0123456789012345678901234567890"};
+    char text[256];
+    (void)state;
+    struct conf *conf =
+        parse_good("ingest: {rtmp: {listen: ['[::]:1']}, rung_suffixes: [_720, -low, hi]}\norigin: {}\n");
+    assert_int_equal(conf->ingest.rung_suffixes.count, 3);
+    assert_string_equal(conf->ingest.rung_suffixes.items[1], "-low");
+    conf_destroy(conf);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, "ingest: {rtmp: {listen: ['[::]:1']}, rung_suffixes: ['%s']}\norigin: {}\n",
+                 bad[i]);
+        assert_refused_with(text, "f:1: ingest.rung_suffixes is ");
+    }
+}
+
 static void slates_have_a_name_and_a_file(void **state) {
     static const char *const bad[] = {"live/show", "live/show clip.mp4", "/clip.mp4", "show /clip.mp4", "live/show "};
     char text[256];
@@ -880,6 +896,7 @@ int main(void) {
         cmocka_unit_test(srt_passphrases_have_ten_to_seventy_nine_characters),
         cmocka_unit_test(srt_alone_is_a_way_to_ingest),
         cmocka_unit_test(backups_are_pairs_of_names),
+        cmocka_unit_test(rungs_of_another_end_so),
         cmocka_unit_test(slates_have_a_name_and_a_file),
         cmocka_unit_test(sources_have_a_name_and_a_url),
         cmocka_unit_test(key_given_twice_is_refused),

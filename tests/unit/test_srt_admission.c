@@ -70,6 +70,33 @@ static void a_name_is_busy_until_its_holder_is_silent(void **state) {
     assert_int_equal(judge(&rules, "live/show", 1150), 0);
 }
 
+/* Neither does a push that joins the stream need its name, nor may it do without its key. */
+static void a_push_that_joins_a_stream_is_let_in(void **state) {
+    (void)state;
+    static const char one;
+    char *keys[] = {"live/show:secret"}, *suffixes[] = {"_low"};
+    struct srt_admission rules = {.live = live,
+                                  .addresses = addresses,
+                                  .silent_us = 100,
+                                  .publish_keys = keys,
+                                  .publish_key_count = 1,
+                                  .rung_suffixes = suffixes,
+                                  .rung_suffix_count = 1};
+    live_names_hold(live, "live/show", &one, 1000);
+    assert_int_equal(judge(&rules, "live/show?key=secret", 1050), 1409);
+    assert_int_equal(judge(&rules, "live/show?key=secret&rung=low", 1050), 0);
+    assert_int_equal(judge(&rules, "#!::r=live/show,m=publish,u=secret,audio=de", 1050), 0);
+    assert_int_equal(judge(&rules, "live/show_low?key=secret", 1050), 0);
+    struct srt_stream_id id;
+    assert_int_equal(srt_admission_judge(&rules, "", "live/show_low?key=secret", 24, 1050, &id), SRT_ADMITTED);
+    assert_string_equal(id.stream, "live/show");
+    assert_string_equal(id.name, "show");
+    assert_string_equal(id.join.label, "low");
+    assert_int_equal(judge(&rules, "live/show_lower?key=secret", 1050), 1403);
+    assert_int_equal(judge(&rules, "live/show_low", 1050), 1401);
+    live_names_release(live, "live/show", &one);
+}
+
 /* By the key that RTMP's limit has, too: a /64 is one address. */
 static void an_address_may_have_so_many(void **state) {
     (void)state;
@@ -134,6 +161,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(codes_are_the_standards, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_key_must_be_there_and_right, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_name_is_busy_until_its_holder_is_silent, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_push_that_joins_a_stream_is_let_in, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_address_may_have_so_many, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_wrong_key_comes_before_busy, set_up, tear_down),
         cmocka_unit_test(the_closest_passphrase_counts),

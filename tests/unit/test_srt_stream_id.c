@@ -51,6 +51,37 @@ static void standard_syntax_takes_the_key_from_session_or_user(void **state) {
     check("#!::u=alice,r=live/show?key=secret,m=publish", "live/show", "secret");
 }
 
+static void it_may_join_another(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        enum join_kind kind;
+        const char *label;
+    } good[] = {{"live/show", JOIN_NONE, ""},
+                {"live/show?rung=low", JOIN_RUNG, "low"},
+                {"live/show?key=a&audio=de-CH&x=1", JOIN_AUDIO, "de-CH"},
+                {"#!::r=live/show?rung=v1,m=publish", JOIN_RUNG, "v1"},
+                {"#!::r=live/show,m=publish,rung=v1", JOIN_RUNG, "v1"},
+                {"#!::audio=fr,r=live/show,m=publish", JOIN_AUDIO, "fr"}};
+    static const char *const bad[] = {"live/show?rung=",
+                                      "live/show?rung=a/b",
+                                      "live/show?audio=d_e",
+                                      "live/show?rung=low&audio=de",
+                                      "#!::r=live/show,m=publish,rung=v1,audio=de",
+                                      "#!::r=live/show?rung=low,m=publish,rung=low",
+                                      "#!::r=live/show,m=publish,rung=",
+                                      "live/show?audio=twelve-chars",
+                                      "live/show?rung=01234567890123456789012345678901"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        struct srt_stream_id id;
+        assert_int_equal(parse(good[i].text, &id), SRT_STREAM_ID_OK);
+        assert_int_equal(id.join.kind, good[i].kind);
+        assert_string_equal(id.join.label, good[i].label);
+        assert_string_equal(id.stream, "live/show");
+    }
+    CHECK_ALL(bad, SRT_STREAM_ID_BAD);
+}
+
 static void unknown_keys_are_passed_over(void **state) {
     (void)state;
     check("#!::h=example.org,r=live/show,x=1,weir_colour=red,m=publish", "live/show", "");
@@ -179,6 +210,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(standard_syntax_names_the_stream),
         cmocka_unit_test(standard_syntax_takes_the_key_from_session_or_user),
+        cmocka_unit_test(it_may_join_another),
         cmocka_unit_test(unknown_keys_are_passed_over),
         cmocka_unit_test(other_modes_are_told_apart),
         cmocka_unit_test(backups_say_so_in_every_form),
