@@ -137,6 +137,9 @@ const struct setting schema_settings[] = {
      .text = "x264's: the slower, the better the picture for its bits, and the more CPU time it takes."},
     {"ingest.ladder_encoder", SETTING_NAME, AT(ingest.ladder_encoder), .fallback = "libx264",
      .text = "An H.264 encoder by FFmpeg's name, such as `h264_nvenc` where there is the hardware for it."},
+    {"ingest.ladder_on_demand_s", SETTING_INT, AT(ingest.ladder_on_demand_s), .min = 0, .max = 3600, .fallback = "0", .unit = "s",
+     .text = "A rung runs only while somebody asks for it, and for so long after that; nobody does any more `relay.linger_s` after the last "
+             "request, on whatever node. 0: rungs run always."},
     {"ingest.ladder_audio_kbps", SETTING_INT, AT(ingest.ladder_audio_kbps), .min = 0, .max = 128, .fallback = "40", .unit = "kb/s",
      .text = "Sound of a low rate beside the publisher's own, mono, where there is a ladder: for who can't have "
              "a picture. 0: none."},

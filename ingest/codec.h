@@ -10,6 +10,12 @@
 
 #include "common/media/record.h"
 
+enum {
+    CODEC_SIZE_MIN = 16, /* of pictures: pixels */
+    CODEC_SIZE_MAX = 8192,
+    CODEC_FPS_MILLI_MAX = 300000, /* what announces more is not believed */
+};
+
 enum codec { CODEC_H264, CODEC_HEVC, CODEC_AV1, CODEC_VP9, CODEC_AAC, CODEC_OPUS, CODEC_FLAC };
 
 struct codec_info {

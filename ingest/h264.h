@@ -5,6 +5,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum h264_nal { /* nal_unit_type, table 7-1 */
+    H264_NAL_SLICE = 1,
+    H264_NAL_IDR = 5,
+    H264_NAL_SEI = 6,
+    H264_NAL_SPS = 7,
+    H264_NAL_PPS = 8,
+    H264_NAL_DELIMITER = 9,
+    H264_NAL_FILLER = 12,
+};
+
 struct h264_config {
     uint8_t profile, constraints, level; /* for avc1.PPCCLL */
     uint8_t nal_length_size;             /* 1, 2 or 4 */

@@ -5,14 +5,12 @@
 #include <string.h>
 
 #include "ingest/bits.h"
+#include "ingest/codec.h"
 
 enum {
-    SPS_MAX = 2048,     /* bytes, unescaped; real ones have 30 to 100, with scaling lists up to 1200 */
-    HVCC_HEAD = 23,     /* bytes to the first array */
-    ARRAY_HEAD = 3,     /* type and count */
-    SIZE_MIN = 16,      /* pixels */
-    SIZE_MAX_PX = 8192, /* likewise */
-    FPS_MILLI_MAX = 300000,
+    SPS_MAX = 2048, /* bytes, unescaped; real ones have 30 to 100, with scaling lists up to 1200 */
+    HVCC_HEAD = 23, /* bytes to the first array */
+    ARRAY_HEAD = 3, /* type and count */
     SUB_LAYERS_MAX = 7,
     SHORT_TERM_SETS_MAX = 64,
     SETS_COMPLETE = 0x80, /* array_completeness */
@@ -45,10 +43,10 @@ static void read_size(struct bits *bits, struct hevc_sps *sps) {
     uint32_t unit_x = sps->chroma_format == 1 || sps->chroma_format == 2 ? 2 : 1;
     uint32_t unit_y = sps->chroma_format == 1 ? 2 : 1, crop_width = 0, crop_height = 0;
     if (bits_flag(bits)) {
-        crop_width = bits_ue(bits, SIZE_MAX_PX);
-        crop_width = (crop_width + bits_ue(bits, SIZE_MAX_PX)) * unit_x;
-        crop_height = bits_ue(bits, SIZE_MAX_PX);
-        crop_height = (crop_height + bits_ue(bits, SIZE_MAX_PX)) * unit_y;
+        crop_width = bits_ue(bits, CODEC_SIZE_MAX);
+        crop_width = (crop_width + bits_ue(bits, CODEC_SIZE_MAX)) * unit_x;
+        crop_height = bits_ue(bits, CODEC_SIZE_MAX);
+        crop_height = (crop_height + bits_ue(bits, CODEC_SIZE_MAX)) * unit_y;
     }
     sps->width = (uint16_t)(width > crop_width ? width - crop_width : 0);
     sps->height = (uint16_t)(height > crop_height ? height - crop_height : 0);
@@ -139,7 +137,7 @@ static uint32_t read_fps_milli(struct bits *bits) {
         return 0;
     uint64_t units = bits_read(bits, 32), scale = bits_read(bits, 32);
     uint64_t fps_milli = units ? (scale * 1000 + units / 2) / units : 0;
-    return !bits->bad && fps_milli <= FPS_MILLI_MAX ? (uint32_t)fps_milli : 0;
+    return !bits->bad && fps_milli <= CODEC_FPS_MILLI_MAX ? (uint32_t)fps_milli : 0;
 }
 
 const char *hevc_sps_parse(const struct nal *nal, struct hevc_sps *ret_sps) {
@@ -167,8 +165,8 @@ const char *hevc_sps_parse(const struct nal *nal, struct hevc_sps *ret_sps) {
         sps.transfer = read_picture_description(&bits);
         sps.fps_milli = read_fps_milli(&bits);
     }
-    bool size_ok =
-        sps.width >= SIZE_MIN && sps.width <= SIZE_MAX_PX && sps.height >= SIZE_MIN && sps.height <= SIZE_MAX_PX;
+    bool size_ok = sps.width >= CODEC_SIZE_MIN && sps.width <= CODEC_SIZE_MAX && sps.height >= CODEC_SIZE_MIN &&
+                   sps.height <= CODEC_SIZE_MAX;
     if (!size_ok)
         return "picture size is out of range (16 to 8192)";
     *ret_sps = sps;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/base/loop.h"
+#include "ingest/ladder.h"
 #include "ingest/live_names.h"
 #include "ingest/publisher.h"
 #include "ingest/subtitles.h"
@@ -36,6 +37,7 @@ void ingest_destroy(struct ingest *ingest) {
     if (!ingest)
         return;
     publishers_finish(ingest);
+    ladders_wait(ingest->loop);
     loop_timer_destroy(ingest->sweep_timer);
     live_names_destroy(ingest->live);
     subtitles_destroy(ingest->subtitles);

@@ -35,19 +35,28 @@ struct job {
 
 /* On its way to the loop. */
 struct message {
-    enum { MESSAGE_READY, MESSAGE_FRAME, MESSAGE_DROPPED, MESSAGE_DRAINED } kind;
+    enum {
+        MESSAGE_READY,
+        MESSAGE_FRAME,
+        MESSAGE_DROPPED,
+        MESSAGE_DRAINED,
+        MESSAGE_ENDED, /* the last: the thread can be joined without waiting */
+    } kind;
     const char *why;
     struct transcode_frame frame;
     uint8_t data[]; /* of the frame; outputs */
 };
 
 struct ladder {
+    struct list link; /* in `waiting` or `given_up`, or alone */
     struct loop *loop;
     struct ladder_events events;
     void *ctx;
     struct mailbox *box;
     struct loop_timer *reaper;
-    bool calling, dead;
+    uint32_t running;    /* rungs */
+    bool started, ended; /* its thread */
+    bool dead;           /* destroyed: nobody is called any more */
     pthread_t thread;
     /* the thread's, from creation on */
     struct transcode_settings settings;
@@ -61,7 +70,8 @@ struct ladder {
     uint64_t busy_before_us[RUNGS_MAX];
     uint64_t repeated;
     /* both threads' */
-    atomic_bool stopping;
+    atomic_bool stopping; /* nothing of it is needed any more */
+    atomic_bool awaited;  /* nor is it read what is posted */
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t filled;
     struct list jobs;
@@ -70,15 +80,23 @@ struct ladder {
 };
 
 static struct metric metrics[] = {
-    {"weir_ladder_running", NULL, "Publishers whose picture is transcoded.", METRIC_GAUGE, 0},
+    {"weir_ladder_running", NULL,
+     "Ladders: one a publisher whose picture is transcoded, or one a rung that runs on demand.", METRIC_GAUGE, 0},
+    {"weir_ladder_rungs_running", NULL, "Rungs that are transcoded now.", METRIC_GAUGE, 0},
     {"weir_ladder_frames_total", NULL, "Frames encoded, of all rungs.", METRIC_COUNTER, 0},
     {"weir_ladder_frames_repeated_total", NULL,
      "Source frames that could not be decoded: the picture before stands in for them.", METRIC_COUNTER, 0},
     {"weir_ladder_rungs_dropped_total", NULL,
      "Rungs given up because the machine can't keep up, or their encoder failed.", METRIC_COUNTER, 0},
+    {"weir_ladder_ending", NULL, "Threads of ladders that are over, each at what it had begun.", METRIC_GAUGE, 0},
     {"weir_ladder_busy_seconds_total", NULL, "Time that scaling and encoding took, all rungs.", METRIC_SECONDS, 0},
 };
-enum { M_RUNNING, M_FRAMES, M_REPEATED, M_DROPPED, M_BUSY };
+enum { M_RUNNING, M_RUNGS, M_FRAMES, M_REPEATED, M_DROPPED, M_ENDING, M_BUSY };
+
+/* On the loop's thread: */
+static struct list waiting = {&waiting, &waiting};    /* not begun: too many threads haven't ended yet */
+static struct list given_up = {&given_up, &given_up}; /* destroyed, and not yet freed */
+static uint32_t ending;                               /* of those: they have a thread */
 
 void ladder_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -100,7 +118,7 @@ static void *must(void *allocated) {
 
 static void post(struct ladder *ladder, struct message *message) {
     while (mailbox_post(ladder->box, message)) {
-        if (atomic_load(&ladder->stopping)) {
+        if (atomic_load(message->kind == MESSAGE_ENDED ? &ladder->awaited : &ladder->stopping)) {
             free(message);
             return;
         }
@@ -235,24 +253,34 @@ static void do_job(struct ladder *ladder, const struct job *job) {
     ladder->repeated = transcode_repeated(ladder->transcode);
 }
 
-static void *run(void *ctx) {
-    struct ladder *ladder = ctx;
+static void work(struct ladder *ladder) {
     struct job *job;
     bool overrun;
-    pthread_setname_np(pthread_self(), "weir-ladder");
-    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + NICENESS); /* of this thread alone */
-    if (!begin(ladder))
-        return NULL;
     while ((job = take_job(ladder, &overrun))) {
         if (overrun)
             drop_all(ladder);
         do_job(ladder, job);
         free(job);
     }
+}
+
+static void *run(void *ctx) {
+    struct ladder *ladder = ctx;
+    pthread_setname_np(pthread_self(), "weir-ladder");
+    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + NICENESS); /* of this thread alone */
+    if (begin(ladder))
+        work(ladder);
+    transcode_destroy(ladder->transcode);
+    post(ladder, new_message(MESSAGE_ENDED, NULL, NULL, 0));
     return NULL;
 }
 
 /* --- the loop --- */
+
+static void set_running(struct ladder *ladder, uint32_t rungs) {
+    metric_add(&metrics[M_RUNGS], (int64_t)rungs - ladder->running);
+    ladder->running = rungs;
+}
 
 static void deliver(struct ladder *ladder, const struct message *message) {
     struct transcode_frame frame = message->frame;
@@ -268,26 +296,43 @@ static void deliver(struct ladder *ladder, const struct message *message) {
         break;
     case MESSAGE_DROPPED:
         metric_add(&metrics[M_DROPPED], 1);
+        set_running(ladder, ladder->running - 1);
         events->on_dropped(ladder->ctx, frame.rung, message->why);
         break;
     case MESSAGE_DRAINED:
         events->on_drained(ladder->ctx);
         break;
+    case MESSAGE_ENDED: /* it could not begin */
+        break;
     }
 }
 
-static void on_message(void *ctx, void *message) {
+static void on_message(void *ctx, void *data) {
     struct ladder *ladder = ctx;
-    if (!ladder->dead) {
-        ladder->calling = true;
+    struct message *message = data;
+    ladder->ended |= message->kind == MESSAGE_ENDED;
+    if (!ladder->dead)
         deliver(ladder, message);
-        ladder->calling = false;
-    }
+    else if (ladder->ended)
+        loop_timer_set(ladder->reaper, 0); /* its mailbox is in use */
     free(message);
 }
 
+static void set_ending(uint32_t count) {
+    metric_add(&metrics[M_ENDING], (int64_t)count - ending);
+    ending = count;
+}
+
+static void start_waiting(void);
+
+/* The thread has ended, or is waited for, or there is none. */
 static void reap(void *ctx) {
     struct ladder *ladder = ctx;
+    list_remove(&ladder->link);
+    if (ladder->started) {
+        pthread_join(ladder->thread, NULL);
+        set_ending(ending - 1);
+    }
     mailbox_destroy(ladder->box);
     loop_timer_destroy(ladder->reaper);
     while (!list_empty(&ladder->jobs)) {
@@ -295,12 +340,12 @@ static void reap(void *ctx) {
         list_remove(&job->link);
         free(job);
     }
-    transcode_destroy(ladder->transcode);
     pthread_cond_destroy(&ladder->filled);
     pthread_mutex_destroy(&ladder->lock);
     free(ladder->config);
     free(ladder->key);
     free(ladder);
+    start_waiting();
 }
 
 static void *copy(const void *data, size_t len) {
@@ -315,6 +360,16 @@ static void start_thread(struct ladder *ladder) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc)
         abort();
+    ladder->started = true;
+}
+
+/* Who begins and goes, over and over, has no more threads at work than that. */
+static void start_waiting(void) {
+    while (ending < LADDERS_ENDING_MAX && !list_empty(&waiting)) {
+        struct ladder *ladder = list_entry(waiting.next, struct ladder, link);
+        list_remove(&ladder->link);
+        start_thread(ladder);
+    }
 }
 
 struct ladder *ladder_create(struct loop *loop, const struct transcode_settings *settings, const uint8_t *key,
@@ -329,6 +384,7 @@ struct ladder *ladder_create(struct loop *loop, const struct transcode_settings 
     ladder->settings.config = ladder->config = copy(settings->config, settings->config_len);
     strncpy(ladder->encoder, settings->encoder, sizeof ladder->encoder - 1);
     strncpy(ladder->preset, settings->preset, sizeof ladder->preset - 1);
+    ladder->settings.given_up = &ladder->stopping;
     ladder->settings.encoder = ladder->encoder;
     ladder->settings.preset = ladder->preset;
     ladder->key = copy(key, len);
@@ -337,7 +393,9 @@ struct ladder *ladder_create(struct loop *loop, const struct transcode_settings 
     pthread_mutex_init(&ladder->lock, NULL);
     pthread_cond_init(&ladder->filled, NULL);
     metric_add(&metrics[M_RUNNING], 1);
-    start_thread(ladder);
+    set_running(ladder, settings->rung_count);
+    list_append(&waiting, &ladder->link);
+    start_waiting();
     return ladder;
 }
 
@@ -380,11 +438,23 @@ void ladder_destroy(struct ladder *ladder) {
     atomic_store(&ladder->stopping, true);
     pthread_cond_signal(&ladder->filled);
     pthread_mutex_unlock(&ladder->lock);
-    pthread_join(ladder->thread, NULL);
     metric_add(&metrics[M_RUNNING], -1);
+    set_running(ladder, 0);
     ladder->dead = true;
-    if (ladder->calling)
-        loop_timer_set(ladder->reaper, 0); /* its mailbox is in use */
-    else
+    list_remove(&ladder->link);
+    list_append(&given_up, &ladder->link);
+    if (ladder->started)
+        set_ending(ending + 1);
+    if (ladder->ended || !ladder->started)
+        loop_timer_set(ladder->reaper, 0);
+}
+
+void ladders_wait(struct loop *loop) {
+    list_each(it, &given_up) {
+        struct ladder *ladder = list_entry(it, struct ladder, link);
+        if (ladder->loop != loop)
+            continue;
+        atomic_store(&ladder->awaited, true);
         reap(ladder);
+    }
 }

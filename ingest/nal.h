@@ -21,7 +21,18 @@ enum { NAL_TRANSFER_UNSPECIFIED = 2 };
  * characteristics (ITU-T H.273). */
 uint8_t nal_read_look(struct bits *bits);
 
-/* Without emulation prevention bytes. Returns the length, 0 when it doesn't fit into `size`. */
+/* Bytes without emulation prevention, one by one. */
+struct nal_reader {
+    const uint8_t *data;
+    size_t len;
+    unsigned zeros;
+    bool end; /* there was none left */
+};
+
+/* 0 at the end. */
+uint8_t nal_read_byte(struct nal_reader *reader);
+
+/* All of them. Returns the length, 0 when it doesn't fit into `size`. */
 size_t nal_unescape(const struct nal *nal, uint8_t *out, size_t size);
 /* With them. The length, or -ENOBUFS. */
 int nal_escape(const uint8_t *rbsp, size_t len, uint8_t *out, size_t size);

@@ -24,6 +24,7 @@ enum {
     PATIENCE_US = 50000,         /* so long following pictures are waited for, */
     JOINED_PATIENCE_US = 250000, /* and those of other pushes, which have ways of their own */
     HELD_MAX = 32,               /* leading pictures */
+    CATCH_UP_PICTURES = 4,       /* a rung is always behind by so many */
     LEAD_MAX_US = 2000000,       /* presentation after decoding: more is a mistake of somebody's */
 };
 
@@ -561,6 +562,26 @@ bool packager_is_rung(const struct packager *p, const struct record *record) {
     return record->type == RECORD_CHUNK && is_rung(p, record->chunk.track);
 }
 
+void packager_rung_here(struct packager *p, uint32_t rung, bool here, uint64_t msn) {
+    if (rung >= p->rung_count)
+        return;
+    struct record *record = record_create(RECORD_TRACK, p->stream, p->grant.epoch);
+    record->track = (struct record_track){.track = (uint8_t)(p->video_count + rung),
+                                          .presence = here ? TRACK_JOINING : TRACK_ABSENT,
+                                          .msn = msn};
+    p->tracks[p->video_count + rung].behind = here;
+    p->port.write(p->port.ctx, record);
+}
+
+/* What it has made up for is not counted with the part under way: it would seem to have many times its rate. */
+static void count_rung(const struct packager *p, struct packager_track *track, const struct packager_place *place,
+                       uint32_t bytes_before) {
+    uint32_t number = place->numbers[track - p->tracks - p->video_count];
+    track->behind &= place->msn != p->msn || number + CATCH_UP_PICTURES < track->pictures;
+    if (track->behind)
+        track->lane.part_bytes = bytes_before;
+}
+
 void packager_rung(struct packager *p, uint32_t rung, const struct packager_place *place,
                    const struct lane_frame *frame) {
     if (place->epoch != p->grant.epoch || rung >= p->rung_count)
@@ -568,7 +589,9 @@ void packager_rung(struct packager *p, uint32_t rung, const struct packager_plac
     struct packager_track *track = &p->tracks[p->video_count + rung];
     const struct lane_place at = {p->stream, place->epoch, place->msn, (uint8_t)(track - p->tracks)};
     track->lane.chunk_number = place->numbers[rung];
+    uint32_t bytes_before = track->lane.part_bytes;
     struct record *record = lane_direct_chunk(&track->lane, frame, &at);
+    count_rung(p, track, place, bytes_before);
     if (record)
         p->port.write(p->port.ctx, record);
     else
@@ -639,6 +662,7 @@ static void describe(struct track_info *info, const struct packager_source *sour
                                 .low = source->low,
                                 .peak_bps = source->peak_bps,
                                 .frame_rate_milli = source->rate_milli,
+                                .on_demand = source->on_demand,
                                 .sample_rate = codec->sample_rate,
                                 .channels = codec->channels};
     snprintf(info->name, sizeof info->name, "%c%u", video ? 'v' : 'a', number % 10);
@@ -757,8 +781,11 @@ int packager_open(struct packager *p, const struct packager_source *sources, uin
             return -EINVAL;
         }
     open_texts(p, &record->open);
-    for (uint32_t i = 0; i < p->rung_count; i++)
-        record->open.late |= 1u << (p->video_count + i);
+    for (uint32_t i = 0; i < p->rung_count; i++) {
+        uint32_t bit = 1u << (p->video_count + i);
+        record->open.late |= bit;
+        record->open.absent |= record->open.tracks[p->video_count + i].on_demand ? bit : 0;
+    }
     plan_parts(p);
     record->open.target_duration_ms = p->target_ms;
     record->open.part_target_us = p->part_target_us;

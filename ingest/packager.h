@@ -60,6 +60,7 @@ struct packager_track {
     uint32_t judged;    /* following: the cut at which alignment was last looked at */
     bool misaligned;
     bool joined;        /* following: on a clock that may be another's by half a frame, and a connection of its own */
+    bool behind;        /* a rung that has been begun in the past, and makes up for it */
     bool awaits_independent; /* something was lost: what follows can't be decoded until then */
     /* rungs */
     uint32_t every;                   /* of the leading pictures it has each, each second … */
@@ -111,9 +112,10 @@ struct packager_source {
     bool joined;         /* it comes by a push of its own */
     uint32_t rate_milli; /* video: as probe.h has it */
     bool low;            /* sound: of a low rate */
-    uint32_t peak_bps;   /* transcoded: what its encoder keeps to */
+    uint32_t peak_bps;   /* transcoded: what it has at most, boxes and all */
     uint32_t every;      /* transcoded: it has each, each second … of the leading pictures; 0: each */
     uint32_t rung;       /* transcoded: its number, which is its name's: v1, v2 …; 0: the publisher's own */
+    bool on_demand;      /* transcoded: it isn't there until packager_rung_here says so */
 };
 
 void packager_init(struct packager *packager, struct loop *loop, const struct ingest_settings *settings, const char *stream,
@@ -127,6 +129,8 @@ int packager_open(struct packager *packager, const struct packager_source *sourc
 void packager_frame(struct packager *packager, uint32_t index, const struct lane_frame *frame);
 /* A rung's picture, for the place and the times of the leading one that it is in the place of; in order. */
 void packager_rung(struct packager *packager, uint32_t rung, const struct packager_place *place, const struct lane_frame *frame);
+/* A rung that runs on demand: its pictures come, from the segment `msn` on, all of them; or none of them any more. */
+void packager_rung_here(struct packager *packager, uint32_t rung, bool here, uint64_t msn);
 /* How many pictures beside the leading one had their last key frame elsewhere. */
 uint32_t packager_misaligned(const struct packager *packager);
 /* Whether a record is a rung's: that it is refused harms nobody else. */

@@ -251,7 +251,16 @@ static void on_led(void *ctx, const struct lane_frame *frame, const struct packa
                                   .msn = place->msn,
                                   .capture_us = frame->capture_us};
     memcpy(slot.numbers, place->numbers, sizeof slot.numbers);
-    ladder_run_push(&pub->ladder, &slot, frame->data, frame->len);
+    struct track_names asked = {0};
+    const struct writer_port *port = &pub->ingest->port;
+    if (pub->ladder.demand)
+        asked = port->asked(port->ctx, pub->claim);
+    ladder_run_push(&pub->ladder, &slot, frame->data, frame->len, &asked);
+}
+
+static void on_rung_here(void *ctx, uint32_t rung, bool here, uint64_t msn) {
+    struct publisher *pub = ctx;
+    packager_rung_here(&pub->packager, rung, here, msn);
 }
 
 static void on_rung_frame(void *ctx, const struct transcode_frame *transcoded) {
@@ -302,9 +311,10 @@ static struct publisher *create(struct ingest *ingest, const char *peer, const s
     list_append(&ingest->publishers, &pub->link);
     tracks_init(&pub->tracks, pub->stream, pub->peer);
     const struct packager_port port = {pub, on_record, on_unusable, on_led};
-    const struct ladder_run_port ladder_port = {pub, on_ladder_settled, on_rung_frame, on_rung_dropped};
+    const struct ladder_run_port ladder_port = {pub, on_ladder_settled, on_rung_frame, on_rung_dropped, on_rung_here};
     packager_init(&pub->packager, ingest->loop, &ingest->settings, pub->stream, &port);
     ladder_run_init(&pub->ladder, ingest->loop, &ingest->settings, pub->stream, &ladder_port);
+    ladder_run_set_on_demand(&pub->ladder, ingest->settings.ladder_on_demand_ms && ingest->port.asked);
     return pub;
 }
 

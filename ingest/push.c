@@ -79,6 +79,7 @@ struct target {
     uint32_t failures;
     bool beat_due, touch_due, take_due;
     enum claim_result standing; /* of one where this stands by */
+    struct track_names asked;   /* of the tracks that are made on demand, as it says */
     int64_t heard_us;
     struct loop_timer *timer; /* to ask again; or, `broken`, to clear up */
     bool broken;
@@ -257,6 +258,7 @@ static void close_feeds(struct target *target) {
     reader_cancel(&target->reader);
     buf_clear(&target->control);
     target->take_due = target->touch_due = target->beat_due = false;
+    target->asked = (struct track_names){0};
 }
 
 /* Its stream is in the store, or will be: reads along from then on. */
@@ -338,6 +340,8 @@ static void on_said(struct target *target, const struct feed_control *control) {
         on_granted(target);
     } else if (control->kind == FEED_CONTROL_CUT) {
         on_cut(target, control->refuse_s);
+    } else if (control->kind == FEED_CONTROL_ASKED) {
+        target->asked = control->asked;
     } else if (control->kind == FEED_CONTROL_DRAIN) {
         target->drains = true;
         log_info("push_drain", "stream", LOG_STR(target->push->stream), "origin", LOG_STR(target->origin->url));
@@ -828,6 +832,29 @@ static void port_take(void *ctx, void *handle) {
     }
 }
 
+static void add_names(struct track_names *names, const struct track_names *more) {
+    for (uint32_t i = 0; i < more->count; i++)
+        track_names_add(names, more->items[i]);
+}
+
+/* By viewers of this node, or of any origin. Of one that doesn't say, anybody may ask for anything. */
+static struct track_names port_asked(void *ctx, void *handle) {
+    const struct pushes *pushes = ctx;
+    const struct push *push = handle;
+    const struct stream *stream = push->local ? stream_of(push) : NULL;
+    struct track_names asked = {0};
+    if (push->local && pushes->local.asked)
+        asked = pushes->local.asked(pushes->local.ctx, push->local);
+    for (size_t i = 0; i < pushes->settings.origin_count; i++) {
+        const struct target *target = &push->targets[i];
+        add_names(&asked, &target->asked);
+        bool says = target->state != BRINGING || target->granted.asks;
+        for (uint32_t t = 0; !says && stream && stream->open && t < stream->open->open.track_count; t++)
+            track_names_add(&asked, stream->open->open.tracks[t].name);
+    }
+    return asked;
+}
+
 static void port_release(void *ctx, void *handle, bool clean) {
     struct pushes *pushes = ctx;
     struct push *push = handle;
@@ -851,7 +878,8 @@ struct writer_port pushes_port(struct pushes *pushes) {
                                 .write = port_write,
                                 .touch = port_touch,
                                 .release = port_release,
-                                .take = port_take};
+                                .take = port_take,
+                                .asked = port_asked};
 }
 
 /* --- life cycle --- */

@@ -17,14 +17,22 @@ enum {
     PENDING_MAX = 64,
     REORDER_UNANNOUNCED = 2, /* pictures that B-frames are taken to need where the SPS doesn't say */
     SLACK = 2,               /* source frames that a decoder may be behind beyond its reordering */
-    PIXELS_MAX = 8192 * 8192,
     NAL_IDR_PREFIX = 4,
+};
+
+/* What a picture's colours and size are to the scaler. */
+struct look {
+    int width, height;
+    enum AVPixelFormat format; /* which says nothing of the range */
+    enum AVColorSpace matrix;
+    bool full; /* range */
 };
 
 struct rung_encoder {
     struct transcode_output output;
-    AVCodecContext *encoder; /* NULL: closed */
-    struct SwsContext *scaler;
+    AVCodecContext *encoder;   /* NULL: closed */
+    struct SwsContext *scaler; /* for pictures that look as `scaled` */
+    struct look scaled;
     AVFrame *picture;
     struct transcode_slot slots[PENDING_MAX]; /* given to the encoder; first in, first out */
     uint32_t slot_first, slot_count;
@@ -38,7 +46,7 @@ struct transcode {
     struct transcode_settings settings;
     transcode_emit_fn *emit;
     void *ctx;
-    AVCodecContext *decoder;
+    AVCodecContext *decoder; /* NULL: all rungs are closed */
     AVPacket *packet, *encoded;
     AVFrame *decoded, *latest; /* latest: the picture that was encoded last */
     /* Source frames whose picture has not come out: slots in the order of decoding, and the times of pictures in that
@@ -65,6 +73,10 @@ static uint64_t now_us(void) {
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static bool given_up(const struct transcode *t) {
+    return t->settings.given_up && atomic_load(t->settings.given_up);
 }
 
 /* --- the decoder --- */
@@ -96,8 +108,8 @@ static int open_decoder(struct transcode *t) {
         d->extradata_size = (int)s->config_len;
     }
     d->pkt_timebase = (AVRational){1, HZ};
-    d->thread_count = 1; /* each more holds back a frame */
-    d->max_pixels = PIXELS_MAX;
+    d->thread_count = 1;                  /* each more holds back a frame */
+    d->max_pixels = TRANSCODE_PIXELS_MAX; /* a stream may change its size */
     if (s->source.codec == CODEC_AV1)
         d->flags |= AV_CODEC_FLAG_LOW_DELAY;
     if (s->source.codec == CODEC_H264 && s->reorders && !s->source.has_reorder_hints)
@@ -136,9 +148,24 @@ static enum AVColorSpace matrix_of(const AVFrame *picture) {
     return picture->height >= 720 || picture->width >= 1280 ? AVCOL_SPC_BT709 : AVCOL_SPC_SMPTE170M;
 }
 
+/* The formats of full range, as they are called beside the range. */
+static enum AVPixelFormat plain_format(int format) {
+    switch (format) {
+    case AV_PIX_FMT_YUVJ420P:
+        return AV_PIX_FMT_YUV420P;
+    case AV_PIX_FMT_YUVJ422P:
+        return AV_PIX_FMT_YUV422P;
+    case AV_PIX_FMT_YUVJ444P:
+        return AV_PIX_FMT_YUV444P;
+    case AV_PIX_FMT_YUVJ440P:
+        return AV_PIX_FMT_YUV440P;
+    default:
+        return format;
+    }
+}
+
 static bool is_full_range(const AVFrame *picture) {
-    return picture->color_range == AVCOL_RANGE_JPEG || picture->format == AV_PIX_FMT_YUVJ420P ||
-           picture->format == AV_PIX_FMT_YUVJ422P || picture->format == AV_PIX_FMT_YUVJ444P;
+    return picture->color_range == AVCOL_RANGE_JPEG || (int)plain_format(picture->format) != picture->format;
 }
 
 static void set_colours(AVCodecContext *e, const AVFrame *picture) {
@@ -262,7 +289,7 @@ static int open_rung(struct transcode *t, uint32_t i) {
     return av_frame_get_buffer(r->picture, 0) < 0 ? -EINVAL : 0;
 }
 
-void transcode_close(struct transcode *t, uint32_t i) {
+static void close_rung(struct transcode *t, uint32_t i) {
     struct rung_encoder *r = &t->rungs[i];
     avcodec_free_context(&r->encoder);
     sws_freeContext(r->scaler);
@@ -275,6 +302,21 @@ void transcode_close(struct transcode *t, uint32_t i) {
 
 bool transcode_closed(const struct transcode *t, uint32_t i) {
     return !t->rungs[i].encoder;
+}
+
+/* Pictures that nobody sees any more are most of the memory that it takes. */
+static void rest_if_closed(struct transcode *t) {
+    for (uint32_t i = 0; i < t->settings.rung_count; i++)
+        if (!transcode_closed(t, i))
+            return;
+    avcodec_free_context(&t->decoder);
+    av_frame_unref(t->latest);
+    t->pending = 0;
+}
+
+void transcode_close(struct transcode *t, uint32_t i) {
+    close_rung(t, i);
+    rest_if_closed(t);
 }
 
 /* --- life --- */
@@ -291,12 +333,15 @@ int transcode_create(const struct transcode_settings *settings, const uint8_t *k
     t->encoded = must(av_packet_alloc());
     t->decoded = must(av_frame_alloc());
     t->latest = must(av_frame_alloc());
+    *ret_why = "the source's picture is larger than 4096x2304";
+    if (settings->source.width * (int64_t)settings->source.height > TRANSCODE_PIXELS_MAX)
+        goto fail;
     *ret_why = "the source's first picture can't be decoded";
     if (open_decoder(t) || peek_picture(t, key, len))
         goto fail;
     *ret_why = "the encoder can't be opened";
     for (uint32_t i = 0; i < settings->rung_count; i++)
-        if (open_rung(t, i))
+        if (given_up(t) || open_rung(t, i))
             goto fail;
     t->settings.config = NULL;
     t->settings.encoder = t->settings.preset = NULL;
@@ -311,7 +356,7 @@ void transcode_destroy(struct transcode *t) {
     if (!t)
         return;
     for (uint32_t i = 0; i < RUNGS_MAX; i++)
-        transcode_close(t, i);
+        close_rung(t, i);
     avcodec_free_context(&t->decoder);
     av_packet_free(&t->packet);
     av_packet_free(&t->encoded);
@@ -422,18 +467,29 @@ static bool encode(struct transcode *t, uint32_t i, const AVFrame *picture) {
     return rc == AVERROR(EAGAIN) || rc == AVERROR_EOF;
 }
 
-static bool scale(struct rung_encoder *r, const AVFrame *source) {
-    bool had = r->scaler;
-    struct SwsContext *before = r->scaler;
-    r->scaler = sws_getCachedContext(r->scaler, source->width, source->height, source->format, r->picture->width,
-                                     r->picture->height, r->picture->format, SWS_BILINEAR, NULL, NULL, NULL);
-    if (!r->scaler || av_frame_make_writable(r->picture) < 0)
+/* A scaler is kept as long as pictures look alike. sws_getCachedContext would make one anew for each of full range,
+ * often at the address of the last, so that nobody could tell. */
+static bool make_scaler(struct rung_encoder *r, const AVFrame *source) {
+    struct look look = {source->width, source->height, plain_format(source->format), matrix_of(source),
+                        is_full_range(source)};
+    const struct look *is = &r->scaled;
+    if (r->scaler && is->width == look.width && is->height == look.height && is->format == look.format &&
+        is->matrix == look.matrix && is->full == look.full)
+        return true;
+    sws_freeContext(r->scaler);
+    r->scaled = look;
+    r->scaler = sws_getContext(look.width, look.height, look.format, r->picture->width, r->picture->height,
+                               r->picture->format, SWS_BILINEAR, NULL, NULL, NULL);
+    if (!r->scaler)
         return false;
-    if (!had || r->scaler != before) { /* of one matrix and range on both sides */
-        const int *matrix = sws_getCoefficients((int)matrix_of(source));
-        int full = is_full_range(source);
-        sws_setColorspaceDetails(r->scaler, matrix, full, matrix, full, 0, 1 << 16, 1 << 16);
-    }
+    const int *matrix = sws_getCoefficients((int)look.matrix); /* of one matrix and range on both sides */
+    sws_setColorspaceDetails(r->scaler, matrix, look.full, matrix, look.full, 0, 1 << 16, 1 << 16);
+    return true;
+}
+
+static bool scale(struct rung_encoder *r, const AVFrame *source) {
+    if (!make_scaler(r, source) || av_frame_make_writable(r->picture) < 0)
+        return false;
     return sws_scale(r->scaler, (const uint8_t *const *)source->data, source->linesize, 0, source->height,
                      r->picture->data, r->picture->linesize) > 0;
 }
@@ -464,7 +520,7 @@ static void show(struct transcode *t) {
     t->pending--;
     memmove(t->slots, t->slots + 1, t->pending * sizeof *t->slots);
     memmove(t->shown, t->shown + 1, t->pending * sizeof *t->shown);
-    for (uint32_t i = t->settings.rung_count; i-- > 0;) {
+    for (uint32_t i = t->settings.rung_count; i-- > 0 && !given_up(t);) {
         if (transcode_closed(t, i))
             continue;
         if (!(slot.rungs & 1u << i)) {
@@ -475,7 +531,7 @@ static void show(struct transcode *t) {
         bool ok = encode_rung(t, i, &slot);
         t->rungs[i].busy_us += now_us() - before_us;
         if (!ok)
-            transcode_close(t, i);
+            close_rung(t, i);
     }
 }
 
@@ -524,6 +580,8 @@ static void lose_sync(struct transcode *t) {
 }
 
 void transcode_frame(struct transcode *t, const struct transcode_slot *slot, const uint8_t *data, size_t len) {
+    if (!t->decoder)
+        return;
     if (t->last_pts == INT64_MIN && !t->pending)
         t->base_ts = slot->dts_ts;
     await_picture(t, slot);
@@ -532,20 +590,24 @@ void transcode_frame(struct transcode *t, const struct transcode_slot *slot, con
         lose_sync(t);
     uint32_t behind = t->skipping ? 0 : (uint32_t)t->decoder->has_b_frames + SLACK;
     repeat(t, behind < PENDING_MAX - 1 ? behind : PENDING_MAX - 1);
+    rest_if_closed(t);
 }
 
 void transcode_drain(struct transcode *t) {
+    if (!t->decoder)
+        return;
     if (!t->skipping) {
         avcodec_send_packet(t->decoder, NULL);
         take_pictures(t);
         lose_sync(t);
     }
     repeat(t, 0);
-    for (uint32_t i = 0; i < t->settings.rung_count; i++) {
+    for (uint32_t i = 0; i < t->settings.rung_count && !given_up(t); i++) {
         if (transcode_closed(t, i))
             continue;
         settle(t, i);
         if (t->rungs[i].slot_count && !encode(t, i, NULL))
-            transcode_close(t, i);
+            close_rung(t, i);
     }
+    rest_if_closed(t);
 }

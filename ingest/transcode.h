@@ -12,6 +12,7 @@
  *
  * Used by one thread at a time. */
 #pragma once
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,7 +20,8 @@
 #include "ingest/codec.h"
 #include "ingest/rungs.h"
 
-enum { TRANSCODE_CONFIG_MAX = 512 };
+/* A source's picture has no more pixels, since decoders hold up to 17 of them, and any publisher may make one do so. */
+enum { TRANSCODE_CONFIG_MAX = 512, TRANSCODE_PIXELS_MAX = 4096 * 2304 };
 
 struct transcode;
 
@@ -33,6 +35,9 @@ struct transcode_settings {
     const char *preset;  /* of libx264; likewise */
     struct rung rungs[RUNGS_MAX];
     uint32_t rung_count;
+    /* Set by any thread when nothing of it is needed any more: then each call returns soon, without what it was to do, and transcode_destroy
+     * is all that may follow. NULL: it never is. */
+    const atomic_bool *given_up;
     /* For tests: called before each picture is encoded. May be NULL. */
     void (*on_encode)(void *ctx, uint32_t rung);
     void *on_encode_ctx;
@@ -74,13 +79,15 @@ int transcode_create(const struct transcode_settings *settings, const uint8_t *k
 void transcode_destroy(struct transcode *transcode);
 const struct transcode_output *transcode_output(const struct transcode *transcode, uint32_t rung);
 
-/* The next source frame, which has passed codec_frame_ok: begins with an independent one. Emits what is encoded by it. */
+/* The next source frame, which has passed codec_frame_ok: begins with an independent one. Emits what is encoded by it. One whose picture is
+ * larger than TRANSCODE_PIXELS_MAX can't be decoded. */
 void transcode_frame(struct transcode *transcode, const struct transcode_slot *slot, const uint8_t *data, size_t len);
 /* Emits all that is still under way. Another independent frame may follow. */
 void transcode_drain(struct transcode *transcode);
 
 /* A rung's encoder is closed, by transcode_close or because it failed. */
 bool transcode_closed(const struct transcode *transcode, uint32_t rung);
+/* With the last one the decoder is given back, too: nothing comes out any more. Not from within transcode_emit_fn. */
 void transcode_close(struct transcode *transcode, uint32_t rung);
 /* How long scaling and encoding it has taken so far. */
 uint64_t transcode_busy_us(const struct transcode *transcode, uint32_t rung);

@@ -82,6 +82,8 @@ static json_t *track_json(const struct track_info *track, bool late) {
         json_object_set_new(json, "label", json_string(track->label));
     if (late)
         json_object_set_new(json, "late", json_true());
+    if (track->on_demand)
+        json_object_set_new(json, "on_demand", json_true());
     if (track->range != VIDEO_SDR)
         json_object_set_new(json, "range", json_string(video_range_name(track->range)));
     if (track->low)
@@ -155,6 +157,7 @@ static void parse_track(const json_t *json, struct track_info *track, bool *ok) 
         track->channels = get_u32(json, "channels", ok);
         track->low = json_is_true(json_object_get(json, "low"));
     }
+    track->on_demand = json_is_true(json_object_get(json, "on_demand"));
     track->init = init_blob(json_object_get(json, "init"));
     *ok &= track->init && track_name_ok(track->name);
 }

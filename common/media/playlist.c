@@ -95,7 +95,7 @@ static double segment_seconds(const struct segment *segment, const struct record
 
 struct bandwidth {
     double peak, average; /* bits a second */
-    bool settled;         /* a whole segment has bytes of all tracks */
+    bool settled;         /* by a whole segment */
 };
 
 static uint64_t segment_bytes(const struct segment *segment, uint32_t mask) {
@@ -107,13 +107,24 @@ static uint64_t segment_bytes(const struct segment *segment, uint32_t mask) {
     return bytes;
 }
 
-static bool has_all(const struct segment *segment, uint32_t mask) {
-    uint32_t missing = mask;
-    for (uint32_t p = 0; p < segment->published; p++)
-        for (uint32_t t = 0; t < TRACKS_MAX; t++)
-            if (segment->parts[p].record->part.tracks[t].bytes)
-                missing &= ~(1u << t);
-    return !missing;
+/* Whether parts tell what the segment has of that track. What is transcoded comes behind; what is made on demand was
+ * perhaps not made from the segment's beginning to its end, and not in its time. */
+static bool is_measured(const struct segment *segment, uint32_t track) {
+    const struct track_info *info = &segment->open->open.tracks[track];
+    bool any = !info->peak_bps, all = true;
+    for (uint32_t p = 0; p < segment->published; p++) {
+        const struct record_part_track *part = &segment->parts[p].record->part.tracks[track];
+        any |= part->bytes;
+        all &= part->bytes || !part->chunks;
+    }
+    return any && (all || !info->on_demand);
+}
+
+static bool all_measured(const struct segment *segment, uint32_t mask) {
+    for (uint32_t t = 0; t < TRACKS_MAX; t++)
+        if (mask & 1u << t && !is_measured(segment, t))
+            return false;
+    return true;
 }
 
 /* By what parts say, so that it is known of tracks that are not here, too. Measured over the window's whole segments; a
@@ -125,10 +136,10 @@ static struct bandwidth bandwidth_measure(const struct stream *stream, uint32_t 
         const struct segment *segment = stream->segments[i];
         uint32_t own = variant_within(&segment->open->open, &stream->open->open, mask);
         double s = own == VARIANT_NOWHERE ? 0 : segment_seconds(segment, &stream->open->open, mask);
-        if (s <= 0 || (!segment->complete && bits > 0))
+        if (s <= 0 || (!segment->complete && bits > 0) || !all_measured(segment, own))
             continue;
         double b = 8.0 * (double)segment_bytes(segment, own);
-        result.settled |= segment->complete && has_all(segment, own);
+        result.settled |= segment->complete;
         bits += b;
         seconds += s;
         if (b / s > result.peak && s > 0.5 * stream->open->open.target_duration_ms / 1000.0)
@@ -141,7 +152,8 @@ static struct bandwidth bandwidth_measure(const struct stream *stream, uint32_t 
 }
 
 /* What is transcoded comes behind the source: until it can be measured it counts with what its encoder keeps to, or a
- * player that looks then would take a rung for cheaper than the one below. */
+ * player that looks then would take a rung for cheaper than the one below. So does what is made on demand, and isn't.
+ */
 static struct bandwidth bandwidth_of(const struct stream *stream, uint32_t mask) {
     const struct record_open *open = &stream->open->open;
     struct bandwidth measured = bandwidth_measure(stream, mask);

@@ -32,7 +32,8 @@ struct track_info {
     uint16_t width, height; /* video */
     uint32_t frame_rate_milli; /* video: frames per 1000 s, 29970; 0 unknown */
     enum video_range range;    /* video */
-    uint32_t peak_bps; /* transcoded: what its encoder keeps to, bits a second; 0: it can only be measured */
+    uint32_t peak_bps; /* transcoded: what it has at most by what its encoder keeps to, bits a second, boxes and all; 0: it can only be measured */
+    bool on_demand; /* it is made only while somebody asks for it */
     uint32_t sample_rate, channels; /* audio */
     bool low; /* audio: of a low rate, for the lowest variant, and no choice of its own beside the first audio track */
     uint32_t init_version;  /* the n of init-n.mp4: grows by one whenever `init` changes */

@@ -96,6 +96,37 @@ def test_every_picture_comes_in_order(node):
             assert not any(report[fault] for fault in ("duplicate", "reordered", "unreadable")), report
 
 
+def test_a_rung_on_demand_runs_while_it_is_watched(fleet, tmp_path):
+    """Two nodes away from where it is made, and nothing of that passes for a failure on any of them."""
+    origin = fleet.origin()
+    ingest = fleet.ingest(origins=[origin], config={"ingest": {"ladder": ["live/* 90:100"], "ladder_preset": "ultrafast",
+                                                               "ladder_on_demand_s": 1}})
+    relay = fleet.relay(upstreams=[origin], config={"relay": {"linger_s": 1}})
+
+    def wait_running(count):
+        harness.wait_for(lambda: ingest.metric("weir_ladder_rungs_running") == count, 30, f"{count} rungs to run")
+
+    publisher = publishers.ClockPublisher(ingest.push_url(STREAM), tmp_path / "log", size="320x180", fps=15, gop_s=1, kbps=300)
+    try:
+        relay.wait_segment(STREAM)
+        for _ in range(2):
+            text = relay.get(f"/{STREAM}/index.m3u8").text
+            wait_running(0)
+            found = re.search(r"BANDWIDTH=(\d+),AVERAGE-BANDWIDTH=\d+,CODECS=\"(avc1\.\w+),.*RESOLUTION=160x90.*\nv1a0", text)
+            assert found and int(found[1]) > 100000
+            relay.wait_segment(STREAM, "v1a0")
+            picture = players.probe(relay.url(f"/{STREAM}/v1a0.m3u8"))["streams"][0]
+            assert (picture["width"], picture["height"]) == (160, 90)
+            wait_running(1)
+            rung = playlist(relay, "v1a0")
+            assert rung.segments and not rung.problems
+        wait_running(0)
+        assert ingest.metric("weir_push_failures_total") == 0
+        assert not relay.log.find("link_failed") and not relay.log.find("pull_leave")
+    finally:
+        publisher.stop()
+
+
 def change_rung(page, level, height):
     page.select("#quality", str(level))
     harness.wait_for(lambda: page.evaluate("document.querySelector('video').videoHeight") == height, 20, f"{height} lines")

@@ -78,7 +78,8 @@ static void a_late_track_is_told(void **state) {
         "{\"name\":\"v0\",\"kind\":\"video\",\"track_id\":1,\"timescale\":90000,\"codecs\":\"avc1.4d401f\",\"init_"
         "version\":1,\"init\":\"Vg==\",\"width\":1280,\"height\":720,\"frame_rate_milli\":30000},"
         "{\"name\":\"v1\",\"kind\":\"video\",\"track_id\":2,\"timescale\":90000,\"codecs\":\"avc1.42c01e\",\"init_"
-        "version\":1,\"init\":\"Vg==\",\"late\":true,\"range\":\"HLG\",\"peak_bps\":480000,\"width\":640,\"height\":"
+        "version\":1,\"init\":\"Vg==\",\"late\":true,\"on_demand\":true,\"range\":\"HLG\",\"peak_bps\":480000,"
+        "\"width\":640,\"height\":"
         "360,\"frame_rate_milli\":30000}]}}";
     struct feed_line line;
     struct buf out;
@@ -86,6 +87,8 @@ static void a_late_track_is_told(void **state) {
     buf_init(&out, 65536);
     assert_int_equal(feed_line_parse(text, strlen(text), "live/show", &line), 0);
     assert_int_equal(line.record->open.late, 2);
+    assert_false(line.record->open.tracks[0].on_demand);
+    assert_true(line.record->open.tracks[1].on_demand);
     assert_int_equal(line.record->open.tracks[0].range, VIDEO_SDR);
     assert_int_equal(line.record->open.tracks[1].range, VIDEO_HLG);
     assert_int_equal(line.record->open.tracks[1].peak_bps, 480000);

@@ -11,14 +11,16 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "common/base/buf.h"
 #include "common/base/loop.h"
+#include "common/base/metrics.h"
 #include "picture_fixture.h"
 
-enum { DEADLINE_US = 20000000, RUNGS = 2 };
+enum { DEADLINE_US = 20000000, POLL_US = 2000, HOLD_MS = 60000, RUNGS = 2 };
 
 struct scene {
     struct loop *loop;
-    struct loop_timer *deadline, *pace;
+    struct loop_timer *deadline, *pace, *poll, *pause;
     struct source source;
     struct transcode_settings settings;
     struct ladder *ladder;
@@ -30,6 +32,8 @@ struct scene {
     uint32_t pushed, repeat; /* of the source; how often it is pushed as a whole */
     int64_t interval_us;
     atomic_int slow_rung, slow_ms;
+    atomic_bool hold;    /* each picture, until it isn't */
+    atomic_int encoding; /* pictures that were begun */
     bool read_pictures;
 };
 
@@ -42,8 +46,10 @@ static void on_ready(void *ctx, const struct transcode_output *outputs, const ch
     struct scene *scene = ctx;
     scene->ready = true;
     snprintf(scene->why, sizeof scene->why, "%s", why ? why : "");
-    for (uint32_t i = 0; !why && i < scene->settings.rung_count; i++)
+    for (uint32_t i = 0; !why && i < scene->settings.rung_count; i++) {
+        rung_reader_close(&scene->readers[i]); /* of a ladder before */
         rung_reader_open(&scene->readers[i], &outputs[i]);
+    }
     loop_stop(scene->loop);
 }
 
@@ -75,10 +81,17 @@ static void on_drained(void *ctx) {
 
 static const struct ladder_events events = {on_ready, on_frame, on_dropped, on_drained};
 
+static void sleep_ms(long ms) {
+    nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
+}
+
 static void on_encode(void *ctx, uint32_t rung) {
     struct scene *scene = ctx;
+    atomic_fetch_add(&scene->encoding, 1);
+    for (int ms = 0; atomic_load(&scene->hold) && ms < HOLD_MS; ms++)
+        sleep_ms(1);
     if ((int)rung == atomic_load(&scene->slow_rung))
-        nanosleep(&(struct timespec){.tv_nsec = atomic_load(&scene->slow_ms) * 1000000L}, NULL);
+        sleep_ms(atomic_load(&scene->slow_ms));
 }
 
 static void push_next(struct scene *scene) {
@@ -103,6 +116,13 @@ static void on_pace(void *ctx) {
         ladder_drain(scene->ladder);
 }
 
+static void on_poll(void *ctx);
+
+static void on_pause(void *ctx) {
+    struct scene *scene = ctx;
+    loop_stop(scene->loop);
+}
+
 static void begin(struct scene *scene, uint32_t pictures) {
     atomic_init(&scene->slow_rung, -1);
     source_make(&scene->source, pictures);
@@ -115,10 +135,13 @@ static void begin(struct scene *scene, uint32_t pictures) {
     scene->loop = loop_create();
     scene->deadline = loop_timer_create(scene->loop, on_deadline, scene);
     scene->pace = loop_timer_create(scene->loop, on_pace, scene);
+    scene->poll = loop_timer_create(scene->loop, on_poll, scene);
+    scene->pause = loop_timer_create(scene->loop, on_pause, scene);
     loop_timer_set(scene->deadline, DEADLINE_US);
 }
 
 static void start(struct scene *scene) {
+    loop_timer_set(scene->deadline, DEADLINE_US);
     scene->ladder = ladder_create(scene->loop, &scene->settings, scene->source.frames[0].data,
                                   scene->source.frames[0].len, &events, scene);
     loop_run(scene->loop);
@@ -127,8 +150,11 @@ static void start(struct scene *scene) {
 
 static void end(struct scene *scene) {
     ladder_destroy(scene->ladder);
+    ladders_wait(scene->loop);
     loop_timer_destroy(scene->deadline);
     loop_timer_destroy(scene->pace);
+    loop_timer_destroy(scene->poll);
+    loop_timer_destroy(scene->pause);
     loop_destroy(scene->loop);
     for (uint32_t i = 0; i < RUNGS_MAX; i++)
         rung_reader_close(&scene->readers[i]);
@@ -188,14 +214,90 @@ static void it_may_be_destroyed_at_work_and_within_its_own_call(void **state) {
     ladder_drain(scene->ladder);
     loop_run(scene->loop);
     assert_null(scene->ladder);
-    for (uint32_t i = 0; i < RUNGS_MAX; i++)
-        rung_reader_close(&scene->readers[i]);
     scene->pushed = 0;
     scene->ready = false;
     start(scene);
     while (scene->pushed < 60)
         push_next(scene);
     end(scene);
+    free(scene);
+}
+
+static long ladders_ending(void) {
+    static const char name[] = "\nweir_ladder_ending ";
+    struct buf out;
+    buf_init(&out, 1 << 20);
+    metrics_render(&out);
+    buf_append(&out, "", 1);
+    const char *at = strstr((const char *)buf_head(&out), name);
+    long value = at ? strtol(at + sizeof name - 1, NULL, 10) : -1;
+    buf_finish(&out);
+    return value;
+}
+
+static void on_poll(void *ctx) {
+    struct scene *scene = ctx;
+    if (ladders_ending())
+        loop_timer_set(scene->poll, POLL_US);
+    else
+        loop_stop(scene->loop);
+}
+
+/* With its thread at the first picture of the smaller rung. */
+static void start_held(struct scene *scene) {
+    int before = atomic_load(&scene->encoding);
+    start(scene);
+    for (uint32_t i = 0; i < 10; i++)
+        push_next(scene);
+    while (atomic_load(&scene->encoding) == before)
+        sleep_ms(1);
+}
+
+static void the_loop_waits_for_no_picture_of_a_ladder_that_is_destroyed(void **state) {
+    (void)state;
+    struct scene *scene = new_scene(0);
+    begin(scene, 10);
+    atomic_store(&scene->hold, true);
+    start_held(scene);
+    ladder_destroy(scene->ladder);
+    scene->ladder = NULL;
+    assert_int_equal(ladders_ending(), 1); /* so it still holds */
+    atomic_store(&scene->hold, false);
+    loop_timer_set(scene->poll, 0);
+    loop_run(scene->loop);                              /* until it is reaped */
+    assert_int_equal(atomic_load(&scene->encoding), 1); /* of two rungs, and nine more pictures */
+    assert_int_equal(scene->frames[0] + scene->frames[1], 0);
+    end(scene);
+    free(scene);
+}
+
+/* Who begins and goes, over and over, has only so many threads at work; what comes then begins when one has ended. */
+static void ladders_that_end_are_not_piled_up(void **state) {
+    (void)state;
+    struct scene *scene = new_scene(0);
+    begin(scene, 10);
+    atomic_store(&scene->hold, true);
+    for (int i = 0; i < LADDERS_ENDING_MAX; i++) {
+        scene->pushed = 0;
+        start_held(scene);
+        ladder_destroy(scene->ladder);
+    }
+    for (int i = 0; i < 3; i++) /* those have no thread */
+        ladder_destroy(ladder_create(scene->loop, &scene->settings, scene->source.frames[0].data,
+                                     scene->source.frames[0].len, &events, scene));
+    assert_int_equal(ladders_ending(), LADDERS_ENDING_MAX);
+    scene->ready = false;
+    scene->ladder = ladder_create(scene->loop, &scene->settings, scene->source.frames[0].data,
+                                  scene->source.frames[0].len, &events, scene);
+    loop_timer_set(scene->deadline, DEADLINE_US);
+    loop_timer_set(scene->pause, 100000);
+    loop_run(scene->loop);
+    assert_false(scene->ready);
+    atomic_store(&scene->hold, false);
+    loop_run(scene->loop);
+    assert_true(scene->ready);
+    assert_string_equal(scene->why, "");
+    end(scene); /* the others' threads, too */
     free(scene);
 }
 
@@ -259,10 +361,13 @@ int main(void) {
         cmocka_unit_test(what_is_pushed_comes_back_in_each_rung),
         cmocka_unit_test(a_ladder_that_cannot_begin_says_why),
         cmocka_unit_test(it_may_be_destroyed_at_work_and_within_its_own_call),
+        cmocka_unit_test(the_loop_waits_for_no_picture_of_a_ladder_that_is_destroyed),
+        cmocka_unit_test(ladders_that_end_are_not_piled_up),
         cmocka_unit_test(overload_drops_the_costliest_rung_and_holds_up_nobody),
         cmocka_unit_test(a_burst_drops_nothing),
         cmocka_unit_test(more_than_may_wait_drops_all),
     };
     av_log_set_level(AV_LOG_QUIET);
+    ladder_metrics_register();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -308,9 +308,7 @@ static struct record *part_of_a_rung(uint64_t number, uint64_t msn, uint32_t ind
     return record;
 }
 
-/* What is transcoded counts with the rate of its encoder, 120 kb/s, until a whole segment of it is measured. */
-static void rungs_count_with_what_is_declared_until_they_are_measured(void **state) {
-    (void)state;
+static void check_declared(bool on_demand) {
     struct target t = make(0, 0);
     struct record *record = fixture_open(name, FIXTURE_EPOCH + 1, 2);
     struct record_open *open = &record->open;
@@ -319,13 +317,15 @@ static void rungs_count_with_what_is_declared_until_they_are_measured(void **sta
     open->tracks[1].init = blob_create_copy("I", 1);
     open->tracks[1].track_id = 2;
     open->tracks[1].peak_bps = 120000;
+    open->tracks[1].on_demand = on_demand;
     open->track_count = 3;
     open->late = 2;
     strcpy(open->tracks[1].name, "v1");
     apply(&t, record);
     for (uint32_t s = 0; s < 3; s++) {
-        uint32_t bytes = s == 2 ? 2000 : 0; /* it begins with the third */
         for (uint32_t p = 0; p < FIXTURE_PARTS; p++) {
+            bool begun = s == 2 || (on_demand && s == 1 && p > 0); /* the third is the first that is measured */
+            uint32_t bytes = begun ? 2000 : 0;
             for (uint32_t i = 0; i < 6; i++)
                 apply(&t, fixture_chunk(name, FIXTURE_EPOCH + 1, 0, 100 + s, p * 6 + i, 1000));
             apply(&t, fixture_chunk(name, FIXTURE_EPOCH + 1, 2, 100 + s, p, 400));
@@ -338,6 +338,14 @@ static void rungs_count_with_what_is_declared_until_they_are_measured(void **sta
         }
     }
     store_destroy(t.store);
+}
+
+/* What is transcoded counts with the rate of its encoder, 120 kb/s, until a whole segment of it is measured; of what is
+ * made on demand, one that was made from its beginning on. */
+static void rungs_count_with_what_is_declared_until_they_are_measured(void **state) {
+    (void)state;
+    check_declared(false);
+    check_declared(true);
 }
 
 /* Two rungs' pictures, the sound, and it at a low rate. */

@@ -4,7 +4,9 @@
 #include <stdio.h>
 
 #include "codec_samples.h"
+#include "common/base/buf.h"
 #include "common/media/cmaf.h"
+#include "common/media/playlist.h"
 #include "picture_fixture.h"
 #include "publisher_fixture.h"
 
@@ -73,6 +75,17 @@ static struct world *begin_ladder(char *const *entries, uint32_t count, const ch
     return world;
 }
 
+static struct world *begin_on_demand(uint32_t linger_ms) {
+    struct world *world = begin_with("show", (struct ingest_settings){.stall_ms = 2000,
+                                                                      .ladder = two,
+                                                                      .ladder_count = 1,
+                                                                      .ladder_on_demand_ms = linger_ms,
+                                                                      .ladder_encoder = "libx264",
+                                                                      .ladder_preset = "ultrafast"});
+    assert_int_equal(world->result, PUBLISH_OK);
+    return world;
+}
+
 static void announce(struct world *world, const struct source *source) {
     struct publisher_metadata metadata = {.frame_rate = 30, .has_video = true, .complete = true};
     publisher_metadata(world->pub, &metadata);
@@ -91,6 +104,78 @@ static void publish(struct world *world, const struct source *source, uint32_t f
                                         .len = f->len};
         publisher_frame(world->pub, &frame);
     }
+}
+
+static bool v1_is_whole(struct world *world) {
+    const struct stream *stream = stream_of(world);
+    return stream_next_part(stream, V1) == stream->next_part;
+}
+
+static bool v1_is_asleep(struct world *world) {
+    return !((stream_of(world)->here | stream_of(world)->joining) & V1);
+}
+
+static const struct segment *last_segment(struct world *world) {
+    const struct stream *stream = stream_of(world);
+    return stream->segments[stream->segment_count - 1];
+}
+
+/* With what its encoder keeps to. */
+static void check_listed(struct world *world) {
+    struct buf text;
+    buf_init(&text, 4096);
+    playlist_multivariant(&text, stream_of(world), PLAYLIST_MUXED_AUTO, NULL);
+    buf_append(&text, "", 1);
+    assert_non_null(strstr((const char *)buf_head(&text), "BANDWIDTH=415801,AVERAGE-BANDWIDTH=396001,CODECS=\"avc1."));
+    assert_non_null(strstr((const char *)buf_head(&text), "RESOLUTION=288x180,FRAME-RATE=30.000"));
+    buf_finish(&text);
+}
+
+/* Segments of a second, of which a rung has those from the one before that under way, when it was asked for. */
+static void a_rung_runs_while_it_is_asked_for(void **state) {
+    (void)state;
+    struct source source = {.codec = CODEC_H264, .width = 320, .height = 200, .gop = 30};
+    source_make(&source, 272);
+    struct world *world = begin_on_demand(1);
+    announce(world, &source);
+    publish(world, &source, 0, 20, 0);
+    run_until(world, is_open);
+    const struct record_open *open = &stream_of(world)->open->open;
+    assert_int_equal(open->absent, V1 | V2);
+    assert_int_equal(open->late, V1 | V2);
+    assert_true(open->tracks[1].on_demand);
+    assert_int_equal(open->tracks[1].peak_bps, 396000); /* a fifth more than 300 kb/s, and 30 chunks' boxes */
+    assert_true(strncmp(open->tracks[1].codecs, "avc1.", 5) == 0);
+    publish(world, &source, 20, 160, 0);
+    uint64_t asked_msn = last_segment(world)->msn;
+    assert_int_equal(stream_of(world)->joining, 0);
+    check_listed(world);
+    world->asked = track_names_of("v1a0");
+    publish(world, &source, 160, 162, 0);
+    run_until(world, v1_is_whole);
+    assert_true(
+        segment_whole(stream_segment(stream_of(world), asked_msn - 1), V1)); /* there is something to begin with */
+    assert_int_equal(stream_segment(stream_of(world), asked_msn - 2)->chunks[1].count, 0);
+    world->asked = (struct track_names){0};
+    publish(world, &source, 162, 250, 0); /* it goes on to the end of its segment */
+    run_until(world, v1_is_asleep);
+    const struct segment *last = stream_segment(stream_of(world), asked_msn);
+    assert_true(last->complete && segment_whole(last, V1));
+    assert_int_equal(last_segment(world)->chunks[1].count, 0);
+    assert_int_equal(world->opens, 1); /* nothing of that is a discontinuity */
+    uint64_t again = last_segment(world)->msn;
+    world->asked = track_names_of("v1");
+    publish(world, &source, 250, 272, 0);
+    run_until(world, v1_is_whole);
+    assert_true(segment_parts(stream_segment(stream_of(world), again), V1) > 0);
+    for (uint32_t s = 0; s < stream_of(world)->segment_count; s++)
+        assert_int_equal(stream_of(world)->segments[s]->chunks[2].count, 0); /* nobody asked for v2 */
+    publisher_close(world->pub, true);
+    run_until(world, is_gone);
+    assert_true(v1_is_whole(world));
+    world->pub = NULL;
+    end(world);
+    source_free(&source);
 }
 
 /* A rung of half the rate: no less whole, with one chunk where the picture has two, and an end where that has one. */
@@ -113,6 +198,63 @@ static void check_half(const struct segment *segment, uint32_t t) {
         }
         first += one[0].chunks;
     }
+}
+
+/* The second of them, and so a ladder in which it is the first; the picture's numbers are not its own. */
+static void a_rung_of_half_the_rate_runs_on_demand(void **state) {
+    (void)state;
+    char *entries[] = {"live/* 180:300 120@15:150"};
+    struct source source = {.codec = CODEC_H264, .width = 320, .height = 200, .gop = 30};
+    source_make(&source, 100);
+    struct world *world = begin_with("show", (struct ingest_settings){.stall_ms = 2000,
+                                                                      .ladder = entries,
+                                                                      .ladder_count = 1,
+                                                                      .ladder_on_demand_ms = 1000,
+                                                                      .ladder_encoder = "libx264",
+                                                                      .ladder_preset = "ultrafast"});
+    announce(world, &source);
+    publish(world, &source, 0, 20, 0);
+    run_until(world, is_open);
+    publish(world, &source, 20, 70, 0);
+    world->asked = track_names_of("v2");
+    publish(world, &source, 70, 100, 0);
+    publisher_close(world->pub, true);
+    run_until(world, is_gone);
+    const struct stream *stream = stream_of(world);
+    uint32_t whole = 0;
+    for (uint32_t s = 0; s < stream->segment_count; s++)
+        if (segment_whole(stream->segments[s], V2)) {
+            check_half(stream->segments[s], 2);
+            whole++;
+        }
+    assert_true(whole >= 2);
+    world->pub = NULL;
+    end(world);
+    source_free(&source);
+}
+
+/* Whatever the encoder is about to give when the broadcaster leaves, or the node stops. */
+static void an_asleep_ladder_ends_at_once(void **state) {
+    (void)state;
+    struct source source = {.codec = CODEC_H264, .width = 320, .height = 200, .gop = 30};
+    source_make(&source, 60);
+    struct world *world = begin_on_demand(1000);
+    announce(world, &source);
+    publish(world, &source, 0, 20, 0);
+    run_until(world, is_open);
+    publish(world, &source, 20, 60, 0);
+    publisher_close(world->pub, true);
+    assert_true(is_gone(world));
+    world->pub = NULL;
+    end(world);
+    world = begin_on_demand(1000);
+    world->asked = track_names_of("v1v2");
+    announce(world, &source);
+    publish(world, &source, 0, 20, 0);
+    run_until(world, is_open);
+    publish(world, &source, 20, 60, 0);
+    end(world); /* with both being begun */
+    source_free(&source);
 }
 
 /* Cut alike: chunk by chunk of the same number, time and kind, and the same in each part. */
@@ -437,6 +579,9 @@ static void a_publisher_may_go_at_any_time(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rungs_are_cut_as_the_picture_is),
+        cmocka_unit_test(a_rung_runs_while_it_is_asked_for),
+        cmocka_unit_test(a_rung_of_half_the_rate_runs_on_demand),
+        cmocka_unit_test(an_asleep_ladder_ends_at_once),
         cmocka_unit_test(a_picture_with_b_frames_has_rungs_too),
         cmocka_unit_test(a_rung_of_half_the_rate_is_cut_as_the_picture_is),
         cmocka_unit_test(what_is_under_way_comes_before_other_tracks),

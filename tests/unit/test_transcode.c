@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 
 #include "picture_fixture.h"
@@ -321,6 +322,53 @@ static void colours_and_aspect_are_the_sources(void **state) {
     end(&scene);
 }
 
+static uint32_t scalers; /* whose colours were set */
+
+struct SwsContext;
+int __real_sws_setColorspaceDetails(struct SwsContext *scaler, const int *matrix, int full, const int *to, int to_full,
+                                    int brightness, int contrast, int saturation);
+int __wrap_sws_setColorspaceDetails(struct SwsContext *scaler, const int *matrix, int full, const int *to, int to_full,
+                                    int brightness, int contrast, int saturation);
+
+int __wrap_sws_setColorspaceDetails(struct SwsContext *scaler, const int *matrix, int full, const int *to, int to_full,
+                                    int brightness, int contrast, int saturation) {
+    scalers++;
+    return __real_sws_setColorspaceDetails(scaler, matrix, full, to, to_full, brightness, contrast, saturation);
+}
+
+static void check_luma(const AVFrame *picture, int black, int white) {
+    int least = 255, most = 0;
+    for (int y = 0; y < picture->height; y++)
+        for (int x = 0; x < picture->width; x++) {
+            int luma = picture->data[0][y * picture->linesize[0] + x];
+            least = luma < least ? luma : least;
+            most = luma > most ? luma : most;
+        }
+    assert_in_range(least, black < 6 ? 0 : black - 6, black + 6); /* but for what coding adds */
+    assert_in_range(most, white - 6, white > 249 ? 255 : white + 6);
+}
+
+/* In each picture, and with one scaler for all of them. */
+static void check_colours(enum AVColorRange range, int black, int white) {
+    struct scene scene = {.source = {.codec = CODEC_H264, .width = 640, .height = 360, .gop = 25, .range = range}};
+    begin(&scene, (struct rung[]){{180, 3000}}, 1, 12);
+    scalers = 0;
+    for (uint32_t i = 0; i < 12; i++) {
+        give(&scene, i);
+        assert_int_equal(scene.readers[0].count, i + 1);
+        if (i > 0) /* the first is black all over */
+            check_luma(scene.readers[0].frame, black, white);
+    }
+    assert_int_equal(scalers, 1);
+    end(&scene);
+}
+
+static void each_picture_has_the_sources_range(void **state) {
+    (void)state;
+    check_colours(AVCOL_RANGE_MPEG, 16, 235);
+    check_colours(AVCOL_RANGE_JPEG, 0, 255);
+}
+
 static void check_range(enum codec codec, enum AVColorTransferCharacteristic transfer, enum video_range want) {
     struct scene scene = {.source = {.codec = codec, .width = 320, .height = 180, .gop = 25, .transfer = transfer}};
     struct codec_info info;
@@ -357,6 +405,94 @@ static void a_rung_that_is_closed_leaves_the_others(void **state) {
     check_times(&scene, 1, 30);
     assert_true(transcode_busy_us(scene.transcode, 1) > 0);
     end(&scene);
+}
+
+size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
+
+static size_t heap_bytes(void) {
+    struct mallinfo2 info = mallinfo2();
+    return __sanitizer_get_current_allocated_bytes ? __sanitizer_get_current_allocated_bytes()
+                                                   : info.uordblks + info.hblkhd;
+}
+
+static void what_decodes_goes_with_the_last_rung(void **state) {
+    (void)state;
+    enum { PICTURES = 6, PICTURE_BYTES = 1280 * 720 * 3 / 2 };
+    struct scene scene = {.source = {.codec = CODEC_H264, .width = 1280, .height = 720, .gop = 25}};
+    begin(&scene, (struct rung[]){{90, 100}, {90, 100}}, RUNGS, PICTURES);
+    for (uint32_t i = 0; i < PICTURES - 1; i++)
+        give(&scene, i);
+    size_t both = heap_bytes();
+    transcode_close(scene.transcode, 0);
+    size_t one = heap_bytes();
+    transcode_close(scene.transcode, 1);
+    assert_true(heap_bytes() + (both - one) + 2 * PICTURE_BYTES < one); /* a reference, and the latest */
+    give(&scene, PICTURES - 1);                                         /* does no harm */
+    transcode_drain(scene.transcode);
+    assert_int_equal(scene.readers[1].count, PICTURES - 1);
+    end(&scene);
+}
+
+static size_t put_set(uint8_t *out, const uint8_t *set, size_t len) {
+    memcpy(out, (const uint8_t[]){0, 0, (uint8_t)(len >> 8), (uint8_t)len}, 4);
+    memcpy(out + 4, set, len);
+    return 4 + len;
+}
+
+/* A frame with the parameter sets of its avcC, one each, before it. */
+static size_t with_sets(const struct source *source, uint8_t *out) {
+    const uint8_t *sps = source->config + 6, *pps = sps + 2 + (sps[0] << 8 | sps[1]) + 1;
+    size_t len = put_set(out, sps + 2, (size_t)(sps[0] << 8 | sps[1]));
+    len += put_set(out + len, pps + 2, (size_t)(pps[0] << 8 | pps[1]));
+    memcpy(out + len, source->frames[0].data, source->frames[0].len);
+    return len + source->frames[0].len;
+}
+
+/* To any size that is allowed. Returns how many pictures of the larger size could not be decoded. */
+static uint64_t grow_to(int width, int height) {
+    struct scene scene = {.source = {.codec = CODEC_H264, .width = 320, .height = 180, .gop = 25}};
+    struct source large = {.codec = CODEC_H264, .width = width, .height = height, .gop = 25};
+    begin(&scene, (struct rung[]){{90, 100}}, 1, 4);
+    source_make(&large, 1);
+    uint8_t *unit = malloc(large.frames[0].len + sizeof large.config);
+    size_t len = with_sets(&large, unit);
+    for (uint32_t i = 0; i < 3; i++)
+        give(&scene, i);
+    struct transcode_slot slot = scene.source.frames[3].slot;
+    slot.independent = true;
+    transcode_frame(scene.transcode, &slot, unit, len);
+    assert_int_equal(scene.readers[0].count, 4);
+    uint64_t repeated = transcode_repeated(scene.transcode);
+    assert_int_equal(scene.readers[0].pictures[3].number, repeated ? 2 : 0);
+    free(unit);
+    source_free(&large);
+    end(&scene);
+    return repeated;
+}
+
+static void a_picture_that_is_too_large_is_not_decoded(void **state) {
+    (void)state;
+    struct source source = {.codec = CODEC_H264, .width = 320, .height = 180, .gop = 25};
+    const char *why;
+    struct transcode *transcode;
+    assert_int_equal(grow_to(640, 360), 0);
+    assert_int_equal(grow_to(4096, 2304), 0);
+    assert_int_equal(grow_to(4112, 2304), 1);
+    source_make(&source, 1);
+    struct transcode_settings settings = source_settings(&source);
+    settings.rung_count = 1;
+    settings.rungs[0] = (struct rung){90, 100};
+    settings.source.width = 4096;
+    for (uint16_t height = 2304; height < 2306; height++) {
+        settings.source.height = height;
+        int rc =
+            transcode_create(&settings, source.frames[0].data, source.frames[0].len, on_emit, NULL, &transcode, &why);
+        assert_int_equal(rc, height > 2304 ? -EINVAL : 0);
+        if (!rc)
+            transcode_destroy(transcode);
+    }
+    assert_string_equal(why, "the source's picture is larger than 4096x2304");
+    source_free(&source);
 }
 
 static void what_cannot_be_begun_with_is_refused(void **state) {
@@ -400,8 +536,11 @@ int main(void) {
         cmocka_unit_test(whatever_is_in_frames_each_comes_out_once),
         cmocka_unit_test(a_height_is_that_of_the_shorter_side),
         cmocka_unit_test(colours_and_aspect_are_the_sources),
+        cmocka_unit_test(each_picture_has_the_sources_range),
         cmocka_unit_test(a_rungs_dynamic_range_is_the_sources),
         cmocka_unit_test(a_rung_that_is_closed_leaves_the_others),
+        cmocka_unit_test(what_decodes_goes_with_the_last_rung),
+        cmocka_unit_test(a_picture_that_is_too_large_is_not_decoded),
         cmocka_unit_test(what_cannot_be_begun_with_is_refused),
     };
     av_log_set_level(AV_LOG_QUIET);
