@@ -163,8 +163,9 @@ function partStreamController() {
     }
 
     async doFragPartsLoad(frag, first, level, onProgress) {
-      const rungs = this.hls.abrController, earlier = level.details?.partList, partsLoaded = [];
-      const numbered = (index) => [level.details?.partList, earlier].flatMap((list) => list ?? []).find((part) => part.fragment.sn === frag.sn && part.index === index);
+      const rungs = this.hls.abrController, listed = level.details?.partList, partsLoaded = [];
+      const numbered = (index) => [...level.details?.partList ?? [], ...listed ?? []]
+        .find((part) => part.fragment.sn === frag.sn && part.index === index);
       for (let part = first; ;) {
         rungs.onFragLoading(null, { frag, part });
         partsLoaded[part.index] = await this.fragmentLoader.loadPart(frag, part, onProgress);

@@ -161,7 +161,8 @@ def run(node, kind, trace=False):
                 print(f"{at / 1000:8.3f} {event:22} {text:44} at {time_s} of {ranges}")
             for (kbps, _), samples in zip(PHASES, phases):
                 for at, s in samples[::3]:
-                    print(f"{kbps:5} {at:6.2f} shown={s['height']} level={s['level']} loads={s.get('loaded', s.get('loading'))} margin={s.get('margin')} buffer={s['buffer']} latency={s['latency']} "
+                    print(f"{kbps:5} {at:6.2f} shown={s['height']} level={s['level']} loads={s.get('loaded', s.get('loading'))} "
+                          f"margin={s.get('margin')} buffer={s['buffer']} latency={s['latency']} "
                           f"target={s.get('target')} rate={s['rate']} bw={s['bandwidth'] and round(s['bandwidth'] / 1000)}")
         return result
     finally:

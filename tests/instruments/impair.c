@@ -8,9 +8,11 @@
  *   up|down|both NAME=VALUE …   what happens towards the target, from it, or both ways:
  *       delay_ms, jitter_ms     each byte comes so much later, and up to so much more; never out of order
  *       rate_kbps, queue_ms     what the line carries, all connections together; 0: any amount. So much time's worth
- * (50) waits in front of it, then the senders have to; it comes at the rate at which it was queued loss, loss_ms with
- * this probability a segment of 1448 bytes is "lost": it, and what is behind it on its connection, waits so much longer
- * (200): what TCP shows of a loss stall                   1: nothing passes; what was under way comes when this ends
+ *                               (50) waits in front of it, then the senders have to; it comes at the rate at which
+ *                               it was queued
+ *       loss, loss_ms           with this probability a segment of 1448 bytes is "lost": it, and what is behind it on
+ *                               its connection, waits so much longer (200): what TCP shows of a loss
+ *       stall                   1: nothing passes; what was under way comes when this ends
  *   partition on|off            a stall both ways, and new connections get no answer, not even a refusal
  *   refuse on|off               new connections are refused; those that are there go on
  *   reset                       every connection is reset, both ends, at once
