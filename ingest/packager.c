@@ -17,7 +17,6 @@ enum {
     VIDEO_TRACK_ID = 1,
     AUDIO_TRACK_ID = 101,
     TEXT_TRACK_ID = 201,
-    CONFIG_MAX = 4096,
     TEXT_MAX = 128 << 10,        /* bytes of a part's cues */
     REFUSED_MAX = 100,           /* chunks in a row */
     SAME_US = 2000,              /* times of two tracks that are one: both were rounded to milliseconds */
@@ -79,7 +78,7 @@ static void write_chunk(struct packager *p, const struct packager_track *track, 
     if (!record) {
         p->counters.dropped++;
         if (mux_broken(track->lane.mux) || track->lane.refused > REFUSED_MAX)
-            p->port.lose(p->port.ctx, "media that can't be muxed");
+            p->port.refuse(p->port.ctx, (uint32_t)(track - p->tracks), "media that can't be muxed");
         return;
     }
     p->segment_used = true;
@@ -634,21 +633,35 @@ static uint32_t frame_us_of(const struct packager_source *source) {
     return (uint32_t)(((uint64_t)samples * 1000000 + codec->sample_rate - 1) / codec->sample_rate);
 }
 
+static int create_mux(const struct packager_source *source, struct track_info *info, struct mux **ret_mux) {
+    uint8_t config[MUX_CONFIG_MAX];
+    int n =
+        codec_init_config(source->codec, source->config, source->config_len, source->reorders, config, sizeof config);
+    return n > 0 ? mux_create(info, source->codec->codec, config, (size_t)n, ret_mux, &info->init)
+                 : mux_create(info, source->codec->codec, source->config, source->config_len, ret_mux, &info->init);
+}
+
+bool packager_takes(const struct packager_source *source) {
+    struct track_info info;
+    struct mux *mux;
+    describe(&info, source, 0);
+    if (create_mux(source, &info, &mux))
+        return false;
+    blob_unref(info.init);
+    mux_destroy(mux);
+    return true;
+}
+
 static int open_track(struct packager *p, const struct packager_source *source, struct track_info *info) {
     struct packager_track *track = &p->tracks[p->track_count];
     bool video = source->codec->kind == TRACK_VIDEO;
-    uint8_t config[CONFIG_MAX];
     *track = (struct packager_track){.kind = source->codec->kind, .frame_us = frame_us_of(source)};
     describe(info, source,
              source->rung ? source->rung
              : video      ? p->video_count
                           : p->track_count - p->video_count - p->rung_count);
     info->init_version = p->init_version;
-    int n =
-        codec_init_config(source->codec, source->config, source->config_len, source->reorders, config, sizeof config);
-    int rc = n > 0 ? mux_create(info, source->codec->codec, config, (size_t)n, &track->lane.mux, &info->init)
-                   : mux_create(info, source->codec->codec, source->config, source->config_len, &track->lane.mux,
-                                &info->init);
+    int rc = create_mux(source, info, &track->lane.mux);
     if (rc)
         return rc;
     track->lane.timescale = info->timescale;

@@ -79,7 +79,7 @@ void tracks_refuse(struct tracks *tracks, enum track_kind kind, uint8_t number, 
 /* --- which of them --- */
 
 static bool is_there(const struct track *track) {
-    return !track->silent && !track->ended;
+    return !track->silent && !track->ended && !track->unusable;
 }
 
 static bool is_own_video(const struct track *track) {
@@ -127,7 +127,7 @@ bool tracks_in_hand(const struct tracks *tracks, const struct probe *probe) {
 void tracks_tell(const struct tracks *tracks, struct probe_known *known) {
     for (uint32_t i = 0; i < tracks->count; i++) {
         const struct track *track = tracks->items[i];
-        if (!track->silent && !track->joined && !track_is_given_up(track))
+        if (!track->silent && !track->joined && !track->unusable && !track_is_given_up(track))
             known->tracks[known->track_count++] =
                 (struct probe_known_track){track->codec.kind, track->number, track->codec.fps_milli};
     }
