@@ -198,6 +198,10 @@ static void on_claimed(void *owner, enum claim_result result, const struct claim
     struct publisher *pub = owner;
     if (pub->state == LOST)
         return;
+    if (pub->closing) { /* the stream is another's now, or its own anew: what rungs still have is of no use */
+        loop_timer_set(pub->tell_timer, 0);
+        return;
+    }
     pub->result = result_of(result);
     if (pub->result != PUBLISH_OK) {
         pub->events.on_result(pub->ctx, pub->result);
