@@ -885,8 +885,9 @@ static void end_track(struct publisher *pub, struct track *track) {
         change(pub, track);
         return;
     }
+    bool held = pub->state == STANDING && !track->joined; /* it may begin with it */
     tracks_remove_ended(&pub->tracks);
-    if (pub->state == STANDING) { /* what is in hand may begin with it */
+    if (held) {
         probe_reset(&pub->probe);
         pub->known = false;
     }

@@ -548,6 +548,25 @@ static void rubbish_ends_the_push_that_brings_it_alone(void **state) {
     end_pushes(world, pushes);
 }
 
+/* It could take over at once before, and so it can afterwards. */
+static void a_rung_that_leaves_a_backup_takes_nothing_from_it(void **state) {
+    (void)state;
+    struct push pushes[PUSHES];
+    struct world *world = begin_pushes(pushes);
+    pushes[1] = (struct push){.picture = true};
+    join_as(&pushes[0], &pushes[1], "show?rung=low");
+    play(pushes, 5300);
+    world->on_result(world->owner, CLAIM_STANDBY, NULL);
+    play(pushes, 8300);
+    push_close(&pushes[1], false);
+    sweep_after(world, 4); /* its place expires, in the middle of a second */
+    uint32_t takes = world->takes;
+    world->on_result(world->owner, CLAIM_VACANT, NULL);
+    play(pushes, 8400);
+    assert_int_equal(world->takes, takes + 1);
+    end_pushes(world, pushes);
+}
+
 /* --- media that no muxer takes --- */
 
 static void send_frame(struct push *push, enum track_kind kind, uint8_t track, int64_t us, bool independent,
@@ -755,6 +774,7 @@ int main(void) {
         cmocka_unit_test(a_name_may_say_that_it_is_a_rung),
         cmocka_unit_test(one_of_a_label_and_so_many_of_a_stream),
         cmocka_unit_test(rubbish_ends_the_push_that_brings_it_alone),
+        cmocka_unit_test(a_rung_that_leaves_a_backup_takes_nothing_from_it),
         cmocka_unit_test(a_rung_in_vp9_is_as_large_as_its_key_frames_say),
         cmocka_unit_test(sound_in_adts_ends_the_push_that_brings_it_alone),
         cmocka_unit_test(a_long_configuration_is_as_good_as_any),
