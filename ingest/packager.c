@@ -416,7 +416,7 @@ static void write_lead(struct packager *p, const struct lane_frame *frame) {
     struct lane_place place = place_of(p, lead);
     uint32_t chunk_us = p->settings->chunk_ms * 1000, waiting_us;
     lane_waiting(&lead->lane, INT64_MAX, &waiting_us);
-    if (frame->independent)
+    if (frame->independent || lane_excess(&lead->lane, frame->len))
         flush_lead(p); /* a chunk starts with it, so that viewers can join there */
     if (chunk_us <= duration_us(frame)) {
         write_chunk(p, lead, lane_direct_chunk(&lead->lane, frame, &place));
@@ -476,6 +476,8 @@ static void release(struct packager *p, bool all) {
 }
 
 static void lead_video(struct packager *p, const struct lane_frame *frame) {
+    if (lane_excess(&p->held, frame->len))
+        release(p, true);
     const struct lane_frame *first = lane_first(&p->held);
     if (!first && !must_wait(p, frame)) {
         place_lead(p, frame);
@@ -500,9 +502,16 @@ static void on_patience(void *ctx) {
 
 /* --- the others --- */
 
+/* It may be far ahead of the leading track, which seems to be silent. */
+static void make_room_for(struct packager *p, struct packager_track *track, const struct lane_frame *frame) {
+    bool awaits = track->awaits_independent;
+    drop_waiting(p, track, lane_excess(&track->lane, frame->len));
+    if (track->lane.count) /* by an independent one first */
+        track->awaits_independent = awaits;
+}
+
 static void follow_video(struct packager *p, struct packager_track *track, const struct lane_frame *frame) {
-    if (track->lane.count == LANE_FRAMES_MAX) /* far ahead of the leading track, which seems to be silent */
-        drop_waiting(p, track, track->lane.count);
+    make_room_for(p, track, frame);
     if (track->awaits_independent && !frame->independent) {
         p->counters.dropped++;
         return;

@@ -252,8 +252,8 @@ struct lane_frame track_lane_frame(const struct track *track, const struct publi
 bool track_spare(struct track *track, const struct publisher_frame *frame, int64_t now_us) {
     const struct lane_frame lane_frame = track_lane_frame(track, frame, now_us);
     bool video = track->codec.kind == TRACK_VIDEO;
-    if (video && (frame->independent || track->spare.count == LANE_FRAMES_MAX))
-        lane_pop(&track->spare, track->spare.count);
+    if (video)
+        lane_pop(&track->spare, frame->independent ? track->spare.count : lane_excess(&track->spare, frame->len));
     if (video && !frame->independent && !track->spare.count)
         return false;
     lane_push(&track->spare, &lane_frame);
