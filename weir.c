@@ -246,6 +246,8 @@ static bool start_ingest(struct node *node) {
     settings.subtitle_count = (uint32_t)conf->ingest.subtitles.count;
     settings.ladder_preset = presets[conf->ingest.ladder_preset];
     settings.ladder_encoder = conf->ingest.ladder_encoder;
+    settings.ladder_on_demand_ms = conf->ingest.ladder_on_demand_s * 1000;
+    settings.ladder_audio_kbps = conf->ingest.ladder_audio_kbps;
     struct writer_port port = ingest_port(node);
     node->ingest = ingest_create(node->loop, &settings, &port);
     admin_show_ingest(node->admin, node->ingest);

@@ -59,6 +59,8 @@ struct conf {
         struct conf_list ladder; /* "app/name 480:1200 240:150", "app/na* auto" (ingest/rungs.h) */
         enum { CONF_ULTRAFAST, CONF_SUPERFAST, CONF_VERYFAST, CONF_FASTER, CONF_FAST, CONF_MEDIUM } ladder_preset;
         char *ladder_encoder;
+        uint32_t ladder_on_demand_s; /* 0: rungs run always */
+        uint32_t ladder_audio_kbps;
         struct conf_list origins; /* URLs */
         struct conf_list rung_suffixes; /* "_low" */
         struct conf_list backups; /* pairs of streams' names, "app/name app/other" */

@@ -12,7 +12,7 @@ static const char *const muxed_choices[] = {"auto", "always", "never", NULL};
 static const char *const switch_choices[] = {"off", "on", NULL};
 static const char *const auto_choices[] = {"auto", "off", NULL};
 static const char *const pbkeylen_choices[] = {"auto", "16", "24", "32", NULL};
-static const char *const preset_choices[] = {"ultrafast", "superfast", "veryfast", "faster", "fast", "medium", NULL};
+const char *const schema_presets[] = {"ultrafast", "superfast", "veryfast", "faster", "fast", "medium", NULL};
 static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_choices[] = {"logfmt", "json", NULL};
 
@@ -130,12 +130,19 @@ const struct setting schema_settings[] = {
 
     {"ingest.ladder", SETTING_LADDER, AT(ingest.ladder),
      .text = "Streams whose picture is transcoded to smaller ones, too (`v1`, `v2` …), which viewers choose from. A rung is its height (of a "
-             "portrait picture: its width) and its kilobits a second; those that are not below the source's are left out. `auto`: those of "
-             "1080:5000, 720:2800, 480:1200, 360:600, 240:150 that are well below it. The entry counts that names a stream most closely."},
-    {"ingest.ladder_preset", SETTING_ENUM, AT(ingest.ladder_preset), .choices = preset_choices, .fallback = "superfast",
+             "portrait picture: its width) and its kilobits a second; those that are not below the source's are left out. With FPS it has each second, fourth "
+             "or eighth of the source's pictures, so that they are no more a second than that; PRESET is its own `ladder_preset`. `auto`: those of "
+             "1080:5000, 720:2800, 480:1200, 360:600, 240@24:150 that are well below the source. The entry counts that names a stream most closely."},
+    {"ingest.ladder_preset", SETTING_ENUM, AT(ingest.ladder_preset), .choices = schema_presets, .fallback = "superfast",
      .text = "x264's: the slower, the better the picture for its bits, and the more CPU time it takes."},
     {"ingest.ladder_encoder", SETTING_NAME, AT(ingest.ladder_encoder), .fallback = "libx264",
      .text = "An H.264 encoder by FFmpeg's name, such as `h264_nvenc` where there is the hardware for it."},
+    {"ingest.ladder_on_demand_s", SETTING_INT, AT(ingest.ladder_on_demand_s), .min = 0, .max = 3600, .fallback = "0", .unit = "s",
+     .text = "A rung runs only while somebody asks for it, and for so long after that; nobody does any more `relay.linger_s` after the last "
+             "request, on whatever node. 0: rungs run always."},
+    {"ingest.ladder_audio_kbps", SETTING_INT, AT(ingest.ladder_audio_kbps), .min = 0, .max = 128, .fallback = "40", .unit = "kb/s",
+     .text = "Sound of a low rate beside the publisher's own, mono, where there is a ladder: for who can't have "
+             "a picture. 0: none."},
     {"ingest.subtitles", SETTING_SUBTITLES, AT(ingest.subtitles),
      .text = "Languages in which streams have subtitles from the start: a BCP 47 tag, and what players call it. Others join a stream when their "
              "first cue is posted, which is a discontinuity. At most four a stream."},
@@ -353,9 +360,11 @@ void schema_describe(const struct setting *setting, struct buf *out) {
     case SETTING_LADDER:
         buf_printf(out,
                    "a list of \"PATTERN RUNG …\", \"PATTERN auto\" or \"PATTERN none\", PATTERN being \"app/name\" or "
-                   "\"app/na*\" and a RUNG HEIGHT:KBPS (%d to %d, %d to %d), at most %d of different heights",
-                   SETTING_RUNG_HEIGHT_MIN, SETTING_RUNG_HEIGHT_MAX, SETTING_RUNG_KBPS_MIN, SETTING_RUNG_KBPS_MAX,
-                   SETTING_RUNGS_MAX);
+                   "\"app/na*\" and a RUNG HEIGHT:KBPS, HEIGHT@FPS:KBPS or either with \":PRESET\" (%d to %d, %d to "
+                   "%d, %d to %d), "
+                   "at most %d of different heights",
+                   SETTING_RUNG_HEIGHT_MIN, SETTING_RUNG_HEIGHT_MAX, SETTING_RUNG_FPS_MIN, SETTING_RUNG_FPS_MAX,
+                   SETTING_RUNG_KBPS_MIN, SETTING_RUNG_KBPS_MAX, SETTING_RUNGS_MAX);
         break;
     case SETTING_PASSPHRASES:
         buf_printf(

@@ -46,10 +46,12 @@ struct setting {
 };
 
 enum { SETTING_NAME_MAX = 63, SETTING_KEY_MAX = 128, SETTING_FILE_MAX = 1024, SETTING_URL_MAX = 255, SETTING_SECRET_MIN = 16, SETTING_PASSPHRASE_MIN = 10, SETTING_PASSPHRASE_MAX = 79, SCHEMA_MAX = 96, SETTING_RUNGS_MAX = 5, SETTING_SUFFIX_MAX = 31,
-       SETTING_RUNG_HEIGHT_MIN = 90, SETTING_RUNG_HEIGHT_MAX = 2160, SETTING_RUNG_KBPS_MIN = 30, SETTING_RUNG_KBPS_MAX = 50000 };
+       SETTING_RUNG_HEIGHT_MIN = 90, SETTING_RUNG_HEIGHT_MAX = 2160, SETTING_RUNG_KBPS_MIN = 30, SETTING_RUNG_KBPS_MAX = 50000,
+       SETTING_RUNG_FPS_MIN = 5, SETTING_RUNG_FPS_MAX = 120 };
 
 extern const struct setting schema_settings[];
 extern const size_t schema_count;
+extern const char *const schema_presets[]; /* x264's, ended by NULL */
 
 /* Index of the first setting that is `path` or lies in the section of that name; -1 when there is none. */
 int schema_find(const char *path);

@@ -152,24 +152,32 @@ static bool source_acceptable(const char *text) {
            (!url[len] || strcmp(url + len, " on-demand") == 0);
 }
 
-/* "480:1200": digits, within limits. NULL: it isn't one; else what comes after it. */
-static const char *rung_end(const char *text, uint64_t *ret_height) {
+/* Digits up to one of `ends`, within limits. NULL: they aren't; else what comes after them. */
+static const char *number_end(const char *text, const char *ends, uint64_t min, uint64_t max, uint64_t *ret_number) {
     char number[16];
-    uint64_t kbps;
-    size_t len = strcspn(text, ":");
-    if (text[len] != ':' || len >= sizeof number)
-        return NULL;
-    snprintf(number, sizeof number, "%.*s", (int)len, text);
-    if (!parse_number(number, SETTING_RUNG_HEIGHT_MAX, ret_height) || *ret_height < SETTING_RUNG_HEIGHT_MIN)
-        return NULL;
-    text += len + 1;
-    len = strcspn(text, " ");
+    size_t len = strcspn(text, ends);
     if (len >= sizeof number)
         return NULL;
     snprintf(number, sizeof number, "%.*s", (int)len, text);
-    if (!parse_number(number, SETTING_RUNG_KBPS_MAX, &kbps) || kbps < SETTING_RUNG_KBPS_MIN)
+    return parse_number(number, max, ret_number) && *ret_number >= min ? text + len : NULL;
+}
+
+/* "480:1200", "240@15:150:veryfast". NULL: it isn't one; else what comes after it. */
+static const char *rung_end(const char *text, uint64_t *ret_height) {
+    uint64_t fps, kbps;
+    text = number_end(text, "@:", SETTING_RUNG_HEIGHT_MIN, SETTING_RUNG_HEIGHT_MAX, ret_height);
+    if (text && *text == '@')
+        text = number_end(text + 1, ":", SETTING_RUNG_FPS_MIN, SETTING_RUNG_FPS_MAX, &fps);
+    if (!text || *text != ':')
         return NULL;
-    return text + len;
+    text = number_end(text + 1, ": ", SETTING_RUNG_KBPS_MIN, SETTING_RUNG_KBPS_MAX, &kbps);
+    if (!text || *text != ':')
+        return text;
+    size_t len = strcspn(++text, " ");
+    for (const char *const *preset = schema_presets; *preset; preset++)
+        if (strlen(*preset) == len && !strncmp(*preset, text, len))
+            return text + len;
+    return NULL;
 }
 
 static bool rungs_acceptable(const char *text) {
@@ -186,7 +194,7 @@ static bool rungs_acceptable(const char *text) {
     return count > 0 && !*text;
 }
 
-/* "app/na* 480:1200 240:150", "app/name auto", "app/name none" (ingest/rungs.h). */
+/* "app/na* 480:1200 240@15:150", "app/name auto", "app/name none" (ingest/rungs.h). */
 static bool ladder_acceptable(const char *text) {
     size_t len = strcspn(text, " ");
     const char *rungs = text + len;

@@ -24,12 +24,13 @@ static uint8_t read_object_type(struct bits *bits) {
     return (uint8_t)(type == ESCAPE ? 32 + bits_read(bits, 6) : type);
 }
 
+const uint32_t aac_rates[AAC_RATES] = {96000, 88200, 64000, 48000, 44100, 32000, 24000,
+                                       22050, 16000, 12000, 11025, 8000,  7350};
+
 /* 0 when it is none that we take. */
 static uint32_t read_rate(struct bits *bits) {
-    static const uint32_t rates[] = {96000, 88200, 64000, 48000, 44100, 32000, 24000,
-                                     22050, 16000, 12000, 11025, 8000,  7350};
     uint32_t index = bits_read(bits, 4);
-    uint32_t rate = index == 15 ? bits_read(bits, 24) : index < sizeof rates / sizeof *rates ? rates[index] : 0;
+    uint32_t rate = index == 15 ? bits_read(bits, 24) : index < AAC_RATES ? aac_rates[index] : 0;
     return rate >= RATE_MIN && rate <= RATE_MAX ? rate : 0;
 }
 

@@ -12,6 +12,11 @@ struct aac_config {
     uint32_t frame_samples; /* samples a frame at sample_rate: 1024, or 2048 with SBR (960, 1920) */
 };
 
+enum { AAC_RATES = 13 };
+
+/* Hz, by samplingFrequencyIndex (table 1.18), which ADTS has, too. */
+extern const uint32_t aac_rates[AAC_RATES];
+
 /* 0, or -EBADMSG with *ret_why (static text). */
 int aac_config_parse(const uint8_t *asc, size_t len, struct aac_config *ret_config, const char **ret_why);
 /* Whether a frame begins as those of ADTS do (§1.A.2.2), and raw ones never. */

@@ -2,11 +2,12 @@
 
 #include <string.h>
 
+#include "ingest/aac.h"
+
 enum {
     HEAD = 7,
     CRC_LEN = 2,
     FRAME_SAMPLES = 1024,
-    RATES = 13,
 };
 
 struct header {
@@ -26,17 +27,15 @@ void adts_finish(struct adts *adts) {
 }
 
 static bool parse_header(const uint8_t *p, struct header *header) {
-    static const uint32_t rates[RATES] = {96000, 88200, 64000, 48000, 44100, 32000, 24000,
-                                          22050, 16000, 12000, 11025, 8000,  7350};
     bool synced = p[0] == 0xff && (p[1] & 0xf6) == 0xf0; /* and layer 0 */
     uint8_t object_type = (uint8_t)((p[2] >> 6) + 1), rate = p[2] >> 2 & 0x0f;
     uint8_t channels = (uint8_t)((p[2] & 1) << 2 | p[3] >> 6);
-    if (!synced || rate >= RATES)
+    if (!synced || rate >= AAC_RATES)
         return false;
     *header = (struct header){.len = HEAD + (p[1] & 1 ? 0 : CRC_LEN),
                               .frame_len = (size_t)((p[3] & 3) << 11 | p[4] << 3 | p[5] >> 5),
                               .config = {(uint8_t)(object_type << 3 | rate >> 1), (uint8_t)(rate << 7 | channels << 3)},
-                              .sample_rate = rates[rate],
+                              .sample_rate = aac_rates[rate],
                               .several = p[6] & 3};
     return header->frame_len > header->len;
 }
@@ -59,20 +58,37 @@ static enum belief judge(const struct adts *adts, const struct header *header) {
     return alike ? BELIEVED : DISBELIEVED;
 }
 
+/* A PES packet's time is of the first frame that begins in it: of the one whose first byte is at the front, whole or
+ * not. */
+static void bind_time(struct adts *adts) {
+    if (!adts->has_next_time || adts->next_time_at || !buf_len(&adts->pending))
+        return;
+    adts->has_time = true;
+    adts->has_next_time = false;
+    adts->time_ts = adts->next_time_ts;
+    adts->frames = 0;
+}
+
 static void consume(struct adts *adts, size_t len) {
     buf_consume(&adts->pending, len);
     adts->next_time_at -= adts->next_time_at < len ? adts->next_time_at : len;
+    bind_time(adts);
 }
 
 int adts_push(struct adts *adts, const uint8_t *data, size_t len, bool has_time, int64_t pts_ts) {
     consume(adts, adts->consumed);
     adts->consumed = 0;
-    adts->next_time_at = buf_len(&adts->pending);
-    adts->has_next_time = has_time;
-    adts->next_time_ts = pts_ts;
+    if (has_time) {
+        adts->next_time_at = buf_len(&adts->pending);
+        adts->has_next_time = true;
+        adts->next_time_ts = pts_ts;
+    }
     int rc = buf_append(&adts->pending, data, len);
-    if (rc)
+    if (rc) {
         adts_gap(adts);
+        adts->dropped++;
+    }
+    bind_time(adts);
     return rc;
 }
 
@@ -84,12 +100,6 @@ void adts_gap(struct adts *adts) {
 
 /* The time of a frame that begins at the front. False when there is none. */
 static bool time_of(struct adts *adts, uint32_t sample_rate, int64_t *ret_ts) {
-    if (adts->has_next_time && !adts->next_time_at) {
-        adts->has_time = true;
-        adts->has_next_time = false;
-        adts->time_ts = adts->next_time_ts;
-        adts->frames = 0;
-    }
     uint64_t samples = adts->frames++ * FRAME_SAMPLES;
     *ret_ts = adts->time_ts + (int64_t)((samples * ADTS_HZ + sample_rate / 2) / sample_rate);
     return adts->has_time;
@@ -124,6 +134,7 @@ bool adts_next(struct adts *adts, struct adts_frame *ret_frame) {
         bool has_time = time_of(adts, header.sample_rate, &pts_ts);
         if (!has_time || header.several) {
             consume(adts, header.frame_len);
+            adts->dropped++;
             continue;
         }
         *ret_frame = (struct adts_frame){.config_changed = set_config(adts, header.config),

@@ -20,6 +20,7 @@ struct adts {
     uint64_t frames;     /* since `time_ts` */
     size_t next_time_at; /* in `pending`: `next_time_ts` is of the first frame that begins there or later */
     uint64_t skipped_bytes;
+    uint64_t dropped;    /* frames without a time, or of a kind that isn't taken; what didn't fit */
 };
 
 struct adts_frame {

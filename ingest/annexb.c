@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "ingest/h264.h"
 #include "ingest/h264_entry.h"
 #include "ingest/hevc.h"
 
@@ -66,11 +67,11 @@ enum what {
 
 /* ITU-T H.264 table 7-1 */
 static enum what what_h264(const struct nal *nal) {
-    enum { FIRST = 1, IDR = 5, DELIMITER = 9, FILLER = 12 };
     uint8_t type = nal->data[0] & 0x1f;
-    if (type >= FIRST && type <= IDR)
-        return type == IDR ? SLICE_KEY : SLICE;
-    return type >= DELIMITER && type <= FILLER ? LEFT_OUT : OTHER; /* ends of sequence and stream between them */
+    if (type >= H264_NAL_SLICE && type <= H264_NAL_IDR)
+        return type == H264_NAL_IDR ? SLICE_KEY : SLICE;
+    return type >= H264_NAL_DELIMITER && type <= H264_NAL_FILLER ? LEFT_OUT
+                                                                 : OTHER; /* ends of sequence and stream between them */
 }
 
 /* ITU-T H.265 table 7-1 */

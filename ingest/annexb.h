@@ -28,8 +28,9 @@ struct annexb_unit {
 void annexb_init(struct annexb *annexb, enum codec codec);
 void annexb_finish(struct annexb *annexb);
 
-/* One access unit. Left out are delimiters, fillers, ends of sequence, other layers, and parameter sets that the configuration has; others,
- * such as a PPS that changes between two key pictures, stay in. 0; -EBADMSG: no start code in it; -ENOBUFS: too large. */
+/* One access unit. Left out are delimiters, fillers, ends of sequence and of stream, HEVC's other layers, and parameter sets that the
+ * configuration has; others, such as a PPS that changes between two key pictures, stay in. 0; -EBADMSG: no NAL unit in it; -ENOBUFS: too
+ * large. */
 int annexb_read(struct annexb *annexb, const uint8_t *data, size_t len, struct annexb_unit *ret_unit);
 
 /* Takes the NAL unit at the front of what is left. False: there is none. */

@@ -4,13 +4,11 @@
 #include <stdio.h>
 
 #include "ingest/bits.h"
+#include "ingest/codec.h"
 
 enum {
     AV1C_HEAD = 4, /* bytes before the OBUs */
-    SIZE_MIN = 16, /* pixels */
-    SIZE_MAX_PX = 8192,
-    FPS_MILLI_MAX = 300000,
-    SELECT = 2, /* told by each frame */
+    SELECT = 2,    /* told by each frame */
     UNSPECIFIED = 2,
     LEB128_MAX = 8, /* bytes */
     OBU_SEQUENCE_HEADER = 1,
@@ -78,7 +76,7 @@ static unsigned read_timing(struct bits *bits, struct av1_config *config) {
     if (bits_flag(bits)) { /* equal intervals */
         units *= (uint64_t)read_uvlc(bits) + 1;
         uint64_t fps_milli = units ? (scale * 1000 + units / 2) / units : 0;
-        config->fps_milli = fps_milli <= FPS_MILLI_MAX ? (uint32_t)fps_milli : 0;
+        config->fps_milli = fps_milli <= CODEC_FPS_MILLI_MAX ? (uint32_t)fps_milli : 0;
     }
     if (!bits_flag(bits))
         return 0;
@@ -113,8 +111,8 @@ static void read_operating_points(struct bits *bits, struct av1_config *config) 
 static void read_size(struct bits *bits, struct av1_config *config) {
     unsigned width_bits = 1 + bits_read(bits, 4), height_bits = 1 + bits_read(bits, 4);
     uint32_t width = 1 + bits_read(bits, width_bits), height = 1 + bits_read(bits, height_bits);
-    config->width = width <= SIZE_MAX_PX ? (uint16_t)width : 0;
-    config->height = height <= SIZE_MAX_PX ? (uint16_t)height : 0;
+    config->width = width <= CODEC_SIZE_MAX ? (uint16_t)width : 0;
+    config->height = height <= CODEC_SIZE_MAX ? (uint16_t)height : 0;
 }
 
 static void skip_tools(struct bits *bits) {
@@ -177,7 +175,7 @@ static const char *parse_sequence(const struct obu *obu, struct av1_config *conf
     read_colour(&bits, config);
     if (bits.bad || config->profile > 2)
         return "AV1 sequence header is truncated or out of range";
-    bool size_ok = config->width >= SIZE_MIN && config->height >= SIZE_MIN;
+    bool size_ok = config->width >= CODEC_SIZE_MIN && config->height >= CODEC_SIZE_MIN;
     return size_ok ? NULL : "picture size is out of range (16 to 8192)";
 }
 

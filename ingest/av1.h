@@ -18,7 +18,7 @@ struct av1_config {
 
 /* 0, or -EBADMSG with *ret_why (static text) when not usable (no sequence header, sizes out of range 16..8192, truncated …). */
 int av1_config_parse(const uint8_t *av1c, size_t len, struct av1_config *ret_config, const char **ret_why);
-/* "av01.…" (§5 of the binding), at most 32 bytes with its end: colours only where they aren't what is assumed without. */
+/* "av01.…" (§5 of the binding), at most 34 bytes with its end: colours only where they aren't what is assumed without. */
 void av1_codecs(const struct av1_config *config, char *out, size_t size);
 /* Whether a temporal unit is well formed (sizes add up), and whether decoding can begin with it: a sequence header, and a key frame that is
  * shown. `ret_sample_len` (NULL is allowed): what is left in a sample when delimiters, padding and the like are left out, as libavformat

@@ -21,6 +21,12 @@ const char *codec_name(enum codec codec) {
     return names[codec];
 }
 
+/* Transfer characteristics, ITU-T H.273 §8.2. */
+static enum video_range range_of(uint8_t transfer) {
+    enum { PQ = 16, HLG = 18 };
+    return transfer == PQ ? VIDEO_PQ : transfer == HLG ? VIDEO_HLG : VIDEO_SDR;
+}
+
 static int describe_h264(const uint8_t *config, size_t len, struct codec_info *info, const char **ret_why) {
     struct h264_config h264;
     int rc = h264_config_parse(config, len, &h264, ret_why);
@@ -29,6 +35,7 @@ static int describe_h264(const uint8_t *config, size_t len, struct codec_info *i
     *info = (struct codec_info){.kind = TRACK_VIDEO,
                                 .width = h264.width,
                                 .height = h264.height,
+                                .range = range_of(h264.transfer),
                                 .fps_milli = h264.fps_milli,
                                 .nal_length_size = h264.nal_length_size,
                                 .has_reorder_hints = h264.has_reorder_hints};
@@ -44,6 +51,7 @@ static int describe_hevc(const uint8_t *config, size_t len, struct codec_info *i
     *info = (struct codec_info){.kind = TRACK_VIDEO,
                                 .width = hevc.width,
                                 .height = hevc.height,
+                                .range = range_of(hevc.transfer),
                                 .fps_milli = hevc.fps_milli,
                                 .nal_length_size = hevc.nal_length_size};
     hevc_codecs(hevc.ptl, info->codecs, sizeof info->codecs);
@@ -55,8 +63,11 @@ static int describe_av1(const uint8_t *config, size_t len, struct codec_info *in
     int rc = av1_config_parse(config, len, &av1, ret_why);
     if (rc)
         return rc;
-    *info =
-        (struct codec_info){.kind = TRACK_VIDEO, .width = av1.width, .height = av1.height, .fps_milli = av1.fps_milli};
+    *info = (struct codec_info){.kind = TRACK_VIDEO,
+                                .width = av1.width,
+                                .height = av1.height,
+                                .range = range_of(av1.transfer),
+                                .fps_milli = av1.fps_milli};
     av1_codecs(&av1, info->codecs, sizeof info->codecs);
     return 0;
 }
@@ -66,7 +77,7 @@ static int describe_vp9(const uint8_t *config, size_t len, struct codec_info *in
     int rc = vp9_config_parse(config, len, &vp9, ret_why);
     if (rc)
         return rc;
-    *info = (struct codec_info){.kind = TRACK_VIDEO};
+    *info = (struct codec_info){.kind = TRACK_VIDEO, .range = range_of(vp9.transfer)};
     vp9_codecs(&vp9, info->codecs, sizeof info->codecs);
     return 0;
 }

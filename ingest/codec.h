@@ -10,6 +10,12 @@
 
 #include "common/media/record.h"
 
+enum {
+    CODEC_SIZE_MIN = 16, /* of pictures: pixels */
+    CODEC_SIZE_MAX = 8192,
+    CODEC_FPS_MILLI_MAX = 300000, /* what announces more is not believed */
+};
+
 enum codec { CODEC_H264, CODEC_HEVC, CODEC_AV1, CODEC_VP9, CODEC_AAC, CODEC_OPUS, CODEC_FLAC };
 
 struct codec_info {
@@ -17,6 +23,7 @@ struct codec_info {
     enum track_kind kind;
     char codecs[CODECS_LEN];        /* RFC 6381 */
     uint16_t width, height;         /* video; VP9: 0 until a frame says, see codec_info_renew */
+    enum video_range range;         /* video: by its transfer characteristics */
     uint32_t fps_milli;             /* video: announced by the configuration; 0 unknown */
     uint8_t nal_length_size;        /* H.264, HEVC */
     bool has_reorder_hints;         /* H.264: see h264.h */

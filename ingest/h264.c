@@ -7,18 +7,14 @@
 #include <string.h>
 
 #include "ingest/bits.h"
+#include "ingest/codec.h"
 #include "ingest/h264_entry.h"
 #include "ingest/nal.h"
 
 enum {
-    SPS_MAX = 1024,     /* bytes, unescaped; real ones have 20 to 100 */
-    HINTS_MAX = 16,     /* bytes that the hints can add */
-    AVCC_HEAD = 6,      /* bytes before the first SPS */
-    SIZE_MIN = 16,      /* pixels */
-    SIZE_MAX_PX = 8192, /* likewise */
-    FPS_MILLI_MAX = 300000,
-    NAL_SPS = 7,
-    NAL_PPS = 8,
+    SPS_MAX = 1024, /* bytes, unescaped; real ones have 20 to 100 */
+    HINTS_MAX = 16, /* bytes that the hints can add */
+    AVCC_HEAD = 6,  /* bytes before the first SPS */
 };
 
 struct sps {
@@ -27,6 +23,7 @@ struct sps {
     uint32_t fps_milli;
     bool has_vui, has_restriction;
     uint32_t max_num_reorder_frames;
+    uint8_t transfer;
     size_t hints_pos; /* bit of vui_parameters_present_flag, or of bitstream_restriction_flag when there is a VUI */
 };
 
@@ -76,8 +73,8 @@ static void skip_order_count(struct bits *bits) {
 }
 
 static void read_size(struct bits *bits, uint32_t chroma_array_type, struct sps *sps) {
-    uint32_t width = (bits_ue(bits, SIZE_MAX_PX / 16) + 1) * 16;
-    uint32_t map_units = bits_ue(bits, SIZE_MAX_PX / 16) + 1;
+    uint32_t width = (bits_ue(bits, CODEC_SIZE_MAX / 16) + 1) * 16;
+    uint32_t map_units = bits_ue(bits, CODEC_SIZE_MAX / 16) + 1;
     bool frames_only = bits_flag(bits);
     if (!frames_only)
         bits_skip(bits, 1);
@@ -87,10 +84,10 @@ static void read_size(struct bits *bits, uint32_t chroma_array_type, struct sps 
     uint32_t crop_y = (chroma_array_type == 1 ? 2 : 1) * (frames_only ? 1 : 2);
     uint32_t crop_width = 0, crop_height = 0;
     if (bits_flag(bits)) {
-        crop_width = bits_ue(bits, SIZE_MAX_PX);
-        crop_width = (crop_width + bits_ue(bits, SIZE_MAX_PX)) * crop_x;
-        crop_height = bits_ue(bits, SIZE_MAX_PX);
-        crop_height = (crop_height + bits_ue(bits, SIZE_MAX_PX)) * crop_y;
+        crop_width = bits_ue(bits, CODEC_SIZE_MAX);
+        crop_width = (crop_width + bits_ue(bits, CODEC_SIZE_MAX)) * crop_x;
+        crop_height = bits_ue(bits, CODEC_SIZE_MAX);
+        crop_height = (crop_height + bits_ue(bits, CODEC_SIZE_MAX)) * crop_y;
     }
     sps->width = width > crop_width ? width - crop_width : 0;
     sps->height = height > crop_height ? height - crop_height : 0;
@@ -113,20 +110,22 @@ static uint32_t read_fps_milli(struct bits *bits) {
     uint64_t units = bits_read(bits, 32), scale = bits_read(bits, 32);
     bits_skip(bits, 1);
     uint64_t fps_milli = units ? (scale * 1000 + units) / (units * 2) : 0; /* a frame is two ticks */
-    return fps_milli <= FPS_MILLI_MAX ? (uint32_t)fps_milli : 0;
+    return fps_milli <= CODEC_FPS_MILLI_MAX ? (uint32_t)fps_milli : 0;
 }
 
-static void skip_picture_description(struct bits *bits) {
-    nal_skip_look(bits);
+/* Returns the transfer characteristics. */
+static uint8_t read_picture_description(struct bits *bits) {
+    uint8_t transfer = nal_read_look(bits);
     if (bits_flag(bits)) { /* chroma location */
         bits_ue(bits, 5);
         bits_ue(bits, 5);
     }
+    return transfer;
 }
 
 /* §E.1.1 */
 static void read_vui(struct bits *bits, struct sps *sps) {
-    skip_picture_description(bits);
+    sps->transfer = read_picture_description(bits);
     if (bits_flag(bits))
         sps->fps_milli = read_fps_milli(bits);
     bool nal_hrd = bits_flag(bits);
@@ -154,8 +153,8 @@ static void read_vui(struct bits *bits, struct sps *sps) {
 /* `rbsp` begins with the NAL unit's header. */
 static const char *parse_sps(const uint8_t *rbsp, size_t len, struct sps *sps) {
     struct bits bits = bits_of(rbsp, len);
-    *sps = (struct sps){0};
-    if ((bits_read(&bits, 8) & 0x1f) != NAL_SPS)
+    *sps = (struct sps){.transfer = NAL_TRANSFER_UNSPECIFIED};
+    if ((bits_read(&bits, 8) & 0x1f) != H264_NAL_SPS)
         return "avcC holds something else in place of an SPS";
     uint32_t profile = bits_read(&bits, 8);
     bits_skip(&bits, 16);
@@ -172,8 +171,8 @@ static const char *parse_sps(const uint8_t *rbsp, size_t len, struct sps *sps) {
         read_vui(&bits, sps);
     if (bits.bad)
         return "SPS is truncated or out of range";
-    bool size_ok =
-        sps->width >= SIZE_MIN && sps->width <= SIZE_MAX_PX && sps->height >= SIZE_MIN && sps->height <= SIZE_MAX_PX;
+    bool size_ok = sps->width >= CODEC_SIZE_MIN && sps->width <= CODEC_SIZE_MAX && sps->height >= CODEC_SIZE_MIN &&
+                   sps->height <= CODEC_SIZE_MAX;
     return size_ok ? NULL : "picture size is out of range (16 to 8192)";
 }
 
@@ -206,7 +205,7 @@ static const char *check_pps_list(const uint8_t *data, size_t left) {
         struct nal nal;
         if (!nal_next(&data, &left, 2, &nal))
             return "avcC is truncated";
-        if ((nal.data[0] & 0x1f) != NAL_PPS)
+        if ((nal.data[0] & 0x1f) != H264_NAL_PPS)
             return "avcC holds something else in place of a PPS";
     }
     return NULL;
@@ -234,7 +233,8 @@ static const char *parse_avcc(const uint8_t *avcc, size_t len, struct h264_confi
                                    .height = (uint16_t)sps.height,
                                    .fps_milli = sps.fps_milli,
                                    .has_reorder_hints = sps.has_restriction,
-                                   .max_num_reorder_frames = (uint8_t)sps.max_num_reorder_frames};
+                                   .max_num_reorder_frames = (uint8_t)sps.max_num_reorder_frames,
+                                   .transfer = sps.transfer};
     return NULL;
 }
 

@@ -5,6 +5,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum h264_nal { /* nal_unit_type, table 7-1 */
+    H264_NAL_SLICE = 1,
+    H264_NAL_IDR = 5,
+    H264_NAL_SEI = 6,
+    H264_NAL_SPS = 7,
+    H264_NAL_PPS = 8,
+    H264_NAL_DELIMITER = 9,
+    H264_NAL_FILLER = 12,
+};
+
 struct h264_config {
     uint8_t profile, constraints, level; /* for avc1.PPCCLL */
     uint8_t nal_length_size;             /* 1, 2 or 4 */
@@ -12,6 +22,7 @@ struct h264_config {
     uint32_t fps_milli;                  /* from VUI timing, 0 when absent */
     bool has_reorder_hints;              /* bitstream_restriction_flag */
     uint8_t max_num_reorder_frames;      /* valid when has_reorder_hints */
+    uint8_t transfer;                    /* characteristics, from VUI; 2 unspecified */
 };
 
 /* 0, or -EBADMSG with *ret_why (static text) when not usable (no SPS/PPS, sizes out of range 16..8192, truncated …). */

@@ -9,6 +9,7 @@
 
 struct h264_entry { /* zeroed for each access unit */
     bool idr, recovers, sliced, intra;
+    bool second_field; /* it may well refer to the first */
 };
 
 /* The next NAL unit, its header included. */

@@ -5,14 +5,12 @@
 #include <string.h>
 
 #include "ingest/bits.h"
+#include "ingest/codec.h"
 
 enum {
-    SPS_MAX = 2048,     /* bytes, unescaped; real ones have 30 to 100, with scaling lists up to 1200 */
-    HVCC_HEAD = 23,     /* bytes to the first array */
-    ARRAY_HEAD = 3,     /* type and count */
-    SIZE_MIN = 16,      /* pixels */
-    SIZE_MAX_PX = 8192, /* likewise */
-    FPS_MILLI_MAX = 300000,
+    SPS_MAX = 2048, /* bytes, unescaped; real ones have 30 to 100, with scaling lists up to 1200 */
+    HVCC_HEAD = 23, /* bytes to the first array */
+    ARRAY_HEAD = 3, /* type and count */
     SUB_LAYERS_MAX = 7,
     SHORT_TERM_SETS_MAX = 64,
     SETS_COMPLETE = 0x80, /* array_completeness */
@@ -45,10 +43,10 @@ static void read_size(struct bits *bits, struct hevc_sps *sps) {
     uint32_t unit_x = sps->chroma_format == 1 || sps->chroma_format == 2 ? 2 : 1;
     uint32_t unit_y = sps->chroma_format == 1 ? 2 : 1, crop_width = 0, crop_height = 0;
     if (bits_flag(bits)) {
-        crop_width = bits_ue(bits, SIZE_MAX_PX);
-        crop_width = (crop_width + bits_ue(bits, SIZE_MAX_PX)) * unit_x;
-        crop_height = bits_ue(bits, SIZE_MAX_PX);
-        crop_height = (crop_height + bits_ue(bits, SIZE_MAX_PX)) * unit_y;
+        crop_width = bits_ue(bits, CODEC_SIZE_MAX);
+        crop_width = (crop_width + bits_ue(bits, CODEC_SIZE_MAX)) * unit_x;
+        crop_height = bits_ue(bits, CODEC_SIZE_MAX);
+        crop_height = (crop_height + bits_ue(bits, CODEC_SIZE_MAX)) * unit_y;
     }
     sps->width = (uint16_t)(width > crop_width ? width - crop_width : 0);
     sps->height = (uint16_t)(height > crop_height ? height - crop_height : 0);
@@ -122,28 +120,29 @@ static void skip_coding_tools(struct bits *bits, struct hevc_sps *sps) {
     bits_skip(bits, 2);
 }
 
-static void skip_picture_description(struct bits *bits) {
-    nal_skip_look(bits);
+/* Returns the transfer characteristics. */
+static uint8_t read_picture_description(struct bits *bits) {
+    uint8_t transfer = nal_read_look(bits);
     for (int i = bits_flag(bits) ? 2 : 0; i > 0; i--)
         bits_ue(bits, 5); /* chroma location */
     bits_skip(bits, 3);
     for (int i = bits_flag(bits) ? 4 : 0; i > 0; i--)
         bits_ue(bits, UINT16_MAX); /* default display window */
+    return transfer;
 }
 
 /* §E.2.1. Rates that nobody films at stand for "variable": 0. */
 static uint32_t read_fps_milli(struct bits *bits) {
-    skip_picture_description(bits);
     if (!bits_flag(bits))
         return 0;
     uint64_t units = bits_read(bits, 32), scale = bits_read(bits, 32);
     uint64_t fps_milli = units ? (scale * 1000 + units / 2) / units : 0;
-    return !bits->bad && fps_milli <= FPS_MILLI_MAX ? (uint32_t)fps_milli : 0;
+    return !bits->bad && fps_milli <= CODEC_FPS_MILLI_MAX ? (uint32_t)fps_milli : 0;
 }
 
 const char *hevc_sps_parse(const struct nal *nal, struct hevc_sps *ret_sps) {
     uint8_t rbsp[SPS_MAX];
-    struct hevc_sps sps = {0};
+    struct hevc_sps sps = {.transfer = NAL_TRANSFER_UNSPECIFIED};
     size_t len = nal_unescape(nal, rbsp, sizeof rbsp);
     if (!len)
         return "SPS is too long";
@@ -162,10 +161,12 @@ const char *hevc_sps_parse(const struct nal *nal, struct hevc_sps *ret_sps) {
     skip_coding_tools(&bits, &sps);
     if (bits.bad)
         return "SPS is truncated or out of range";
-    if (bits_flag(&bits))
-        sps.fps_milli = read_fps_milli(&bits); /* what is wrong in there concerns the rate alone */
-    bool size_ok =
-        sps.width >= SIZE_MIN && sps.width <= SIZE_MAX_PX && sps.height >= SIZE_MIN && sps.height <= SIZE_MAX_PX;
+    if (bits_flag(&bits)) { /* what is wrong in there concerns look and rate alone */
+        sps.transfer = read_picture_description(&bits);
+        sps.fps_milli = read_fps_milli(&bits);
+    }
+    bool size_ok = sps.width >= CODEC_SIZE_MIN && sps.width <= CODEC_SIZE_MAX && sps.height >= CODEC_SIZE_MIN &&
+                   sps.height <= CODEC_SIZE_MAX;
     if (!size_ok)
         return "picture size is out of range (16 to 8192)";
     *ret_sps = sps;
@@ -218,6 +219,7 @@ static const char *check_spss(const struct array *array, bool first, struct hevc
             config->width = sps.width;
             config->height = sps.height;
             config->fps_milli = sps.fps_milli;
+            config->transfer = sps.transfer;
         }
         first = false;
     }

@@ -23,6 +23,7 @@ struct hevc_sps {
     uint8_t chroma_format, luma_depth, chroma_depth; /* depths in bits */
     uint16_t width, height;                          /* after cropping */
     uint32_t fps_milli;                              /* from VUI timing, 0 when absent */
+    uint8_t transfer;                                /* characteristics, from VUI; 2 unspecified */
 };
 
 struct hevc_config {
@@ -30,6 +31,7 @@ struct hevc_config {
     uint8_t nal_length_size;   /* 1, 2 or 4 */
     uint16_t width, height;
     uint32_t fps_milli;
+    uint8_t transfer;
 };
 
 static inline uint8_t hevc_nal_type(const uint8_t *nal) {

@@ -26,6 +26,8 @@ struct ingest_settings {
     char *const *subtitles; /* see subtitles.h; likewise */
     uint32_t subtitle_count;
     const char *ladder_preset, *ladder_encoder;
+    uint32_t ladder_on_demand_ms; /* 0: rungs run always */
+    uint32_t ladder_audio_kbps; /* of the sound for who can't have a picture; 0: none */
 };
 
 struct ingest {

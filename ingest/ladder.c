@@ -48,6 +48,7 @@ struct ladder {
     struct mailbox *box;
     struct loop_timer *reaper;
     bool calling, dead;
+    uint32_t running; /* rungs */
     pthread_t thread;
     /* the thread's, from creation on */
     struct transcode_settings settings;
@@ -70,7 +71,9 @@ struct ladder {
 };
 
 static struct metric metrics[] = {
-    {"weir_ladder_running", NULL, "Publishers whose picture is transcoded.", METRIC_GAUGE, 0},
+    {"weir_ladder_running", NULL,
+     "Ladders: one a publisher whose picture is transcoded, or one a rung that runs on demand.", METRIC_GAUGE, 0},
+    {"weir_ladder_rungs_running", NULL, "Rungs that are transcoded now.", METRIC_GAUGE, 0},
     {"weir_ladder_frames_total", NULL, "Frames encoded, of all rungs.", METRIC_COUNTER, 0},
     {"weir_ladder_frames_repeated_total", NULL,
      "Source frames that could not be decoded: the picture before stands in for them.", METRIC_COUNTER, 0},
@@ -78,7 +81,7 @@ static struct metric metrics[] = {
      "Rungs given up because the machine can't keep up, or their encoder failed.", METRIC_COUNTER, 0},
     {"weir_ladder_busy_seconds_total", NULL, "Time that scaling and encoding took, all rungs.", METRIC_SECONDS, 0},
 };
-enum { M_RUNNING, M_FRAMES, M_REPEATED, M_DROPPED, M_BUSY };
+enum { M_RUNNING, M_RUNGS, M_FRAMES, M_REPEATED, M_DROPPED, M_BUSY };
 
 void ladder_metrics_register(void) {
     metrics_register(metrics, sizeof metrics / sizeof *metrics);
@@ -254,6 +257,11 @@ static void *run(void *ctx) {
 
 /* --- the loop --- */
 
+static void set_running(struct ladder *ladder, uint32_t rungs) {
+    metric_add(&metrics[M_RUNGS], (int64_t)rungs - ladder->running);
+    ladder->running = rungs;
+}
+
 static void deliver(struct ladder *ladder, const struct message *message) {
     struct transcode_frame frame = message->frame;
     const struct ladder_events *events = &ladder->events;
@@ -268,6 +276,7 @@ static void deliver(struct ladder *ladder, const struct message *message) {
         break;
     case MESSAGE_DROPPED:
         metric_add(&metrics[M_DROPPED], 1);
+        set_running(ladder, ladder->running - 1);
         events->on_dropped(ladder->ctx, frame.rung, message->why);
         break;
     case MESSAGE_DRAINED:
@@ -337,6 +346,7 @@ struct ladder *ladder_create(struct loop *loop, const struct transcode_settings 
     pthread_mutex_init(&ladder->lock, NULL);
     pthread_cond_init(&ladder->filled, NULL);
     metric_add(&metrics[M_RUNNING], 1);
+    set_running(ladder, settings->rung_count);
     start_thread(ladder);
     return ladder;
 }
@@ -382,6 +392,7 @@ void ladder_destroy(struct ladder *ladder) {
     pthread_mutex_unlock(&ladder->lock);
     pthread_join(ladder->thread, NULL);
     metric_add(&metrics[M_RUNNING], -1);
+    set_running(ladder, 0);
     ladder->dead = true;
     if (ladder->calling)
         loop_timer_set(ladder->reaper, 0); /* its mailbox is in use */

@@ -1,6 +1,7 @@
 #include "ingest/ladder_run.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/log.h"
@@ -15,9 +16,17 @@ void ladder_run_init(struct ladder_run *run, struct loop *loop, const struct ing
     run->timer = loop_timer_create(loop, on_timer, run);
 }
 
+void ladder_run_set_on_demand(struct ladder_run *run, bool on_demand) {
+    run->on_demand = on_demand;
+}
+
 void ladder_run_stop(struct ladder_run *run) {
     ladder_destroy(run->ladder);
+    on_demand_destroy(run->demand);
+    free(run->config);
     run->ladder = NULL;
+    run->demand = NULL;
+    run->config = NULL;
     run->count = 0;
     run->state = LADDER_NONE;
     loop_timer_cancel(run->timer);
@@ -50,6 +59,36 @@ static void tell_start(const struct ladder_run *run) {
     log_info("ladder_start", "stream", LOG_STR(run->stream), "rungs", LOG_STR(rungs));
 }
 
+static void tell_rung(const struct ladder_run *run, const char *event, uint32_t rung) {
+    char name[4];
+    snprintf(name, sizeof name, "v%u", run->rungs[rung].number % 10);
+    log_info(event, "stream", LOG_STR(run->stream), "rung", LOG_STR(name), "height",
+             LOG_INT(run->rungs[rung].output.height));
+}
+
+static void on_here(void *ctx, uint32_t rung, bool here, uint64_t msn) {
+    struct ladder_run *run = ctx;
+    tell_rung(run, here ? "ladder_rung_start" : "ladder_rung_stop", rung);
+    run->port.on_here(run->port.ctx, rung, here, msn);
+}
+
+static void on_frame(void *ctx, const struct transcode_frame *frame);
+static void on_dropped(void *ctx, uint32_t rung, const char *why);
+static void on_drained(void *ctx);
+
+/* It is known what they are: now they sleep. */
+static void sleep_until_asked(struct ladder_run *run) {
+    struct transcode_output outputs[RUNGS_MAX] = {0};
+    const struct on_demand_port port = {run, on_here, on_frame, on_dropped, on_drained};
+    for (uint32_t i = 0; i < run->count; i++)
+        outputs[i] = run->rungs[i].output;
+    ladder_destroy(run->ladder);
+    run->ladder = NULL;
+    run->transcoded.config = run->config;
+    run->demand = on_demand_create(run->loop, &run->transcoded, outputs,
+                                   run->settings->ladder_on_demand_ms * INT64_C(1000), &port);
+}
+
 /* What it was waited for has come, or has not in time. That is settled here, not where the ladder says so, which is no
  * place to destroy it. */
 static void on_timer(void *ctx) {
@@ -58,6 +97,8 @@ static void on_timer(void *ctx) {
         ladder_run_stop(run);
     } else if (run->described) {
         run->state = LADDER_READY;
+        if (run->on_demand)
+            sleep_until_asked(run);
         tell_start(run);
     } else {
         log_warn("ladder_failed", "stream", LOG_STR(run->stream), "why", LOG_STR(run->why));
@@ -100,13 +141,15 @@ static void on_drained(void *ctx) {
 static void choose(struct ladder_run *run, struct transcode_settings *settings) {
     const struct codec_info *source = &settings->source;
     struct rung rungs[RUNGS_MAX];
-    uint32_t count = rungs_choose(run->settings->ladder, run->settings->ladder_count, run->stream,
-                                  source->width < source->height ? source->width : source->height, rungs);
+    uint32_t count =
+        rungs_choose(run->settings->ladder, run->settings->ladder_count, run->stream,
+                     source->width < source->height ? source->width : source->height, settings->rate_milli, rungs);
     settings->rung_count = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (run->dropped & 1u << (i + 1))
             continue;
         run->rungs[settings->rung_count].number = i + 1;
+        run->rungs[settings->rung_count].every = rungs[i].every;
         settings->rungs[settings->rung_count++] = rungs[i];
     }
     run->count = settings->rung_count;
@@ -120,6 +163,11 @@ static void start(struct ladder_run *run, const struct transcode_settings *sourc
     choose(run, &settings);
     if (!settings.rung_count)
         return;
+    run->transcoded = settings;
+    run->config = malloc(settings.config_len + 1);
+    if (!run->config)
+        abort();
+    memcpy(run->config, settings.config, settings.config_len);
     run->ladder = ladder_create(run->loop, &settings, key, len, &events, run);
     run->state = LADDER_STARTING;
     run->described = false;
@@ -140,6 +188,12 @@ bool ladder_run_prepare(struct ladder_run *run, const struct transcode_settings 
     return !ladder_run_busy(run);
 }
 
+/* Each picture is a chunk, with boxes of its own. */
+static uint32_t peak_bps(const struct ladder_run_rung *rung, uint32_t rate_milli) {
+    enum { BOXES_BITS = 150 * 8, RATE_MILLI = 30000 /* where it isn't known */ };
+    return rung->output.peak_bps + (uint32_t)((uint64_t)BOXES_BITS * (rate_milli ? rate_milli : RATE_MILLI) / 1000);
+}
+
 uint32_t ladder_run_add(const struct ladder_run *run, struct packager_source sources[TRACKS_MAX], uint32_t count) {
     if (count + run->count > TRACKS_MAX)
         return 0;
@@ -152,7 +206,10 @@ uint32_t ladder_run_add(const struct ladder_run *run, struct packager_source sou
                                                   .config_len = rung->output.config_len,
                                                   .language = "",
                                                   .reorders = sources[0].reorders,
-                                                  .rate_milli = sources[0].rate_milli,
+                                                  .rate_milli = sources[0].rate_milli / rung->every,
+                                                  .every = rung->every,
+                                                  .peak_bps = peak_bps(rung, sources[0].rate_milli / rung->every),
+                                                  .on_demand = run->demand,
                                                   .rung = rung->number};
     }
     return run->count;
@@ -163,15 +220,34 @@ void ladder_run_begin(struct ladder_run *run) {
         run->state = LADDER_RUNNING;
 }
 
-void ladder_run_push(struct ladder_run *run, const struct transcode_slot *slot, const uint8_t *data, size_t len) {
-    if (run->state == LADDER_RUNNING)
+static uint32_t mask_of(const struct ladder_run *run, const struct track_names *asked) {
+    uint32_t mask = 0;
+    for (uint32_t i = 0; asked && i < run->count; i++) {
+        char name[4];
+        snprintf(name, sizeof name, "v%u", run->rungs[i].number % 10);
+        mask |= track_names_have(asked, name) ? 1u << i : 0;
+    }
+    return mask;
+}
+
+void ladder_run_push(struct ladder_run *run, const struct transcode_slot *slot, const uint8_t *data, size_t len,
+                     const struct track_names *asked) {
+    if (run->state == LADDER_RUNNING && run->demand)
+        on_demand_push(run->demand, slot, data, len, mask_of(run, asked));
+    else if (run->state == LADDER_RUNNING)
         ladder_push(run->ladder, slot, data, len);
 }
 
 bool ladder_run_drain(struct ladder_run *run) {
     if (run->state == LADDER_RUNNING) {
+        bool under_way = !run->demand || on_demand_drain(run->demand);
+        if (!under_way) {
+            ladder_run_stop(run);
+            return false;
+        }
         run->state = LADDER_DRAINING;
-        ladder_drain(run->ladder);
+        if (!run->demand)
+            ladder_drain(run->ladder);
         loop_timer_set(run->timer, LADDER_DRAIN_MS * INT64_C(1000));
     }
     return run->state == LADDER_DRAINING;

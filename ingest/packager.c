@@ -23,6 +23,7 @@ enum {
     PATIENCE_US = 50000,         /* so long following pictures are waited for, */
     JOINED_PATIENCE_US = 250000, /* and those of other pushes, which have ways of their own */
     HELD_MAX = 32,               /* leading pictures */
+    CATCH_UP_PICTURES = 4,       /* a rung is always behind by so many */
     LEAD_MAX_US = 2000000,       /* presentation after decoding: more is a mistake of somebody's */
 };
 
@@ -270,11 +271,10 @@ static void part_track(const struct packager *p, struct record_part_track *out, 
     lane->part_independent = false;
 }
 
-/* Its chunks will come: one a leading picture. */
-static void part_rung(const struct packager *p, struct record_part_track *out, struct lane *lane, uint32_t lead_ts,
-                      bool independent) {
-    *out = (struct record_part_track){p->part_pictures, lead_ts, lane->part_bytes, independent};
-    lane->part_bytes = 0;
+/* Its chunks will come: one a picture that it has. */
+static void part_rung(struct record_part_track *out, struct packager_track *track, uint32_t lead_ts, bool independent) {
+    *out = (struct record_part_track){track->part_pictures, lead_ts, track->lane.part_bytes, independent};
+    track->lane.part_bytes = track->part_pictures = 0;
 }
 
 /* --- subtitles --- */
@@ -333,12 +333,19 @@ static void close_part(struct packager *p, bool last, int64_t audio_us) {
     part->wall_us = part->start_us + timeline_drift_us(&p->timeline);
     for (uint32_t i = 0; i < p->track_count; i++)
         if (is_rung(p, i))
-            part_rung(p, &part->tracks[i], &p->tracks[i].lane, lead_ts, part->flags & PART_INDEPENDENT);
+            part_rung(&part->tracks[i], &p->tracks[i], lead_ts, part->flags & PART_INDEPENDENT);
         else
             part_track(p, &part->tracks[i], &p->tracks[i], lead_ts);
     p->part_pictures = 0;
     p->segment_used = true;
     p->port.write(p->port.ctx, record);
+}
+
+/* Pictures are counted anew. */
+static void reset_pictures(struct packager *p) {
+    p->part_pictures = 0;
+    for (uint32_t i = 0; i < p->track_count; i++)
+        p->tracks[i].pictures = p->tracks[i].part_pictures = 0;
 }
 
 static void next_segment(struct packager *p) {
@@ -348,8 +355,9 @@ static void next_segment(struct packager *p) {
         p->msn++;
         p->discontinuity = false;
     }
-    p->part_index = p->picture_number = p->part_pictures = 0;
+    p->part_index = 0;
     p->segment_used = false;
+    reset_pictures(p);
     for (uint32_t i = 0; i < p->track_count; i++)
         p->tracks[i].lane.chunk_number = 0;
 }
@@ -429,8 +437,18 @@ static void write_lead(struct packager *p, const struct lane_frame *frame) {
 
 /* Rungs are made of it. */
 static void hand_on(struct packager *p, const struct lane_frame *frame) {
-    const struct packager_place place = {p->grant.epoch, p->msn, p->picture_number++};
+    struct packager_place place = {p->grant.epoch, p->msn, 0, {0}};
+    bool fresh = frame->independent || !p->part_pictures;
     p->part_pictures++;
+    for (uint32_t i = 0; i < p->rung_count; i++) {
+        struct packager_track *track = &p->tracks[p->video_count + i];
+        if (!fresh && ++track->since < track->every)
+            continue;
+        track->since = 0;
+        track->part_pictures++;
+        place.rungs |= 1u << i;
+        place.numbers[i] = track->pictures++;
+    }
     if (p->rung_count)
         p->port.led(p->port.ctx, frame, &place);
 }
@@ -552,14 +570,36 @@ bool packager_is_rung(const struct packager *p, const struct record *record) {
     return record->type == RECORD_CHUNK && is_rung(p, record->chunk.track);
 }
 
+void packager_rung_here(struct packager *p, uint32_t rung, bool here, uint64_t msn) {
+    if (rung >= p->rung_count)
+        return;
+    struct record *record = record_create(RECORD_TRACK, p->stream, p->grant.epoch);
+    record->track = (struct record_track){.track = (uint8_t)(p->video_count + rung),
+                                          .presence = here ? TRACK_JOINING : TRACK_ABSENT,
+                                          .msn = msn};
+    p->tracks[p->video_count + rung].behind = here;
+    p->port.write(p->port.ctx, record);
+}
+
+/* What it has made up for is not counted with the part under way: it would seem to have many times its rate. */
+static void count_rung(const struct packager *p, struct packager_track *track, const struct packager_place *place,
+                       uint32_t bytes_before) {
+    uint32_t number = place->numbers[track - p->tracks - p->video_count];
+    track->behind &= place->msn != p->msn || number + CATCH_UP_PICTURES < track->pictures;
+    if (track->behind)
+        track->lane.part_bytes = bytes_before;
+}
+
 void packager_rung(struct packager *p, uint32_t rung, const struct packager_place *place,
                    const struct lane_frame *frame) {
     if (place->epoch != p->grant.epoch || rung >= p->rung_count)
         return;
     struct packager_track *track = &p->tracks[p->video_count + rung];
     const struct lane_place at = {p->stream, place->epoch, place->msn, (uint8_t)(track - p->tracks)};
-    track->lane.chunk_number = place->number;
+    track->lane.chunk_number = place->numbers[rung];
+    uint32_t bytes_before = track->lane.part_bytes;
     struct record *record = lane_direct_chunk(&track->lane, frame, &at);
+    count_rung(p, track, place, bytes_before);
     if (record)
         p->port.write(p->port.ctx, record);
     else
@@ -612,7 +652,7 @@ void packager_abandon(struct packager *p) {
     close_lanes(p);
     segmenter_break(&p->segmenter);
     p->opened = p->segment_used = false;
-    p->part_index = p->picture_number = p->part_pictures = 0;
+    p->part_index = p->part_pictures = 0;
 }
 
 /* --- opening --- */
@@ -626,7 +666,11 @@ static void describe(struct track_info *info, const struct packager_source *sour
                                 .timescale = video ? TIMELINE_VIDEO_HZ : codec->sample_rate,
                                 .width = codec->width,
                                 .height = codec->height,
+                                .range = codec->range,
+                                .low = source->low,
+                                .peak_bps = source->peak_bps,
                                 .frame_rate_milli = source->rate_milli,
+                                .on_demand = source->on_demand,
                                 .sample_rate = codec->sample_rate,
                                 .channels = codec->channels};
     snprintf(info->name, sizeof info->name, "%c%u", video ? 'v' : 'a', number % 10);
@@ -664,7 +708,8 @@ bool packager_takes(const struct packager_source *source) {
 static int open_track(struct packager *p, const struct packager_source *source, struct track_info *info) {
     struct packager_track *track = &p->tracks[p->track_count];
     bool video = source->codec->kind == TRACK_VIDEO;
-    *track = (struct packager_track){.kind = source->codec->kind, .frame_us = frame_us_of(source)};
+    *track =
+        (struct packager_track){.kind = source->codec->kind, .frame_us = frame_us_of(source), .every = source->every};
     describe(info, source,
              source->rung ? source->rung
              : video      ? p->video_count
@@ -709,7 +754,7 @@ static void open_texts(struct packager *p, struct record_open *open) {
 /* Frames of pictures beside the leading ones are whole in parts, too, where their rate is a fraction of its. */
 static uint32_t unit_us(const struct packager *p) {
     uint32_t lead_us = p->tracks[0].frame_us, unit = lead_us;
-    for (uint32_t i = 1; i < p->video_count; i++) {
+    for (uint32_t i = 1; i < p->video_count + p->rung_count; i++) {
         uint32_t frame_us = p->tracks[i].frame_us, times = (frame_us + lead_us / 2) / lead_us;
         if (frame_us > unit && llabs((int64_t)frame_us - (int64_t)times * lead_us) < lead_us / 50)
             unit = times * lead_us;
@@ -758,14 +803,17 @@ int packager_open(struct packager *p, const struct packager_source *sources, uin
             return -EINVAL;
         }
     open_texts(p, &record->open);
-    for (uint32_t i = 0; i < p->rung_count; i++)
-        record->open.late |= 1u << (p->video_count + i);
+    for (uint32_t i = 0; i < p->rung_count; i++) {
+        uint32_t bit = 1u << (p->video_count + i);
+        record->open.late |= bit;
+        record->open.absent |= record->open.tracks[p->video_count + i].on_demand ? bit : 0;
+    }
     plan_parts(p);
     record->open.target_duration_ms = p->target_ms;
     record->open.part_target_us = p->part_target_us;
     timeline_map(&p->timeline, dts_us, now_us, end_us);
     p->lead_dts_us = p->lead_end_us = 0;
-    p->picture_number = p->part_pictures = 0;
+    p->part_pictures = 0;
     p->opened = true;
     p->port.write(p->port.ctx, record);
     return 0;

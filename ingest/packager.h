@@ -9,7 +9,8 @@
  * comes, and where a segment ends for 50 ms longer, or 250 ms where they come by connections of their own. What comes later goes into the next part. Who is later than that is not waited for.
  *
  * Rungs are transcoded from the leading picture, frame by frame (ladder.h), and cut as that is: a part counts as many chunks of them as it has
- * leading pictures, and they come when they are encoded, after the part as a rule (record_open.late).
+ * leading pictures, and they come when they are encoded, after the part as a rule (record_open.late). A rung of a lower rate has each second
+ * picture, or fewer, counted from the last independent one and from where a part begins: it has one wherever there may be a cut.
  *
  * Subtitles are cut as the leading track is: where a part ends, each language has one chunk, of the cues that show in it (subtitles.h).
  *
@@ -21,6 +22,7 @@
 #include "common/media/writer.h"
 #include "ingest/codec.h"
 #include "ingest/lane.h"
+#include "ingest/rungs.h"
 #include "ingest/segmenter.h"
 #include "ingest/timeline.h"
 
@@ -31,7 +33,8 @@ struct subtitled;
 /* Where a leading picture was put. */
 struct packager_place {
     uint64_t epoch, msn;
-    uint32_t number; /* of pictures of that segment, from 0 */
+    uint32_t rungs;              /* mask of those that have a picture of their own in its place */
+    uint32_t numbers[RUNGS_MAX]; /* of these pictures of that segment, from 0 */
 };
 
 struct packager_port {
@@ -57,7 +60,12 @@ struct packager_track {
     uint32_t judged;    /* following: the cut at which alignment was last looked at */
     bool misaligned;
     bool joined;        /* following: on a clock that may be another's by half a frame, and a connection of its own */
+    bool behind;        /* a rung that has been begun in the past, and makes up for it */
     bool awaits_independent; /* something was lost: what follows can't be decoded until then */
+    /* rungs */
+    uint32_t every;                   /* of the leading pictures it has each, each second … */
+    uint32_t since;                   /* leading pictures since its last one */
+    uint32_t pictures, part_pictures; /* of the segment and the part under way */
 };
 
 /* A beginning of a segment with an independent frame of the leading track. */
@@ -83,7 +91,7 @@ struct packager {
     uint32_t patience_us; /* so long following pictures are waited for where a segment ends */
     uint64_t msn, part_number;
     uint32_t part_index, init_version, discontinuity_sequence;
-    uint32_t picture_number, part_pictures; /* leading ones of the segment and the part under way */
+    uint32_t part_pictures; /* leading ones of the part under way */
     bool opened;        /* an open record was written */
     bool discontinuity; /* the next segment begins with one */
     bool segment_used;  /* the segment `msn` has a part or a chunk */
@@ -103,7 +111,11 @@ struct packager_source {
     bool reorders;
     bool joined;         /* it comes by a push of its own */
     uint32_t rate_milli; /* video: as probe.h has it */
+    bool low;            /* sound: of a low rate */
+    uint32_t peak_bps;   /* transcoded: what it has at most, boxes and all */
+    uint32_t every;      /* transcoded: it has each, each second … of the leading pictures; 0: each */
     uint32_t rung;       /* transcoded: its number, which is its name's: v1, v2 …; 0: the publisher's own */
+    bool on_demand;      /* transcoded: it isn't there until packager_rung_here says so */
 };
 
 void packager_init(struct packager *packager, struct loop *loop, const struct ingest_settings *settings, const char *stream,
@@ -119,6 +131,8 @@ int packager_open(struct packager *packager, const struct packager_source *sourc
 void packager_frame(struct packager *packager, uint32_t index, const struct lane_frame *frame);
 /* A rung's picture, for the place and the times of the leading one that it is in the place of; in order. */
 void packager_rung(struct packager *packager, uint32_t rung, const struct packager_place *place, const struct lane_frame *frame);
+/* A rung that runs on demand: its pictures come, from the segment `msn` on, all of them; or none of them any more. */
+void packager_rung_here(struct packager *packager, uint32_t rung, bool here, uint64_t msn);
 /* How many pictures beside the leading one had their last key frame elsewhere. */
 uint32_t packager_misaligned(const struct packager *packager);
 /* Whether a record is a rung's: that it is refused harms nobody else. */

@@ -4,11 +4,10 @@
 
 #include "common/base/buf.h"
 #include "ingest/bits.h"
+#include "ingest/h264.h"
 #include "ingest/hevc.h"
 
 enum {
-    H264_NAL_SPS = 7,
-    H264_NAL_PPS = 8,
     LENGTH_SIZE = 4,
     AVCC_LISTS = 5, /* where counts and sets begin */
     HVCC_ARRAYS = 22,
@@ -70,25 +69,7 @@ void parameter_sets_begin(struct parameter_sets *sets) {
         sets->sets[i].fresh = false;
 }
 
-void parameter_sets_take(struct parameter_sets *sets, const struct nal *nal) {
-    struct parameter_set set = {.kind = parameter_set_kind(sets->codec, nal), .fresh = true, .len = (uint16_t)nal->len};
-    struct parameter_set *place = NULL;
-    if (nal->len <= PARAMETER_SET_MAX &&
-        (sets->codec == CODEC_HEVC ? read_hevc_ids(nal, &set) : read_h264_ids(nal, &set))) {
-        place = find(sets, set.kind, set.id);
-        if (!place && sets->count < PARAMETER_SETS_MAX)
-            place = &sets->sets[sets->count++];
-    }
-    if (!place) {
-        sets->bad++;
-        return;
-    }
-    memcpy(set.data, nal->data, nal->len);
-    *place = set;
-}
-
-/* --- what is of the past --- */
-
+/* Whether it outlives a key picture that comes with what is fresh. */
 static bool is_fresh(struct parameter_sets *sets, enum parameter_set_kind kind, uint32_t id) {
     const struct parameter_set *set = find(sets, kind, id);
     return set && set->fresh;
@@ -104,6 +85,37 @@ static bool stays(struct parameter_sets *sets, const struct parameter_set *set) 
             return true;
     return false;
 }
+
+/* For another one. In a full table that of one of the past, when another configuration comes. */
+static struct parameter_set *room(struct parameter_sets *sets, const struct parameter_set *other) {
+    if (sets->count < PARAMETER_SETS_MAX)
+        return &sets->sets[sets->count++];
+    if (other->kind == SET_PPS && !is_fresh(sets, SET_SPS, other->parent))
+        return NULL;
+    for (uint32_t i = 0; i < sets->count; i++)
+        if (!sets->sets[i].fresh && !stays(sets, &sets->sets[i]))
+            return &sets->sets[i];
+    return NULL;
+}
+
+void parameter_sets_take(struct parameter_sets *sets, const struct nal *nal) {
+    struct parameter_set set = {.kind = parameter_set_kind(sets->codec, nal), .fresh = true, .len = (uint16_t)nal->len};
+    struct parameter_set *place = NULL;
+    if (nal->len <= PARAMETER_SET_MAX &&
+        (sets->codec == CODEC_HEVC ? read_hevc_ids(nal, &set) : read_h264_ids(nal, &set))) {
+        place = find(sets, set.kind, set.id);
+        if (!place)
+            place = room(sets, &set);
+    }
+    if (!place) {
+        sets->bad++;
+        return;
+    }
+    memcpy(set.data, nal->data, nal->len);
+    *place = set;
+}
+
+/* --- what is of the past --- */
 
 /* A key picture that comes with an SPS begins anew: other SPSs, and what refers to them, are of the past. */
 static void forget_old(struct parameter_sets *sets) {

@@ -8,7 +8,11 @@
 #include "ingest/codec.h"
 #include "ingest/nal.h"
 
-enum { PARAMETER_SETS_MAX = 16, PARAMETER_SET_MAX = 512, PARAMETER_SETS_CONFIG_MAX = 2048 };
+enum {
+    PARAMETER_SETS_MAX = 16,
+    PARAMETER_SET_MAX = 2048, /* HEVC's with scaling lists have up to 1200 bytes */
+    PARAMETER_SETS_CONFIG_MAX = 4096,
+};
 
 enum parameter_set_kind { SET_NONE, SET_VPS, SET_SPS, SET_PPS };
 

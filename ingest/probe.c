@@ -85,18 +85,27 @@ static bool is_of(const struct probe_frame *held, const struct probe_track *trac
     return held->frame.kind == track->kind && held->frame.track == track->number;
 }
 
+static bool near_us(int64_t a_us, int64_t b_us) {
+    return llabs(a_us - b_us) <= 1500;
+}
+
 /* Do the collected frames keep to `rate_milli`, as far as milliseconds, RTMP's, tell? Each frame may be off by the
- * rounding. */
-static bool keeps_to(const struct probe *probe, const struct probe_track *track, uint32_t rate_milli) {
+ * rounding. Behind the first, whole frames may be missing: leading pictures of an open GOP that is joined (`gap`). */
+static bool keeps_to(const struct probe *probe, const struct probe_track *track, uint32_t rate_milli, bool gap) {
+    int64_t from_us = track->start_dts_us;
     uint32_t n = 0;
-    for (uint32_t i = 0; i < probe->count; i++) {
+    for (uint32_t i = 0, seen = 0; i < probe->count; i++) {
         if (!is_of(&probe->frames[i], track))
             continue;
-        int64_t expected_us = (int64_t)n++ * 1000000000 / rate_milli;
-        if (llabs(probe->frames[i].frame.dts_us - track->start_dts_us - expected_us) > 1500)
+        int64_t since_us = probe->frames[i].frame.dts_us - from_us;
+        if (gap && seen == 1 && since_us > 0 && since_us < MEASURE_US)
+            n = (uint32_t)((since_us * rate_milli + 500000000) / 1000000000);
+        if (!near_us(since_us, (int64_t)n * 1000000000 / rate_milli))
             return false;
+        n++;
+        seen++;
     }
-    return true;
+    return !gap || track->count > VIDEO_FRAMES_SURE;
 }
 
 static uint32_t measure(const struct probe_track *track) {
@@ -106,18 +115,21 @@ static uint32_t measure(const struct probe_track *track) {
 }
 
 static uint32_t nominal_match(const struct probe *probe, const struct probe_track *track) {
-    for (uint32_t i = 0; i < sizeof nominal_rates / sizeof *nominal_rates; i++)
-        if (keeps_to(probe, track, nominal_rates[i]))
-            return nominal_rates[i];
+    enum { RATES = sizeof nominal_rates / sizeof *nominal_rates };
+    for (uint32_t i = 0; i < 2 * RATES; i++)
+        if (keeps_to(probe, track, nominal_rates[i % RATES], i >= RATES))
+            return nominal_rates[i % RATES];
     return 0;
 }
 
 static uint32_t announced_match(const struct probe *probe, const struct probe_track *track, double metadata,
                                 uint32_t config_rate_milli) {
     uint32_t rates[] = {metadata >= 1 && metadata <= 240 ? (uint32_t)(metadata * 1000 + 0.5) : 0, config_rate_milli};
-    for (uint32_t i = 0; i < 2; i++)
-        if (rates[i] >= 1000 && rates[i] <= TIMELINE_RATE_MILLI_MAX && keeps_to(probe, track, rates[i]))
-            return rates[i];
+    for (uint32_t i = 0; i < 4; i++) {
+        uint32_t rate = rates[i % 2];
+        if (rate >= 1000 && rate <= TIMELINE_RATE_MILLI_MAX && keeps_to(probe, track, rate, i >= 2))
+            return rate;
+    }
     return 0;
 }
 

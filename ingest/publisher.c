@@ -20,6 +20,8 @@
 #include "ingest/pace.h"
 #include "ingest/packager.h"
 #include "ingest/probe.h"
+#include "ingest/rungs.h"
+#include "ingest/sound_run.h"
 #include "ingest/stream_key.h"
 #include "ingest/subtitles.h"
 #include "ingest/track.h"
@@ -244,21 +246,32 @@ static void on_record(void *ctx, struct record *record) {
 /* A leading picture is on its way: rungs are made of it. */
 static void on_led(void *ctx, const struct lane_frame *frame, const struct packager_place *place) {
     struct publisher *pub = ctx;
-    const struct transcode_slot slot = {.dts_ts = frame->time.dts_ts,
-                                        .pts_ts = frame->time.pts_ts,
-                                        .duration_ts = frame->time.duration_ts,
-                                        .independent = frame->independent,
-                                        .epoch = place->epoch,
-                                        .msn = place->msn,
-                                        .number = place->number,
-                                        .capture_us = frame->capture_us};
-    ladder_run_push(&pub->ladder, &slot, frame->data, frame->len);
+    struct transcode_slot slot = {.dts_ts = frame->time.dts_ts,
+                                  .pts_ts = frame->time.pts_ts,
+                                  .duration_ts = frame->time.duration_ts,
+                                  .independent = frame->independent,
+                                  .rungs = place->rungs,
+                                  .epoch = place->epoch,
+                                  .msn = place->msn,
+                                  .capture_us = frame->capture_us};
+    memcpy(slot.numbers, place->numbers, sizeof slot.numbers);
+    struct track_names asked = {0};
+    const struct writer_port *port = &pub->ingest->port;
+    if (pub->ladder.demand)
+        asked = port->asked(port->ctx, pub->claim);
+    ladder_run_push(&pub->ladder, &slot, frame->data, frame->len, &asked);
+}
+
+static void on_rung_here(void *ctx, uint32_t rung, bool here, uint64_t msn) {
+    struct publisher *pub = ctx;
+    packager_rung_here(&pub->packager, rung, here, msn);
 }
 
 static void on_rung_frame(void *ctx, const struct transcode_frame *transcoded) {
     struct publisher *pub = ctx;
     const struct transcode_slot *slot = &transcoded->slot;
-    const struct packager_place place = {slot->epoch, slot->msn, slot->number};
+    struct packager_place place = {.epoch = slot->epoch, .msn = slot->msn};
+    memcpy(place.numbers, slot->numbers, sizeof place.numbers);
     const struct lane_frame frame = {.time = {.dts_ts = slot->dts_ts,
                                               .pts_ts = slot->pts_ts,
                                               .duration_ts = slot->duration_ts},
@@ -325,9 +338,10 @@ static struct publisher *create(struct ingest *ingest, const char *peer, const s
     list_append(&ingest->publishers, &pub->link);
     tracks_init(&pub->tracks, pub->stream, pub->peer);
     const struct packager_port port = {pub, on_record, on_refused, on_led};
-    const struct ladder_run_port ladder_port = {pub, on_ladder_settled, on_rung_frame, on_rung_dropped};
+    const struct ladder_run_port ladder_port = {pub, on_ladder_settled, on_rung_frame, on_rung_dropped, on_rung_here};
     packager_init(&pub->packager, ingest->loop, &ingest->settings, pub->stream, &port);
     ladder_run_init(&pub->ladder, ingest->loop, &ingest->settings, pub->stream, &ladder_port);
+    ladder_run_set_on_demand(&pub->ladder, ingest->settings.ladder_on_demand_ms && ingest->port.asked);
     return pub;
 }
 
@@ -408,6 +422,14 @@ static void add_up(struct publisher *pub) {
     pub->counted = *now;
 }
 
+/* To the packager, or what is made of it. */
+static void carry(struct publisher *pub, struct track *track, const struct lane_frame *frame) {
+    if (track->sound)
+        sound_run_push(track->sound, frame);
+    if (!sound_run_replaces(track->sound))
+        packager_frame(&pub->packager, track->index, frame);
+}
+
 static void live_frame(struct publisher *pub, struct track *track, const struct publisher_frame *frame,
                        int64_t now_us) {
     const struct lane_frame lane_frame = track_lane_frame(track, frame, now_us);
@@ -416,7 +438,7 @@ static void live_frame(struct publisher *pub, struct track *track, const struct 
         pub->stalled = false;
         packager_state(&pub->packager, STREAM_LIVE);
     }
-    packager_frame(&pub->packager, track->index, &lane_frame);
+    carry(pub, track, &lane_frame);
 }
 
 /* Whether the picture's rungs, if there are to be any, are ready. A broadcaster that sends several pictures has made a
@@ -433,6 +455,29 @@ static bool ladder_ready(struct publisher *pub, const struct packager_source *so
                                                 .reorders = sources[0].reorders,
                                                 .rate_milli = sources[0].rate_milli};
     return ladder_run_prepare(&pub->ladder, &settings, key->data, key->len);
+}
+
+/* What all can play, and for the only sound one of a low rate, which is put behind all. Returns how many there are
+ * more. */
+static uint32_t prepare_sound(struct publisher *pub, struct track *const *chosen, struct packager_source *sources,
+                              uint32_t count, uint32_t rungs) {
+    const struct ingest_settings *settings = &pub->ingest->settings;
+    uint32_t sounds = 0, more = 0;
+    for (uint32_t i = 0; i < count; i++)
+        sounds += chosen[i]->codec.kind == TRACK_AUDIO;
+    if (sounds == count || !rungs_wanted(settings->ladder, settings->ladder_count, pub->stream))
+        return 0;
+    for (uint32_t i = count - sounds; i < count; i++) {
+        struct packager_source *source = &sources[i + rungs], low;
+        bool room = sounds == 1 && count + rungs < TRACKS_MAX;
+        struct sound_run *run = chosen[i]->sound = sound_run_create(settings, pub->stream, source, room);
+        if (!run)
+            continue;
+        if (sound_run_sources(run, source, &low))
+            sources[count + rungs + more++] = low;
+        sound_run_begin(run, &pub->packager, i + rungs, count + rungs);
+    }
+    return more;
 }
 
 /* What was collected goes on its way. Sound before the leading picture is left out. */
@@ -456,7 +501,7 @@ static void pour_joined(struct publisher *pub, int64_t from_us) {
         if (!track->joined || track->index == TRACK_NOWHERE)
             continue;
         for (uint32_t k = track_begin(track, from_us); k < track->spare.count && pub->state == LIVE; k++)
-            packager_frame(&pub->packager, track->index, lane_at(&track->spare, k));
+            carry(pub, track, lane_at(&track->spare, k));
         lane_reset(&track->spare);
     }
 }
@@ -495,9 +540,10 @@ static void start(struct publisher *pub) {
     if (lead && !ladder_ready(pub, sources, count, chosen[0]->number))
         return;
     uint32_t rungs = lead ? ladder_run_add(&pub->ladder, sources, count) : 0;
+    uint32_t sounds = lead ? prepare_sound(pub, chosen, sources, count, rungs) : 0;
     if (!pub->packager.subtitles)
         pub->packager.subtitles = subtitles_hold(pub->ingest->subtitles, pub->stream);
-    if (!lead || packager_open(&pub->packager, sources, count + rungs, lead->start_dts_us, lead->arrived_us)) {
+    if (!lead || packager_open(&pub->packager, sources, count + rungs + sounds, lead->start_dts_us, lead->arrived_us)) {
         lose(pub, "codec configuration not usable");
         return;
     }
@@ -523,6 +569,8 @@ static void restart(struct publisher *pub) {
     for (uint32_t i = 0; i < pub->tracks.count; i++) {
         struct track *track = pub->tracks.items[i];
         bool open = track->index != TRACK_NOWHERE && !track->changed;
+        if (open && sound_run_replaces(track->sound))
+            continue; /* what waits isn't the publisher's */
         if (track->joined && open)
             track_keep(track, &pub->packager.tracks[track->index].lane);
         else if (!track->joined && track != pub->lead && !track->ended && !track->silent)

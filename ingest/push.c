@@ -73,12 +73,13 @@ struct target {
     struct buf control;           /* the beginning of a line */
     struct feed_granted granted;
     struct timeline_out timeline;
-    struct track_push tracks[TRACKS_MAX];
+    struct track_push tracks[TRACK_NAMES_MAX]; /* of the tracks that the stream has or has had since */
     struct reader reader;
     uint64_t begin_msn;
     uint32_t failures;
     bool beat_due, touch_due, take_due;
     enum claim_result standing; /* of one where this stands by */
+    struct track_names asked;   /* of the tracks that are made on demand, as it says */
     int64_t heard_us;
     struct loop_timer *timer; /* to ask again; or, `broken`, to clear up */
     bool broken;
@@ -216,7 +217,7 @@ static void open_track(struct target *target, struct track_push *track, const ch
 }
 
 static struct track_push *track_find(struct target *target, const char *name) {
-    for (int i = 0; i < TRACKS_MAX; i++)
+    for (int i = 0; i < TRACK_NAMES_MAX; i++)
         if (!strcmp(target->tracks[i].out.track, name))
             return &target->tracks[i];
     return NULL;
@@ -235,7 +236,7 @@ static void open_tracks(struct target *target) {
 static void resume_all(struct target *target) {
     if (target->fetch.fetch)
         http_fetch_resume(target->fetch.fetch);
-    for (int i = 0; i < TRACKS_MAX; i++)
+    for (int i = 0; i < TRACK_NAMES_MAX; i++)
         if (target->tracks[i].fetch.fetch)
             http_fetch_resume(target->tracks[i].fetch.fetch);
 }
@@ -249,7 +250,7 @@ static void on_news(struct reader *reader) {
 static void close_feeds(struct target *target) {
     http_peer_cancel(&target->origin->peer, &target->fetch);
     timeline_out_finish(&target->timeline);
-    for (int i = 0; i < TRACKS_MAX; i++) {
+    for (int i = 0; i < TRACK_NAMES_MAX; i++) {
         http_peer_cancel(&target->origin->peer, &target->tracks[i].fetch);
         track_out_finish(&target->tracks[i].out);
         target->tracks[i] = (struct track_push){0};
@@ -257,6 +258,7 @@ static void close_feeds(struct target *target) {
     reader_cancel(&target->reader);
     buf_clear(&target->control);
     target->take_due = target->touch_due = target->beat_due = false;
+    target->asked = (struct track_names){0};
 }
 
 /* Its stream is in the store, or will be: reads along from then on. */
@@ -338,6 +340,8 @@ static void on_said(struct target *target, const struct feed_control *control) {
         on_granted(target);
     } else if (control->kind == FEED_CONTROL_CUT) {
         on_cut(target, control->refuse_s);
+    } else if (control->kind == FEED_CONTROL_ASKED) {
+        target->asked = control->asked;
     } else if (control->kind == FEED_CONTROL_DRAIN) {
         target->drains = true;
         log_info("push_drain", "stream", LOG_STR(target->push->stream), "origin", LOG_STR(target->origin->url));
@@ -828,6 +832,29 @@ static void port_take(void *ctx, void *handle) {
     }
 }
 
+static void add_names(struct track_names *names, const struct track_names *more) {
+    for (uint32_t i = 0; i < more->count; i++)
+        track_names_add(names, more->items[i]);
+}
+
+/* By viewers of this node, or of any origin. Of one that doesn't say, anybody may ask for anything. */
+static struct track_names port_asked(void *ctx, void *handle) {
+    const struct pushes *pushes = ctx;
+    const struct push *push = handle;
+    const struct stream *stream = push->local ? stream_of(push) : NULL;
+    struct track_names asked = {0};
+    if (push->local && pushes->local.asked)
+        asked = pushes->local.asked(pushes->local.ctx, push->local);
+    for (size_t i = 0; i < pushes->settings.origin_count; i++) {
+        const struct target *target = &push->targets[i];
+        add_names(&asked, &target->asked);
+        bool says = target->state != BRINGING || target->granted.asks;
+        for (uint32_t t = 0; !says && stream && stream->open && t < stream->open->open.track_count; t++)
+            track_names_add(&asked, stream->open->open.tracks[t].name);
+    }
+    return asked;
+}
+
 static void port_release(void *ctx, void *handle, bool clean) {
     struct pushes *pushes = ctx;
     struct push *push = handle;
@@ -851,7 +878,8 @@ struct writer_port pushes_port(struct pushes *pushes) {
                                 .write = port_write,
                                 .touch = port_touch,
                                 .release = port_release,
-                                .take = port_take};
+                                .take = port_take,
+                                .asked = port_asked};
 }
 
 /* --- life cycle --- */

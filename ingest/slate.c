@@ -206,22 +206,28 @@ static struct slate *slate_create(struct slates *slates, const char *stream, con
     return slate;
 }
 
+static void tell_none(struct slates *slates, const char *stream, const char *why) {
+    uint32_t suppressed;
+    if (log_limit_pass(&slates->lines, 1, &suppressed))
+        log_warn("slate_none", "stream", LOG_STR(stream), "why", LOG_STR(why), LOG_SUPPRESSED(suppressed));
+}
+
 /* Somebody's, not the clip's. */
 static void published(struct slates *slates, const char *stream) {
     const char *file = clip_of(slates, stream);
     struct slate *slate = find(slates, stream);
-    uint32_t suppressed;
     if (slate) {
         slate->end_us = 0;
         return;
     }
     if (!file)
         return;
-    if (slates->count < SLATES_MAX && (slate = slate_create(slates, stream, file)))
+    if (slates->count >= SLATES_MAX)
+        tell_none(slates, stream, "there are too many");
+    else if ((slate = slate_create(slates, stream, file)))
         watch(slate);
-    else if (log_limit_pass(&slates->lines, 1, &suppressed))
-        log_warn("slate_none", "stream", LOG_STR(stream), "why", LOG_STR("there are too many"),
-                 LOG_SUPPRESSED(suppressed));
+    else
+        tell_none(slates, stream, "its clip has no URL that can be used");
 }
 
 static void on_air(void *ctx, const char *stream, enum claim_rank rank, bool is) {

@@ -49,11 +49,9 @@ static enum srt_refusal of_parse(enum srt_stream_id_result result) {
 
 /* A name that ends so is a rung of another's, whose key counts. */
 static void resolve_rung(const struct srt_admission *rules, struct srt_stream_id *id) {
-    char name[STREAM_NAME_LEN];
-    memcpy(name, id->name, sizeof name);
     if (id->join.kind == JOIN_NONE &&
-        join_request_by_name(rules->rung_suffixes, rules->rung_suffix_count, name, &id->join))
-        name_join(id->stream, id->app, name);
+        join_request_by_name(rules->rung_suffixes, rules->rung_suffix_count, id->name, &id->join))
+        name_join(id->stream, id->app, id->name);
 }
 
 enum srt_refusal srt_admission_judge(const struct srt_admission *rules, const char *from, const char *text, size_t len,

@@ -43,8 +43,8 @@ struct srt_admission {
     int64_t silent_us; /* a name is free of whose holder nothing came for so long */
 };
 
-/* `from` is the caller's address (address_key). `ret_id` is written where it could be read, else untouched; its `stream` is the one that a push
- * joins whose name says so. */
+/* `from` is the caller's address (address_key). `ret_id` is written where it could be read, else untouched; its `stream` and `name` are those
+ * that a push joins whose name says so. */
 enum srt_refusal srt_admission_judge(const struct srt_admission *rules, const char *from, const char *text, size_t len,
                                      int64_t now_us, struct srt_stream_id *ret_id);
 /* That of the entry which names the stream most closely: its name, else the longest beginning of it, else the one for all. NULL:

@@ -4,12 +4,13 @@
 #include <string.h>
 
 enum {
-    GRID_TOLERANCE_TS = 135, /* 1.5 ms: both the anchor and the frame were rounded to milliseconds */
-    NTSC_TOLERANCE = 5000,   /* a rate given as 23.98 is 24000/1001, too */
-    OFF_GRID_MAX = 8,        /* then the nominal rate is not believed any more */
-    ON_GRID_AGAIN = 30,      /* until so many in a row keep to it */
-    STEP_AGREE = 4,          /* so many pictures in a row behind are a clock that was put back */
-    STEP_MIN_MS = 50,        /* less is caught up with */
+    GRID_TOLERANCE_TS = 135,              /* 1.5 ms: both the anchor and the frame were rounded to milliseconds */
+    GRID_FAR_TS = 10 * TIMELINE_VIDEO_HZ, /* from what was before: nothing is gained by going on with the grid */
+    NTSC_TOLERANCE = 5000,                /* a rate given as 23.98 is 24000/1001, too */
+    OFF_GRID_MAX = 8,                     /* then the nominal rate is not believed any more */
+    ON_GRID_AGAIN = 30,                   /* until so many in a row keep to it */
+    STEP_AGREE = 4,                       /* so many pictures in a row behind are a clock that was put back */
+    STEP_MIN_MS = 50,                     /* less is caught up with */
     SUSPECT_MS = 100,        /* forward, while no time has gone by: believed when the next picture says the same */
     AHEAD_MAX_US = 10000000, /* of the clock, by holes: then a hole is none */
     AUDIO_TOLERANCE_MS = 50,
@@ -48,7 +49,8 @@ static int64_t max64(int64_t a, int64_t b) {
 }
 
 void timeline_map(struct timeline *timeline, int64_t first_us, int64_t now_us, int64_t not_before_us) {
-    timeline->base_us = max64(now_us, not_before_us) - first_us;
+    timeline->start_us = max64(now_us, not_before_us);
+    timeline->base_us = timeline->start_us - first_us;
     timeline->block_end_us = now_us + DRIFT_BLOCK_US;
     timeline->block_min_us = timeline->before_min_us = INT64_MAX;
     timeline->drift_us = now_us < not_before_us ? now_us - not_before_us : 0;
@@ -75,21 +77,29 @@ int64_t timeline_drift_us(const struct timeline *timeline) {
 
 /* --- video --- */
 
-/* The n-th tick of the grid, exact for rates such as 30000/1001 given in thousandths (29970 stands for 29.97003). */
-static int64_t grid_ts(const struct timeline_track *video, int64_t n) {
+struct grid {
+    int64_t num, den; /* ticks a frame */
+};
+
+/* Exact for rates such as 30000/1001 given in thousandths (29970 stands for 29.97003). */
+static struct grid grid_of(const struct timeline_track *video) {
     int64_t rate = video->rate_milli, whole = (rate + 999) / 1000;
     if (rate % 1000 && llabs(rate * 1001 - whole * 1000000) <= NTSC_TOLERANCE) /* 23976, 29970, 119880: N × 1000/1001 */
-        return n * TIMELINE_VIDEO_HZ * 1001 / (whole * 1000);
-    return n * TIMELINE_VIDEO_HZ * 1000 / rate;
+        return (struct grid){TIMELINE_VIDEO_HZ * INT64_C(1001), whole * 1000};
+    return (struct grid){TIMELINE_VIDEO_HZ * INT64_C(1000), rate};
 }
 
+/* The n-th tick of the grid. */
+static int64_t grid_ts(const struct timeline_track *video, int64_t n) {
+    struct grid grid = grid_of(video);
+    return n * grid.num / grid.den;
+}
+
+/* `ts` is at most hours. */
 static int64_t grid_nearest(const struct timeline_track *video, int64_t ts) {
-    int64_t frame = grid_ts(video, 1);
-    int64_t n = (ts + frame / 2) / frame;
-    /* frame is rounded down: look around the first guess */
-    while (n > 0 && llabs(grid_ts(video, n - 1) - ts) <= llabs(grid_ts(video, n) - ts))
-        n--;
-    while (llabs(grid_ts(video, n + 1) - ts) < llabs(grid_ts(video, n) - ts))
+    struct grid grid = grid_of(video);
+    int64_t n = ts * grid.den / grid.num; /* or the one after it, or, as ticks are rounded down, the one after that */
+    for (int i = 0; i < 2 && llabs(grid_ts(video, n + 1) - ts) < llabs(grid_ts(video, n) - ts); i++)
         n++;
     return n;
 }
@@ -100,7 +110,8 @@ static void grid_anchor(struct timeline_track *video, int64_t ts) {
 
 /* Moves `raw` onto the grid if it is close to a point not yet used. */
 static bool grid_snap(struct timeline_track *video, int64_t raw, int64_t *ret_ts) {
-    if (!video->rate_milli || raw < video->anchor_ts - GRID_TOLERANCE_TS)
+    if (!video->rate_milli || raw < video->anchor_ts - GRID_TOLERANCE_TS ||
+        raw > max64(video->anchor_ts, video->end_ts) + GRID_FAR_TS)
         return false;
     int64_t n = grid_nearest(video, max64(raw - video->anchor_ts, 0));
     int64_t ts = video->anchor_ts + grid_ts(video, n);
@@ -141,7 +152,7 @@ static uint32_t video_duration(const struct timeline_track *video, int64_t dts_t
 static int64_t video_offset(const struct timeline_track *video, int64_t offset_ts, bool on_grid) {
     if (offset_ts <= 0)
         return 0;
-    if (!on_grid)
+    if (!on_grid || offset_ts > GRID_FAR_TS)
         return offset_ts;
     int64_t n = grid_nearest(video, offset_ts);
     return llabs(grid_ts(video, n) - offset_ts) <= GRID_TOLERANCE_TS ? grid_ts(video, n) : offset_ts;
@@ -190,15 +201,16 @@ static int64_t ms_ts(const struct timeline_track *track, int64_t ms) {
     return track->hz * ms / 1000;
 }
 
-/* Where the leading picture ends, in ticks of another track. */
+/* Where the leading picture ends, or is to begin, in ticks of another track. */
 static int64_t picture_ts(const struct timeline *timeline, const struct timeline_track *track) {
-    return ticks(timeline_us(timeline->tracks[0].end_ts, TIMELINE_VIDEO_HZ), track->hz);
+    const struct timeline_track *lead = &timeline->tracks[0];
+    return ticks(lead->started ? timeline_us(lead->end_ts, TIMELINE_VIDEO_HZ) : timeline->start_us, track->hz);
 }
 
 /* Whether a track beside a picture stands where neither what came before nor the picture would have it. */
 static bool astray(const struct timeline *timeline, const struct timeline_track *track, int64_t raw) {
     const struct timeline_track *lead = &timeline->tracks[0];
-    if (track == lead || lead->kind != TRACK_VIDEO || !lead->started)
+    if (track == lead || lead->kind != TRACK_VIDEO)
         return false;
     int64_t late = picture_ts(timeline, track) - raw;
     if (!track->started)

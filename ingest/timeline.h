@@ -58,7 +58,8 @@ struct timeline_track {
 };
 
 struct timeline {
-    int64_t base_us; /* UTC of the publisher's time 0 */
+    int64_t base_us;  /* UTC of the publisher's time 0 */
+    int64_t start_us; /* UTC of what it was mapped for: where the leading track begins */
     uint32_t hole_max_ms;
     uint32_t track_count;
     struct timeline_track tracks[TRACKS_MAX]; /* the first leads */

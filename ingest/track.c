@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/log.h"
+#include "ingest/sound_run.h"
 
 enum {
     OFFSET_MAX_US = 10000000, /* from decoding to presentation */
@@ -22,6 +23,7 @@ void tracks_init(struct tracks *tracks, const char *stream, const char *peer) {
 
 static void remove_at(struct tracks *tracks, uint32_t i) {
     lane_reset(&tracks->items[i]->spare);
+    sound_run_destroy(tracks->items[i]->sound);
     free(tracks->items[i]->config);
     free(tracks->items[i]);
     memmove(&tracks->items[i], &tracks->items[i + 1], (--tracks->count - i) * sizeof *tracks->items);
@@ -170,6 +172,8 @@ void tracks_take_out(struct tracks *tracks) {
     for (uint32_t i = 0; i < tracks->count; i++) {
         tracks->items[i]->index = TRACK_NOWHERE;
         tracks->items[i]->changed = false;
+        sound_run_destroy(tracks->items[i]->sound);
+        tracks->items[i]->sound = NULL;
     }
     tracks_remove_ended(tracks);
 }

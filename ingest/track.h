@@ -15,6 +15,8 @@ enum {
     TRACK_NOWHERE = TRACKS_MAX,
 };
 
+struct sound_run;
+
 /* One whose configuration was seen. */
 struct track {
     struct codec_info codec;
@@ -28,6 +30,7 @@ struct track {
     bool joined; /* another push's (join.h): it never leads, and nothing waits for it */
     uint32_t rate_milli; /* video: as was found out last */
     bool changed;        /* what comes is not of the configuration that the stream was opened with */
+    struct sound_run *sound; /* what is made of it in the stream; NULL: it goes on as it is */
     struct lane spare;   /* its latest frames while it is no part of the stream */
     uint32_t config_len;
     uint8_t *config; /* as it came; owned */

@@ -28,6 +28,9 @@ struct rung_encoder {
     AVFrame *picture;
     struct transcode_slot slots[PENDING_MAX]; /* given to the encoder; first in, first out */
     uint32_t slot_first, slot_count;
+    uint32_t covered; /* source frames that the last one stands for so far; 0: it is settled how long it lasts */
+    uint8_t *held;    /* that one as it is encoded; NULL: it isn't yet */
+    size_t held_len;
     uint64_t busy_us;
 };
 
@@ -165,11 +168,15 @@ static enum AVPixelFormat format_of(const AVCodec *codec) {
     return AV_PIX_FMT_YUV420P;
 }
 
+static int every_of(const struct rung *rung) {
+    return rung->every ? rung->every : 1;
+}
+
 /* No picture waits for another, and key frames are where they are asked for and nowhere else. Options that an encoder
  * doesn't have are passed over. */
 static void set_options(const struct transcode_settings *s, AVCodecContext *e, const struct rung *rung) {
     e->time_base = (AVRational){1, HZ};
-    e->framerate = (AVRational){(int)(s->rate_milli ? s->rate_milli : 30000), 1000};
+    e->framerate = (AVRational){(int)(s->rate_milli ? s->rate_milli : 30000), 1000 * every_of(rung)};
     e->bit_rate = rung->kbps * INT64_C(1000);
     e->rc_max_rate = e->bit_rate + e->bit_rate / 5;
     e->rc_buffer_size = (int)e->bit_rate;
@@ -179,7 +186,7 @@ static void set_options(const struct transcode_settings *s, AVCodecContext *e, c
     e->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
     bool x264 = !strcmp(e->codec->name, "libx264");
     if (x264) {
-        av_opt_set(e->priv_data, "preset", s->preset, 0);
+        av_opt_set(e->priv_data, "preset", rung->preset ? rung->preset : s->preset, 0);
         av_opt_set(e->priv_data, "tune", "zerolatency", 0);
         av_opt_set(e->priv_data, "x264-params", "scenecut=0:keyint=infinite", 0);
     }
@@ -221,6 +228,7 @@ static int make_config(const AVCodecContext *e, struct transcode_output *output)
         out += sizeof tail;
     }
     output->config_len = (size_t)(out - output->config);
+    output->peak_bps = (uint32_t)e->rc_max_rate;
     output->width = (uint16_t)e->width;
     output->height = (uint16_t)e->height;
     return 0;
@@ -260,7 +268,9 @@ void transcode_close(struct transcode *t, uint32_t i) {
     sws_freeContext(r->scaler);
     r->scaler = NULL;
     av_frame_free(&r->picture);
-    r->slot_count = 0;
+    r->slot_count = r->covered = 0;
+    free(r->held);
+    r->held = NULL;
 }
 
 bool transcode_closed(const struct transcode *t, uint32_t i) {
@@ -349,19 +359,52 @@ static size_t make_unit(struct transcode *t, const AVPacket *packet) {
     return out;
 }
 
-static bool emit_packet(struct transcode *t, uint32_t i) {
+static void emit_first(struct transcode *t, uint32_t i, const uint8_t *data, size_t len) {
     struct rung_encoder *r = &t->rungs[i];
-    if (!r->slot_count)
-        return false;
-    struct transcode_frame frame = {.rung = i, .slot = r->slots[r->slot_first]};
+    const struct transcode_frame frame = {.rung = i, .slot = r->slots[r->slot_first], .data = data, .len = len};
     r->slot_first = (r->slot_first + 1) % PENDING_MAX;
     r->slot_count--;
-    frame.len = make_unit(t, t->encoded);
-    frame.data = t->unit;
-    if (!frame.len || (frame.slot.independent && !(t->encoded->flags & AV_PKT_FLAG_KEY)))
-        return false;
     t->emit(t->ctx, &frame);
+}
+
+static bool emit_packet(struct transcode *t, uint32_t i) {
+    struct rung_encoder *r = &t->rungs[i];
+    if (!r->slot_count || r->held)
+        return false;
+    size_t len = make_unit(t, t->encoded);
+    if (!len || (r->slots[r->slot_first].independent && !(t->encoded->flags & AV_PKT_FLAG_KEY)))
+        return false;
+    if (r->slot_count > 1 || !r->covered) {
+        emit_first(t, i, t->unit, len);
+    } else {
+        r->held = memcpy(must(malloc(len)), t->unit, len);
+        r->held_len = len;
+    }
     return true;
+}
+
+/* How long the last picture lasts is settled. */
+static void settle(struct transcode *t, uint32_t i) {
+    struct rung_encoder *r = &t->rungs[i];
+    r->covered = 0;
+    if (r->held)
+        emit_first(t, i, r->held, r->held_len);
+    free(r->held);
+    r->held = NULL;
+}
+
+static void count(struct transcode *t, uint32_t i) {
+    if (++t->rungs[i].covered >= (uint32_t)every_of(&t->settings.rungs[i]))
+        settle(t, i);
+}
+
+/* The last picture goes on being shown. */
+static void prolong(struct transcode *t, uint32_t i, const struct transcode_slot *slot) {
+    struct rung_encoder *r = &t->rungs[i];
+    if (!r->covered)
+        return;
+    r->slots[(r->slot_first + r->slot_count - 1) % PENDING_MAX].duration_ts += slot->duration_ts;
+    count(t, i);
 }
 
 /* NULL: to the end. False: the encoder has failed. */
@@ -401,7 +444,9 @@ static bool encode_rung(struct transcode *t, uint32_t i, const struct transcode_
         t->settings.on_encode(t->settings.on_encode_ctx, i);
     if (r->slot_count == PENDING_MAX || !scale(r, t->latest))
         return false;
+    settle(t, i);
     r->slots[(r->slot_first + r->slot_count++) % PENDING_MAX] = *slot;
+    count(t, i);
     r->picture->pts = slot->pts_ts - t->base_ts;
     r->picture->pict_type = slot->independent ? AV_PICTURE_TYPE_I : AV_PICTURE_TYPE_NONE;
     return encode(t, i, r->picture);
@@ -422,6 +467,10 @@ static void show(struct transcode *t) {
     for (uint32_t i = t->settings.rung_count; i-- > 0;) {
         if (transcode_closed(t, i))
             continue;
+        if (!(slot.rungs & 1u << i)) {
+            prolong(t, i, &slot);
+            continue;
+        }
         uint64_t before_us = now_us();
         bool ok = encode_rung(t, i, &slot);
         t->rungs[i].busy_us += now_us() - before_us;
@@ -492,7 +541,11 @@ void transcode_drain(struct transcode *t) {
         lose_sync(t);
     }
     repeat(t, 0);
-    for (uint32_t i = 0; i < t->settings.rung_count; i++)
-        if (!transcode_closed(t, i) && t->rungs[i].slot_count && !encode(t, i, NULL))
+    for (uint32_t i = 0; i < t->settings.rung_count; i++) {
+        if (transcode_closed(t, i))
+            continue;
+        settle(t, i);
+        if (t->rungs[i].slot_count && !encode(t, i, NULL))
             transcode_close(t, i);
+    }
 }

@@ -1,8 +1,9 @@
-/* Transcoding: one source decoded, scaled and encoded as H.264 for each rung of a ladder. With mux.c the only place that includes
+/* Transcoding: one source decoded, scaled and encoded as H.264 for each rung of a ladder. With mux.c and sound.c the only place that includes
  * FFmpeg's libraries.
  *
  * Each frame of the source comes out once a rung, whatever happens: where the source can't be decoded the picture before is encoded
- * again, so that rungs are cut as the source is, chunk by chunk. Pictures come out in the order in which they are shown, the n-th in the
+ * again, so that rungs are cut as the source is, chunk by chunk. A rung of a lower rate has the frames for which `transcode_slot.rungs` says
+ * so; each lasts until the next one, and comes out when all that it stands for have been there, or the next one is. Pictures come out in the order in which they are shown, the n-th in the
  * slot of the n-th source frame: it has that frame's decoding time and place and is independent where that is, and is shown when the
  * source's n-th picture is shown. Without B-frames, and at key frames, slot and picture are of the same source frame.
  *
@@ -39,6 +40,7 @@ struct transcode_settings {
 
 struct transcode_output { /* what a rung is */
     uint16_t width, height;
+    uint32_t peak_bps; /* what the encoder keeps to, over a second and more */
     size_t config_len;
     uint8_t config[TRANSCODE_CONFIG_MAX]; /* avcC */
 };
@@ -47,8 +49,9 @@ struct transcode_slot {
     int64_t dts_ts, pts_ts; /* 90 kHz */
     uint32_t duration_ts;
     bool independent;
+    uint32_t rungs;      /* mask of those that have a picture in it; an independent one all have */
     uint64_t epoch, msn; /* the rest is the caller's */
-    uint32_t number;
+    uint32_t numbers[RUNGS_MAX];
     int64_t capture_us;
 };
 

@@ -24,9 +24,10 @@ struct track {
 
 enum {
     TRACKS = 1 + TS_AUDIO_MAX,
-    AGREED_MIN = 2, /* a probe waits for three frames anyway */
-    PES_HEAD = 6,   /* to the end of PES_packet_length */
-    PES_LONG = 9,   /* to the end of PES_header_data_length */
+    AGREED_MIN = 2,   /* a probe waits for three frames anyway */
+    PES_HEAD = 6,     /* to the end of PES_packet_length */
+    PES_LONG = 9,     /* to the end of PES_header_data_length */
+    PES_FULL = 60000, /* some keep a little below UINT16_MAX */
     STAMP_LEN = 5,
 };
 
@@ -127,6 +128,7 @@ static bool give(struct ts *ts, struct track *track, struct ts_event *event) {
                                .track = track->number,
                                .codec = track->stream.codec,
                                .after_loss = track->lost,
+                               .full = total >= PES_FULL,
                                .data = pes + begin,
                                .len = len - begin};
     read_times(ts, pes, header_len, event);
@@ -149,12 +151,20 @@ static bool end(struct ts *ts, struct track *track, struct ts_event *event) {
     return give(ts, track, event);
 }
 
+/* Whether media may be in a packet of this stream_id (§2.4.3.7). Those without flags and times are tables, keys, or
+ * padding, which comes between pictures of a track that is sent at a constant rate. */
+static bool may_be_media(uint8_t stream_id) {
+    static const uint8_t others[] = {0xbc, 0xbe, 0xbf, 0xf0, 0xf1, 0xf2, 0xf8, 0xff};
+    return !memchr(others, stream_id, sizeof others);
+}
+
 static void begin(struct ts *ts, struct track *track, const struct ts_packet *packet) {
     static const uint8_t prefix[] = {0, 0, 1};
+    bool is_pes = packet->len >= sizeof prefix && !memcmp(packet->payload, prefix, sizeof prefix);
     buf_clear(&track->pes);
     track->stuffed = false;
-    track->open = packet->len >= sizeof prefix && !memcmp(packet->payload, prefix, sizeof prefix);
-    if (!track->open) {
+    track->open = is_pes && (packet->len == sizeof prefix || may_be_media(packet->payload[sizeof prefix]));
+    if (!is_pes) {
         ts->counters.pes_dropped++;
         track->lost = true;
     }
@@ -198,7 +208,7 @@ static bool media_packet(struct ts *ts, struct track *track, const struct ts_pac
     enum ts_continuity continuity = ts->resumed ? TS_CONTINUES : ts_counter_check(&track->counter, packet);
     if (continuity == TS_REPEATED)
         return false;
-    bool announced = packet->discontinuity && packet->starts && !track->open;
+    bool announced = packet->discontinuity && packet->starts; /* what is open is as whole as ever */
     if (continuity == TS_BROKEN && !announced) {
         ts->counters.losses++;
         drop(ts, track);

@@ -37,6 +37,7 @@ struct ts_event {
     uint8_t track; /* audio: its place in the programme */
     enum codec codec;
     bool after_loss, has_time;
+    bool full;              /* its packet was as long as one that has a length can be: what is in it may go on in the next */
     int64_t dts_ts, pts_ts; /* 90 kHz, unwrapped; tracks share one clock */
     const uint8_t *data;    /* until the next call */
     size_t len;

@@ -26,6 +26,9 @@ enum {
     OFFSET_MAX_TS = 10 * TS_HZ,          /* from decoding to presentation: a stamp that is wrong */
     NOTHING_FOUND_BYTES = 4 << 20,       /* so much without a programme is no transport stream */
     KEYS_MAX = 20,                       /* key pictures in a row without parameter sets that can be used */
+    KEYLESS_MAX_S = 20,                  /* of pictures, while a key picture is waited for */
+    UNTIMED_MAX = 20,                    /* pieces of pictures that can't be put together */
+    TIMED_AGAIN = 500,                   /* so many pictures in a row that have a time make good for those */
 };
 
 /* One of the programme's sounds; by its place in there it is known to the publisher. */
@@ -35,6 +38,12 @@ struct audio {
     struct adts adts;        /* AAC */
     bool has_time;           /* Opus: */
     int64_t next_us;
+};
+
+/* Of what is below, since it began; what began anew counts from 0. */
+struct counted {
+    uint64_t losses, packets, sections, sets;    /* the last three: malformed */
+    uint64_t pes, pes_cut, sounds[TS_AUDIO_MAX]; /* dropped */
 };
 
 struct ts_session {
@@ -49,31 +58,38 @@ struct ts_session {
     struct loop_timer *tell_timer;
     struct buf held;
     struct ts *ts;
-    struct ts_counters counted; /* in metrics */
+    struct counted counted; /* in metrics */
     struct annexb annexb;
     struct ts_stream video;
+    struct buf picture;      /* the pieces so far of one that may go on; empty: there is none */
+    struct ts_event begun;   /* what the first of them came with */
+    uint32_t untimed, timed; /* pieces of others, and pictures in a row that had none */
     struct audio audio[TS_AUDIO_MAX];
     uint64_t bytes;
     bool found; /* a programme */
     bool audio_left_out_told;
-    bool awaits_key;             /* video is left out until then */
-    bool began_here;             /* with the latest key picture: what refers to those before it is left out */
-    uint32_t keys_unusable;      /* in a row */
-    bool configured, config_bad; /* video: the publisher has one; the latest can't be used */
-    uint64_t dropped;
+    bool awaits_key;                 /* video is left out until then */
+    bool began_here;                 /* with the latest key picture: what refers to those before it is left out */
+    uint32_t keys_unusable;          /* in a row */
+    int64_t keyless_ts, seen_dts_ts; /* pictures' time since one is awaited, and their latest */
+    bool configured, config_bad;     /* video: the publisher has one; the latest can't be used */
+    uint64_t dropped, malformed;
     struct publisher_metadata metadata;
     uint64_t pictures; /* handed on */
+    bool left_out;     /* some behind the latest of them */
+    bool measured;     /* the rate, by two that follow each other */
     int64_t last_dts_ts;
 };
 
 static struct metric metrics[] = {
     {"weir_ingest_ts_losses_total", NULL, "Places in MPEG transport streams where packets are missing.", METRIC_COUNTER,
      0},
-    {"weir_ingest_ts_malformed_total", NULL, "Packets of MPEG transport streams that were damaged or malformed.",
+    {"weir_ingest_ts_malformed_total", NULL,
+     "Packets, table sections and parameter sets of MPEG transport streams that were damaged or malformed.",
      METRIC_COUNTER, 0},
     {"weir_ingest_ts_dropped_total", NULL,
-     "Access units of MPEG transport streams that were left out: incomplete, malformed, or pictures between a loss and "
-     "the next IDR picture.",
+     "Access units of MPEG transport streams that were left out: incomplete, malformed, without a time, or pictures "
+     "between a loss and the next key picture.",
      METRIC_COUNTER, 0},
 };
 enum { M_LOSSES, M_MALFORMED, M_DROPPED };
@@ -117,7 +133,8 @@ static int64_t us_of(int64_t ts) {
     return ts / TICKS * US + (ts % TICKS * US + (ts >= 0 ? TICKS / 2 : -TICKS / 2)) / TICKS;
 }
 
-/* The first configuration is the publisher's to judge; of those that follow, a bad one is damage that passes. */
+/* The first configuration is the publisher's to judge; of those that follow, a bad one is damage that passes: its
+ * pictures are left out, for its sets aren't in them any more. */
 static void video_config(struct ts_session *session) {
     const struct parameter_sets *sets = &session->annexb.sets;
     struct codec_info info;
@@ -143,10 +160,12 @@ static double rate_of(int64_t delta_ts) {
 }
 
 static void measure_rate(struct ts_session *session, int64_t dts_ts) {
-    if (session->pictures == 1) {
+    if (session->pictures && !session->measured && !session->left_out) {
+        session->measured = true;
         session->metadata.frame_rate = rate_of(dts_ts - session->last_dts_ts);
         publisher_metadata(session->publisher, &session->metadata);
     }
+    session->left_out = false;
     session->last_dts_ts = dts_ts;
     session->pictures++;
 }
@@ -164,18 +183,31 @@ static void drop_picture(struct ts_session *session) {
 
 /* Whether decoding can go on with it. */
 static bool is_decodable(struct ts_session *session, const struct annexb_unit *unit, bool has_time) {
-    bool usable = session->configured && !session->config_bad && has_time;
+    bool described = session->configured && !session->config_bad;
     if (unit->key) {
-        session->keys_unusable = session->configured ? 0 : session->keys_unusable + 1;
+        session->keys_unusable = described ? 0 : session->keys_unusable + 1;
         session->began_here = session->awaits_key;
-        session->awaits_key &= !usable;
+        session->awaits_key = !described || !has_time;
     }
     if (session->keys_unusable > KEYS_MAX)
         lose(session, "no parameter sets that can be used come with the pictures");
     return !session->awaits_key;
 }
 
-static void on_video(struct ts_session *session, const struct ts_event *pes) {
+/* Some encoders send none but the first, and refresh pictures bit by bit. What jumps in time is no picture's duration.
+ */
+static void await_key(struct ts_session *session, const struct ts_event *pes, bool key) {
+    int64_t step_ts = pes->has_time ? pes->dts_ts - session->seen_dts_ts : 0;
+    session->keyless_ts += step_ts > 0 && step_ts < TS_HZ ? step_ts : 0;
+    if (pes->has_time)
+        session->seen_dts_ts = pes->dts_ts;
+    if (key || !session->awaits_key)
+        session->keyless_ts = 0;
+    if (session->keyless_ts > KEYLESS_MAX_S * TS_HZ)
+        lose(session, "no picture comes that decoding can begin with: the encoder must send key frames");
+}
+
+static void on_picture(struct ts_session *session, const struct ts_event *pes) {
     struct annexb_unit unit;
     if (pes->after_loss)
         session->awaits_key = true;
@@ -187,11 +219,13 @@ static void on_video(struct ts_session *session, const struct ts_event *pes) {
         video_config(session);
     if (!unit.len)
         return;
+    await_key(session, pes, unit.key);
     if (!is_decodable(session, &unit, pes->has_time) || !pes->has_time || pes->pts_ts - pes->dts_ts > OFFSET_MAX_TS) {
         drop_picture(session);
         return;
     }
     if (unit.skipped && session->began_here) {
+        session->left_out = true;
         drop(session);
         return;
     }
@@ -203,6 +237,52 @@ static void on_video(struct ts_session *session, const struct ts_event *pes) {
                                     .data = unit.data,
                                     .len = unit.len};
     publisher_frame(session->publisher, &frame);
+}
+
+static void give_begun(struct ts_session *session) {
+    if (!buf_len(&session->picture))
+        return;
+    session->begun.data = buf_head(&session->picture);
+    session->begun.len = buf_len(&session->picture);
+    on_picture(session, &session->begun);
+    buf_clear(&session->picture);
+}
+
+static void drop_begun(struct ts_session *session) {
+    if (buf_len(&session->picture))
+        drop_picture(session);
+    buf_clear(&session->picture);
+}
+
+/* What has no time goes on from the PES packet before it; it has been given already if that could have held more. */
+static void note_times(struct ts_session *session, const struct ts_event *pes) {
+    session->timed = pes->has_time ? session->timed + 1 : 0;
+    session->untimed += !pes->has_time;
+    if (session->timed >= TIMED_AGAIN)
+        session->untimed = 0;
+    if (session->untimed > UNTIMED_MAX)
+        lose(session, "pictures have no time of their own, or are split over PES packets that are not full");
+}
+
+/* Only a picture whose PES packet was full waits for the next one. */
+static void on_video(struct ts_session *session, const struct ts_event *pes) {
+    bool goes_on = buf_len(&session->picture) && !pes->has_time;
+    if (pes->after_loss)
+        drop_begun(session);
+    else if (!goes_on)
+        give_begun(session);
+    if (!buf_len(&session->picture)) {
+        note_times(session, pes);
+        if (!pes->full || !pes->has_time) {
+            on_picture(session, pes);
+            return;
+        }
+        session->begun = *pes;
+    }
+    if (buf_append(&session->picture, pes->data, pes->len))
+        drop_begun(session);
+    else if (!pes->full)
+        give_begun(session);
 }
 
 /* --- audio --- */
@@ -227,10 +307,8 @@ static void on_aac(struct ts_session *session, struct audio *audio, const struct
     struct adts_frame found;
     if (pes->after_loss)
         adts_gap(&audio->adts);
-    if (adts_push(&audio->adts, pes->data, pes->len, pes->has_time, pes->pts_ts)) {
-        drop(session);
+    if (adts_push(&audio->adts, pes->data, pes->len, pes->has_time, pes->pts_ts))
         return;
-    }
     while (adts_next(&audio->adts, &found)) {
         if (found.config_changed || !audio->configured)
             audio_config(session, audio, audio->adts.config, ADTS_CONFIG_LEN);
@@ -295,6 +373,7 @@ static void set_video(struct ts_session *session, const struct ts_stream *stream
         return;
     annexb_finish(&session->annexb);
     annexb_init(&session->annexb, stream->codec);
+    buf_clear(&session->picture);
     session->awaits_key = true;
     session->configured = session->config_bad = false;
 }
@@ -345,14 +424,33 @@ static void on_programme(struct ts_session *session, const struct ts_event *prog
 
 /* --- input --- */
 
+static uint64_t more(uint64_t now, uint64_t *before) {
+    uint64_t n = now >= *before ? now - *before : now;
+    *before = now;
+    return n;
+}
+
 static void count(struct ts_session *session) {
-    const struct ts_counters *now = ts_counters(session->ts), *before = &session->counted;
-    uint64_t dropped = now->pes_dropped - before->pes_dropped + now->pes_cut - before->pes_cut;
-    metric_add(&metrics[M_LOSSES], (int64_t)(now->losses - before->losses));
-    metric_add(&metrics[M_MALFORMED], (int64_t)(now->bad_packets - before->bad_packets));
+    const struct ts_counters *now = ts_counters(session->ts);
+    struct counted *counted = &session->counted;
+    uint64_t dropped = more(now->pes_dropped, &counted->pes) + more(now->pes_cut, &counted->pes_cut);
+    for (uint32_t i = 0; i < TS_AUDIO_MAX; i++)
+        dropped += more(session->audio[i].adts.dropped, &counted->sounds[i]);
+    uint64_t malformed = more(now->bad_packets, &counted->packets) +
+                         more(ts_bad_sections(session->ts), &counted->sections) +
+                         more(session->annexb.sets.bad, &counted->sets);
+    metric_add(&metrics[M_LOSSES], (int64_t)more(now->losses, &counted->losses));
+    metric_add(&metrics[M_MALFORMED], (int64_t)malformed);
     metric_add(&metrics[M_DROPPED], (int64_t)dropped);
+    session->malformed += malformed;
     session->dropped += dropped;
-    session->counted = *now;
+}
+
+static uint64_t skipped_bytes(const struct ts_session *session) {
+    uint64_t bytes = ts_counters(session->ts)->skipped_bytes;
+    for (uint32_t i = 0; i < TS_AUDIO_MAX; i++)
+        bytes += session->audio[i].adts.skipped_bytes;
+    return bytes;
 }
 
 static void process(struct ts_session *session, const uint8_t *data, size_t len) {
@@ -394,6 +492,7 @@ void ts_session_input(struct ts_session *session, const uint8_t *data, size_t le
 /* Before the result all that was held goes: after a loss video could only go on with the next IDR picture anyway. */
 void ts_session_gap(struct ts_session *session) {
     buf_clear(&session->held);
+    drop_begun(session);
     ts_gap(session->ts);
 }
 
@@ -423,6 +522,7 @@ static struct ts_session *create(struct ingest *ingest, const char *peer, const 
     buf_init(&session->held, TS_SESSION_HELD_MAX);
     session->ts = ts_create();
     annexb_init(&session->annexb, CODEC_H264);
+    buf_init(&session->picture, TS_VIDEO_PES_MAX);
     for (int i = 0; i < TS_AUDIO_MAX; i++)
         adts_init(&session->audio[i].adts);
     session->tell_timer = loop_timer_create(ingest->loop, on_tell, session);
@@ -449,13 +549,16 @@ void ts_session_destroy(struct ts_session *session, bool clean) {
     if (!session)
         return;
     const struct ts_counters *counters = ts_counters(session->ts);
+    if (session->state == PUBLISHING)
+        give_begun(session);
     log_info("ts_end", "stream", LOG_STR(session->stream), "peer", LOG_STR(session->peer), "bytes",
-             LOG_INT(session->bytes), "losses", LOG_INT(counters->losses), "malformed", LOG_INT(counters->bad_packets),
-             "dropped", LOG_INT(session->dropped));
+             LOG_INT(session->bytes), "losses", LOG_INT(counters->losses), "malformed", LOG_INT(session->malformed),
+             "dropped", LOG_INT(session->dropped), "skipped_bytes", LOG_INT(skipped_bytes(session)));
     publisher_close(session->publisher, clean);
     loop_timer_destroy(session->tell_timer);
     buf_finish(&session->held);
     annexb_finish(&session->annexb);
+    buf_finish(&session->picture);
     for (int i = 0; i < TS_AUDIO_MAX; i++)
         adts_finish(&session->audio[i].adts);
     ts_destroy(session->ts);

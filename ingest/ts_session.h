@@ -1,7 +1,8 @@
 /* One broadcaster's MPEG transport stream into a publisher (publisher.h), whatever brings its bytes: what rtmp_session is for
  * RTMP, without a protocol to answer in. No I/O; it claims the stream, demuxes (ts.h), makes access units of what comes out
  * (annexb.h, adts.h, opus_ts.h) and hands them on: the programme's picture and up to TS_AUDIO_MAX sounds, numbered by their place in its table.
- * After a loss video is left out up to the next key picture.
+ * After a loss video is left out up to the next key picture. A picture that doesn't fit into a PES packet that has a length goes on in
+ * those without a time behind it.
  *
  *   create -> input, gap ... -> destroy
  *

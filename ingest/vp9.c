@@ -4,10 +4,9 @@
 #include <stdio.h>
 
 #include "ingest/bits.h"
+#include "ingest/codec.h"
 
 enum {
-    SIZE_MIN = 16, /* pixels */
-    SIZE_MAX_PX = 8192,
     LEVEL_UNKNOWN = 0,
     LEVEL_ASSUMED = 41, /* what 1080p60 needs */
     CHROMA_COLOCATED = 1,
@@ -91,7 +90,8 @@ bool vp9_frame_parse(const uint8_t *data, size_t len, struct vp9_frame *ret_fram
     if (bits_read(&bits, 24) != SYNC_CODE || !skip_colour(&bits, profile))
         return false;
     uint32_t width = 1 + bits_read(&bits, 16), height = 1 + bits_read(&bits, 16);
-    if (bits.bad || width < SIZE_MIN || width > SIZE_MAX_PX || height < SIZE_MIN || height > SIZE_MAX_PX)
+    if (bits.bad || width < CODEC_SIZE_MIN || width > CODEC_SIZE_MAX || height < CODEC_SIZE_MIN ||
+        height > CODEC_SIZE_MAX)
         return false;
     *ret_frame = (struct vp9_frame){.key = true, .width = (uint16_t)width, .height = (uint16_t)height};
     return true;

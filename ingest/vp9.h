@@ -21,7 +21,7 @@ struct vp9_frame {
 
 /* 0, or -EBADMSG with *ret_why (static text). */
 int vp9_config_parse(const uint8_t *vpcc, size_t len, struct vp9_config *ret_config, const char **ret_why);
-/* "vp09.…", at most 32 bytes with its end: colours only where they aren't what is assumed without. */
+/* "vp09.…", at most 33 bytes with its end: colours only where they aren't what is assumed without. */
 void vp9_codecs(const struct vp9_config *config, char *out, size_t size);
 /* The first frame of a superframe. False when it is malformed, or a key frame's size is out of range 16..8192. */
 bool vp9_frame_parse(const uint8_t *data, size_t len, struct vp9_frame *ret_frame);

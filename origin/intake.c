@@ -20,6 +20,7 @@
 
 enum {
     SWEEP_US = 1000000,
+    ASKED_US = 100000,   /* how often it is looked which tracks that are made on demand are asked for */
     SILENT_US = 5000000, /* not even a beat came for so long: whoever brought is gone */
     CUT_US = 2000000,    /* who is told that the operator has cut the broadcast has so long to go */
 };
@@ -31,7 +32,7 @@ struct intake {
     struct intake_settings settings;
     struct map *streams;
     struct list standing; /* sessions that stand by */
-    struct loop_timer *sweep;
+    struct loop_timer *sweep, *asked;
     bool draining;
 };
 
@@ -58,6 +59,7 @@ struct session {
     struct http_request *req;
     struct feed_lines *lines;
     struct buf control;        /* lines to be said */
+    struct track_names asked;  /* as it was told: of those that are made on demand */
     struct list tracks;        /* struct track_body */
     struct loop_timer *finish; /* what has failed ends in a turn of its own */
     int64_t heard_us;
@@ -282,7 +284,7 @@ static int next_control(void *ctx, struct slice *slices, int max) {
     if (session->failed)
         return HTTP_SOURCE_ERROR;
     if (!buf_len(&session->control))
-        return session->ended ? 0 : HTTP_SOURCE_WAIT;
+        return session->ended && list_empty(&session->tracks) ? 0 : HTTP_SOURCE_WAIT;
     struct blob *blob = buf_to_blob(&session->control);
     buf_consume(&session->control, buf_len(&session->control));
     slices[0] = (struct slice){blob, 0, blob->len};
@@ -290,24 +292,30 @@ static int next_control(void *ctx, struct slice *slices, int max) {
 }
 
 /* What the ingest node doesn't take has a limit: the buffer's. */
-static void say(struct session *session, enum feed_control_kind kind) {
-    if (!feed_control_write(&session->control, &(struct feed_control){.kind = kind}))
+static void say_line(struct session *session, const struct feed_control *control) {
+    if (!feed_control_write(&session->control, control))
         http_request_resume(session->req);
     else
         fail(session, "takes no control");
 }
 
+static void say(struct session *session, enum feed_control_kind kind) {
+    say_line(session, &(struct feed_control){.kind = kind});
+}
+
 /* Where each track is to go on. False: with something that is gone at the ingest node, which `first_msn` is the oldest
- * of. Tracks may be far behind the timeline. */
+ * of. Tracks may be far behind the timeline; one that is made on demand is what it is, and goes on with what there is.
+ */
 static bool track_places(const struct session *session, const struct record_open *open, struct feed_granted *granted) {
     const struct assembler *assembler = session->brought->assembler;
     for (uint32_t i = 0; i < open->track_count; i++) {
         struct feed_from *from = &granted->tracks[granted->track_count];
         strcpy(from->track, open->tracks[i].name);
         bool begun = assembler_next(assembler, from->track, &from->msn, &from->number);
-        if (begun ? from->msn < session->first_msn : assembler_waits(assembler))
+        bool gone = begun ? from->msn < session->first_msn : assembler_waits(assembler);
+        if (gone && !open->tracks[i].on_demand)
             return false;
-        granted->track_count += begun;
+        granted->track_count += begun && !gone;
     }
     return true;
 }
@@ -346,7 +354,8 @@ static void begin_control(struct session *session) {
 }
 
 static void on_granted(struct session *session, const struct claim_grant *grant) {
-    struct feed_control control = {.kind = FEED_CONTROL_GRANTED, .granted.grant = *grant};
+    struct feed_control control = {.kind = FEED_CONTROL_GRANTED,
+                                   .granted = {.grant = *grant, .asks = session->intake->port.asked}};
     struct feed_granted *granted = &control.granted;
     metric_add(&metrics[M_SESSIONS], 1);
     list_remove(&session->link);
@@ -548,7 +557,10 @@ static void sweep_one(void *ctx, const char *name, void *value) {
     const struct intake *intake = ctx;
     struct brought *brought = value;
     struct session *session = brought->session;
-    if (session && loop_now_us(intake->loop) - session->heard_us > SILENT_US)
+    bool silent = session && loop_now_us(intake->loop) - session->heard_us > SILENT_US;
+    if (silent && session->ended)
+        loop_timer_set(session->finish, 0); /* its tracks are waited for no longer */
+    else if (silent)
         fail(session, "silent");
     else if (session)
         say(session, FEED_CONTROL_BEAT); /* so that the ingest node hears that this one lives */
@@ -573,6 +585,38 @@ static void on_sweep(void *ctx) {
     loop_timer_set(intake->sweep, SWEEP_US);
 }
 
+/* Of the tracks that are made on demand, those that are asked for here, when they are others than it was told. */
+static void tell_asked(struct session *session) {
+    const struct writer_port *port = &session->intake->port;
+    const struct record_open *open = assembler_tracks(session->brought->assembler);
+    bool any = session->asked.count;
+    for (uint32_t i = 0; open && i < open->track_count; i++)
+        any |= open->tracks[i].on_demand;
+    if (!any || session->failed || session->cut || session->ended)
+        return;
+    struct track_names all = port->asked(port->ctx, session->claim), asked = {0};
+    for (uint32_t i = 0; open && i < open->track_count; i++)
+        if (open->tracks[i].on_demand && track_names_have(&all, open->tracks[i].name))
+            track_names_add(&asked, open->tracks[i].name);
+    if (track_names_same(&asked, &session->asked))
+        return;
+    session->asked = asked;
+    say_line(session, &(struct feed_control){.kind = FEED_CONTROL_ASKED, .asked = asked});
+}
+
+static void tell_asked_one(void *ctx, const char *name, void *value) {
+    const struct brought *brought = value;
+    (void)ctx, (void)name;
+    if (brought->session)
+        tell_asked(brought->session);
+}
+
+static void on_asked(void *ctx) {
+    struct intake *intake = ctx;
+    map_each(intake->streams, tell_asked_one, NULL);
+    loop_timer_set(intake->asked, ASKED_US);
+}
+
 struct intake *intake_create(struct loop *loop, struct hub *hub, const struct writer_port *port,
                              const struct intake_settings *settings) {
     struct intake *intake = calloc(1, sizeof *intake);
@@ -582,6 +626,10 @@ struct intake *intake_create(struct loop *loop, struct hub *hub, const struct wr
     intake->sweep = loop_timer_create(loop, on_sweep, intake);
     list_init(&intake->standing);
     loop_timer_set(intake->sweep, SWEEP_US);
+    if (port->asked) {
+        intake->asked = loop_timer_create(loop, on_asked, intake);
+        loop_timer_set(intake->asked, ASKED_US);
+    }
     return intake;
 }
 
@@ -608,5 +656,6 @@ void intake_destroy(struct intake *intake) {
     map_each(intake->streams, destroy_one, NULL);
     map_destroy(intake->streams);
     loop_timer_destroy(intake->sweep);
+    loop_timer_destroy(intake->asked);
     free(intake);
 }

@@ -648,13 +648,20 @@ static void port_take(void *ctx, void *handle) {
         claim_set_due(claim, DUE_TAKE);
 }
 
+static struct track_names port_asked(void *ctx, void *handle) {
+    const struct origin *origin = ctx;
+    const struct claim *claim = handle;
+    return hub_tracks_asked(origin->hub, claim->stream);
+}
+
 struct writer_port origin_port(struct origin *origin) {
     return (struct writer_port){.ctx = origin,
                                 .claim = port_claim,
                                 .write = port_write,
                                 .touch = port_touch,
                                 .release = port_release,
-                                .take = port_take};
+                                .take = port_take,
+                                .asked = port_asked};
 }
 
 /* --- the operator --- */

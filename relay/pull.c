@@ -270,7 +270,8 @@ static void note_given(struct pull *pull, struct side *side, const char *track) 
 static bool gives_all(const struct pull *pull, const struct side *side) {
     const struct record_open *open = assembler_tracks(pull->assembler);
     for (uint32_t i = 0; open && i < open->track_count; i++)
-        if (!(side->gave & 1u << i) && assembler_takes(pull->assembler, open->tracks[i].name))
+        if (!(side->gave & 1u << i) && assembler_takes(pull->assembler, open->tracks[i].name) &&
+            !assembler_sleeps(pull->assembler, open->tracks[i].name))
             return false;
     return open;
 }

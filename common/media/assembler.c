@@ -9,6 +9,7 @@
 enum {
     WAITING_BYTES_MAX = 32 << 20, /* of chunks whose segment has not begun */
     WAITING_MAX = 16384,          /* of them, and of events, each */
+    ASLEEP_SEGMENTS = 3,          /* so many have begun, and nothing came of a track that is made on demand */
 };
 
 static const uint32_t done = UINT32_MAX; /* a number that none comes after: see assembler_restart */
@@ -41,6 +42,7 @@ struct track_in {
     uint32_t number;     /* the one that comes next */
     uint32_t written;    /* chunks of the segment under way */
     uint32_t counted;    /* of them, counted by parts */
+    uint32_t silent;     /* segments that have begun since the chunk that came last */
 };
 
 struct assembler {
@@ -48,7 +50,7 @@ struct assembler {
     assembler_write_fn *write;
     void *ctx;
     struct queue events;
-    struct track_in tracks[TRACKS_MAX];
+    struct track_in tracks[TRACK_NAMES_MAX]; /* also those that the stream has had: their place in its feeds is kept */
     uint32_t track_count;
     bool selects; /* only those in `taken` */
     struct track_names taken;
@@ -60,7 +62,7 @@ struct assembler {
     uint32_t parts;      /* of it, told */
     /* what was written */
     struct record *written_open;
-    uint64_t written_msn;
+    uint64_t first_msn, written_msn; /* segments of these tracks; the one under way */
     bool in_segment;
     enum stream_state state;
 };
@@ -100,7 +102,7 @@ struct assembler *assembler_create(const char *stream, assembler_write_fn *write
     a->write = write;
     a->ctx = ctx;
     a->events.size = sizeof(struct event);
-    for (uint32_t i = 0; i < TRACKS_MAX; i++)
+    for (uint32_t i = 0; i < TRACK_NAMES_MAX; i++)
         a->tracks[i].chunks.size = sizeof(struct held);
     return a;
 }
@@ -125,7 +127,7 @@ void assembler_destroy(struct assembler *a) {
         return;
     forget_waiting(a);
     free(a->events.items);
-    for (uint32_t i = 0; i < TRACKS_MAX; i++)
+    for (uint32_t i = 0; i < TRACK_NAMES_MAX; i++)
         free(a->tracks[i].chunks.items);
     record_unref(a->open);
     record_unref(a->written_open);
@@ -149,6 +151,12 @@ static uint32_t index_of(const struct assembler *a, const char *name) {
 
 static bool is_late(const struct assembler *a, uint32_t index) {
     return index < TRACKS_MAX && a->written_open->open.late & 1u << index;
+}
+
+/* A late track that is made only while somebody asks for it: joins with its first chunk, each time, and is absent again
+ * when nothing has come for a while. Who brings it doesn't say. */
+static bool is_on_demand(const struct assembler *a, uint32_t index) {
+    return is_late(a, index) && a->written_open->open.tracks[index].on_demand;
 }
 
 /* <0, 0, >0: the chunk is of an earlier segment than the one under way, of it, of a later one. */
@@ -196,6 +204,17 @@ static int go_on_joining(struct assembler *a, struct track_in *track, uint64_t m
     return skips ? write_presence(a, track, TRACK_JOINING, msn) : 0;
 }
 
+/* Of a track that is made on demand, and was not: it is again, if that is a segment's first. False: it is no use. */
+static bool wake(struct assembler *a, struct track_in *track, const struct record *record, int *ret_rc) {
+    if (track->presence != TRACK_ABSENT || !is_on_demand(a, index_of(a, track->name)))
+        return true;
+    if (record->epoch != a->written_open->epoch || record->chunk.number || record->chunk.msn < a->first_msn)
+        return false;
+    track->joined_msn = record->chunk.msn;
+    *ret_rc = write_presence(a, track, TRACK_JOINING, record->chunk.msn);
+    return !*ret_rc;
+}
+
 /* Writes the first that waits, or drops it. False: it has to wait. */
 static bool flush_one(struct assembler *a, struct track_in *track, int *ret_rc) {
     if (!track->chunks.count)
@@ -206,6 +225,10 @@ static bool flush_one(struct assembler *a, struct track_in *track, int *ret_rc) 
         return false;
     queue_pop(&track->chunks);
     a->bytes -= held.record->chunk.body.len;
+    if (!wake(a, track, held.record, ret_rc)) {
+        record_unref(held.record);
+        return true;
+    }
     bool late = place < 0 && track->presence == TRACK_JOINING && held.record->epoch == a->written_open->epoch;
     uint32_t index = place < 0 && !late ? TRACKS_MAX : index_of(a, track->name);
     if (index == TRACKS_MAX) {
@@ -229,7 +252,7 @@ static struct track_in *track_find(struct assembler *a, const char *name) {
 
 static struct track_in *track_get(struct assembler *a, const char *name) {
     struct track_in *track = track_find(a, name);
-    if (track || a->track_count == TRACKS_MAX)
+    if (track || a->track_count == TRACK_NAMES_MAX)
         return track;
     track = &a->tracks[a->track_count++];
     strncpy(track->name, name, sizeof track->name - 1);
@@ -261,27 +284,36 @@ static void begin_tracks(struct assembler *a, struct record_open *open) {
     for (uint32_t i = 0; i < open->track_count; i++) {
         const char *name = open->tracks[i].name;
         struct track_in *track = track_get(a, name);
-        if (track)
-            track->presence = !assembler_takes(a, name) ? TRACK_ABSENT
-                              : open->late & 1u << i    ? TRACK_JOINING
-                                                        : TRACK_HERE;
-        if (!assembler_takes(a, name))
+        bool absent = !assembler_takes(a, name) || is_on_demand(a, i);
+        if (track) {
+            track->presence = absent ? TRACK_ABSENT : open->late & 1u << i ? TRACK_JOINING : TRACK_HERE;
+            track->silent = 0;
+        }
+        if (absent)
             open->absent |= 1u << i;
     }
 }
 
-static void begin_segment(struct assembler *a, uint64_t msn) {
+static int begin_segment(struct assembler *a, uint64_t msn) {
+    int rc = 0;
+    a->first_msn = a->in_segment ? a->first_msn : msn;
     a->written_msn = msn;
     a->in_segment = true;
-    for (uint32_t i = 0; i < a->track_count; i++)
-        a->tracks[i].written = a->tracks[i].counted = 0;
+    for (uint32_t i = 0; i < a->track_count && !rc; i++) {
+        struct track_in *track = &a->tracks[i];
+        track->written = track->counted = 0;
+        track->silent += track->silent < ASLEEP_SEGMENTS;
+        if (track->silent == ASLEEP_SEGMENTS && !track->chunks.count && track->presence == TRACK_JOINING &&
+            is_on_demand(a, index_of(a, track->name)))
+            rc = write_presence(a, track, TRACK_ABSENT, 0);
+    }
+    return rc;
 }
 
 static int write_event(struct assembler *a, const struct event *event) {
     switch (event->kind) {
     case FEED_LINE_SEGMENT:
-        begin_segment(a, event->msn);
-        return 0;
+        return begin_segment(a, event->msn);
     case FEED_LINE_OPEN:
         record_unref(a->written_open);
         a->written_open = record_ref(event->record);
@@ -444,6 +476,7 @@ int assembler_chunk(struct assembler *a, const char *name, const struct feed_box
     track->epoch = box->epoch;
     track->msn = box->msn;
     track->number = box->number + 1;
+    track->silent = 0;
     rc = pump(a);
     return rc ? rc : ASSEMBLER_TAKEN;
 }
@@ -456,13 +489,14 @@ bool assembler_takes(const struct assembler *a, const char *name) {
 
 static int leave(struct assembler *a, struct track_in *track) {
     forget_chunks(a, &track->chunks);
-    return write_presence(a, track, TRACK_ABSENT, 0);
+    return track->presence == TRACK_ABSENT ? 0 : write_presence(a, track, TRACK_ABSENT, 0);
 }
 
 static int join(struct assembler *a, struct track_in *track, assembler_from_fn *from) {
-    bool late = is_late(a, index_of(a, track->name));
+    uint32_t index = index_of(a, track->name);
+    bool late = is_late(a, index), on_demand = is_on_demand(a, index);
     if (!a->in_segment)
-        return write_presence(a, track, late ? TRACK_JOINING : TRACK_HERE, 0);
+        return on_demand ? 0 : write_presence(a, track, late ? TRACK_JOINING : TRACK_HERE, 0);
     uint64_t msn = from(a->ctx, track->name);
     msn = msn ? msn : a->written_msn;
     track->begun = true;
@@ -470,22 +504,24 @@ static int join(struct assembler *a, struct track_in *track, assembler_from_fn *
     track->epoch = a->written_open->epoch;
     track->msn = msn;
     track->number = 0;
-    track->written = 0;
-    return write_presence(a, track, msn > a->written_msn && !late ? TRACK_HERE : TRACK_JOINING, msn);
+    track->written = track->silent = 0;
+    return on_demand ? 0 : write_presence(a, track, msn > a->written_msn && !late ? TRACK_HERE : TRACK_JOINING, msn);
 }
 
 int assembler_take(struct assembler *a, const struct track_names *tracks, assembler_from_fn *from) {
     int rc = 0;
+    struct track_names before = a->taken;
+    bool all = !a->selects;
     a->selects = true;
     a->taken = *tracks;
     for (uint32_t i = 0; i < a->track_count && !rc; i++) {
         struct track_in *track = &a->tracks[i];
-        bool taken = track_names_have(tracks, track->name);
+        bool taken = track_names_have(tracks, track->name), was = all || track_names_have(&before, track->name);
         if (!a->written_open)
             track->presence = taken ? TRACK_HERE : TRACK_ABSENT;
-        else if (!taken && track->presence != TRACK_ABSENT)
+        else if (!taken && was)
             rc = leave(a, track);
-        else if (taken && track->presence == TRACK_ABSENT)
+        else if (taken && !was)
             rc = join(a, track, from);
     }
     return rc ? rc : pump(a);
@@ -520,8 +556,18 @@ bool assembler_segment(const struct assembler *a, uint64_t *ret_epoch, uint64_t 
     return true;
 }
 
+bool assembler_sleeps(const struct assembler *a, const char *name) {
+    const struct track_in *track = track_find((struct assembler *)a, name);
+    return track && track->presence == TRACK_ABSENT && assembler_takes(a, name) && is_on_demand(a, index_of(a, name));
+}
+
 bool assembler_next(const struct assembler *a, const char *name, uint64_t *ret_msn, uint32_t *ret_number) {
     const struct track_in *track = track_find((struct assembler *)a, name);
+    if (a->in_segment && assembler_sleeps(a, name) && track->silent == ASLEEP_SEGMENTS) {
+        *ret_msn = a->written_msn; /* where it was has left windows, or is about to */
+        *ret_number = 0;
+        return true;
+    }
     if (!track || !track->begun || track->number == done)
         return false;
     if (a->written_open && track->epoch < a->written_open->epoch)

@@ -7,7 +7,7 @@
  * change sources in the middle of a stream. A higher epoch is a later writer, and what an earlier one says after it is old.
  *
  * A subscriber need not take all tracks. Parts wait for those that it has; one that it takes later is behind at first, and is waited for
- * once it has caught up. What it has is written, too (RECORD_TRACK).
+ * once it has caught up. What it has is written, too (RECORD_TRACK). One that is made on demand is only there while it is.
  *
  * One thread; pure but for `write`. */
 #pragma once
@@ -51,6 +51,8 @@ void assembler_restart(struct assembler *assembler);
 const struct record_open *assembler_tracks(const struct assembler *assembler);
 /* The segment that the timeline has come to; false: to none yet, or not again. */
 bool assembler_segment(const struct assembler *assembler, uint64_t *ret_epoch, uint64_t *ret_msn);
+/* Whether it is taken, is made on demand, and isn't made now. It joins with its first chunk, and leaves when nothing comes of it any more. */
+bool assembler_sleeps(const struct assembler *assembler, const char *track);
 /* The chunk that a track has next; false: any, it has none yet, or not again, or none of the writer that is written. */
 bool assembler_next(const struct assembler *assembler, const char *track, uint64_t *ret_msn, uint32_t *ret_number);
 /* Whether a part is closed of which chunks are missing. */

@@ -6,11 +6,9 @@
 
 #include "common/base/buf.h"
 
-static const char *const keys[] = {[FEED_CONTROL_GRANTED] = "granted",
-                                   [FEED_CONTROL_CUT] = "cut",
-                                   [FEED_CONTROL_BEAT] = "beat",
-                                   [FEED_CONTROL_DRAIN] = "drain",
-                                   [FEED_CONTROL_STANDBY] = "standby"};
+static const char *const keys[] = {
+    [FEED_CONTROL_GRANTED] = "granted", [FEED_CONTROL_CUT] = "cut",         [FEED_CONTROL_BEAT] = "beat",
+    [FEED_CONTROL_DRAIN] = "drain",     [FEED_CONTROL_STANDBY] = "standby", [FEED_CONTROL_ASKED] = "asked"};
 enum { KINDS = sizeof keys / sizeof *keys };
 /* What the stream is, to one who stands by. */
 static const char *const standings[] = {
@@ -25,20 +23,27 @@ static json_t *tracks_json(const struct feed_granted *granted) {
     return tracks;
 }
 
+static json_t *names_json(const struct track_names *names) {
+    json_t *json = json_array();
+    for (uint32_t i = 0; i < names->count; i++)
+        json_array_append_new(json, json_string(names->items[i]));
+    return json;
+}
+
 static int dump(const char *text, size_t len, void *out) {
     return buf_append(out, text, len) ? -1 : 0;
 }
 
 static json_t *granted_json(const struct feed_granted *granted) {
     const struct claim_grant *grant = &granted->grant;
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "session", granted->session,
-                     "epoch", (json_int_t)grant->epoch, "last_epoch", (json_int_t)grant->last_epoch, "next_msn",
-                     (json_int_t)grant->next_msn, "next_part", (json_int_t)grant->next_part, "not_before_us",
-                     (json_int_t)grant->not_before_us, "resumes", grant->resumes, "target_duration_ms",
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "session",
+                     granted->session, "epoch", (json_int_t)grant->epoch, "last_epoch", (json_int_t)grant->last_epoch,
+                     "next_msn", (json_int_t)grant->next_msn, "next_part", (json_int_t)grant->next_part,
+                     "not_before_us", (json_int_t)grant->not_before_us, "resumes", grant->resumes, "target_duration_ms",
                      (json_int_t)grant->target_duration_ms, "part_target_us", (json_int_t)grant->part_target_us,
                      "init_versions", (json_int_t)grant->init_versions, "discontinuity_sequence",
-                     (json_int_t)grant->discontinuity_sequence, "from", (json_int_t)granted->from_msn, "tracks",
-                     tracks_json(granted));
+                     (json_int_t)grant->discontinuity_sequence, "from", (json_int_t)granted->from_msn, "asks",
+                     granted->asks, "tracks", tracks_json(granted));
 }
 
 static json_t *value_json(const struct feed_control *control) {
@@ -48,6 +53,8 @@ static json_t *value_json(const struct feed_control *control) {
         return json_pack("{s:I}", "refuse_s", (json_int_t)control->refuse_s);
     if (control->kind == FEED_CONTROL_STANDBY)
         return json_pack("{s:s}", "stream", standings[control->standing]);
+    if (control->kind == FEED_CONTROL_ASKED)
+        return json_pack("{s:o}", "tracks", names_json(&control->asked));
     return json_object();
 }
 
@@ -95,6 +102,7 @@ static bool parse_granted(json_t *json, struct feed_granted *granted) {
         return false;
     strcpy(granted->session, session);
     granted->from_msn = (uint64_t)from;
+    granted->asks = json_is_true(json_object_get(json, "asks"));
     *grant = (struct claim_grant){.epoch = (uint64_t)epoch,
                                   .next_msn = (uint64_t)msn,
                                   .last_epoch = (uint64_t)last_epoch,
@@ -128,6 +136,21 @@ static bool parse_standby(json_t *json, enum claim_result *ret_standing) {
     return false;
 }
 
+static bool parse_asked(json_t *json, struct track_names *ret_asked) {
+    json_t *tracks = json_object_get(json, "tracks"), *track;
+    size_t i;
+    if (!json_is_array(tracks) || json_array_size(tracks) > TRACKS_MAX)
+        return false;
+    json_array_foreach(tracks, i, track) {
+        const char *name = json_string_value(track);
+        struct track_names one = name ? track_names_of(name) : (struct track_names){0};
+        if (one.count != 1)
+            return false;
+        track_names_add(ret_asked, one.items[0]);
+    }
+    return true;
+}
+
 static enum feed_control_kind kind_of(json_t *json, json_t **ret_value) {
     for (int kind = FEED_CONTROL_GRANTED; kind < KINDS; kind++)
         if ((*ret_value = json_object_get(json, keys[kind])))
@@ -142,6 +165,8 @@ static bool parse_value(json_t *value, struct feed_control *control) {
         return parse_cut(value, &control->refuse_s);
     if (control->kind == FEED_CONTROL_STANDBY)
         return parse_standby(value, &control->standing);
+    if (control->kind == FEED_CONTROL_ASKED)
+        return parse_asked(value, &control->asked);
     return true;
 }
 

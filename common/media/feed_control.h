@@ -14,6 +14,7 @@ struct feed_granted {
     char session[FEED_SESSION_LEN]; /* names this bringing: tracks belong to it */
     struct claim_grant grant;
     uint64_t from_msn; /* what the timeline is to begin with; 0: all there is */
+    bool asks; /* it will say `asked`; an older origin doesn't, so that all may be */
     uint32_t track_count;
     struct feed_from {
         char track[4];
@@ -29,6 +30,7 @@ enum feed_control_kind {
     FEED_CONTROL_BEAT,
     FEED_CONTROL_DRAIN, /* the origin is about to stop */
     FEED_CONTROL_STANDBY,
+    FEED_CONTROL_ASKED, /* which of the tracks that are made on demand somebody asks for */
 };
 
 struct feed_control {
@@ -36,6 +38,7 @@ struct feed_control {
     struct feed_granted granted;
     uint32_t refuse_s; /* cut: how long the name is not to be taken again; at most CLAIM_REFUSE_MAX_S */
     enum claim_result standing; /* standby: CLAIM_STANDBY, CLAIM_OUTRANKS or CLAIM_VACANT */
+    struct track_names asked; /* asked: all that are, until it says otherwise */
 };
 
 /* Appends the line and its newline. 0 or -ENOBUFS. */

@@ -82,6 +82,14 @@ static json_t *track_json(const struct track_info *track, bool late) {
         json_object_set_new(json, "label", json_string(track->label));
     if (late)
         json_object_set_new(json, "late", json_true());
+    if (track->on_demand)
+        json_object_set_new(json, "on_demand", json_true());
+    if (track->range != VIDEO_SDR)
+        json_object_set_new(json, "range", json_string(video_range_name(track->range)));
+    if (track->low)
+        json_object_set_new(json, "low", json_true());
+    if (track->peak_bps)
+        json_object_set_new(json, "peak_bps", json_integer(track->peak_bps));
     if (track->kind == TRACK_VIDEO)
         json_object_update_new(json, json_pack("{s:i, s:i, s:I}", "width", track->width, "height", track->height,
                                                "frame_rate_milli", as_json(track->frame_rate_milli)));
@@ -106,6 +114,15 @@ static bool track_name_ok(const char *name) {
     return (name[0] == 'v' || name[0] == 'a' || name[0] == 's') && name[1] >= '0' && name[1] <= '9' && !name[2];
 }
 
+/* What this node doesn't know it doesn't tell. */
+static enum video_range parse_range(const json_t *item) {
+    const char *text = json_string_value(item);
+    for (int range = VIDEO_HLG; text && range <= VIDEO_PQ; range++)
+        if (!strcmp(text, video_range_name(range)))
+            return range;
+    return VIDEO_SDR;
+}
+
 static bool parse_kind(const char *name, enum track_kind *ret_kind) {
     for (size_t i = 0; i < sizeof kind_names / sizeof *kind_names; i++)
         if (!strcmp(kind_names[i], name)) {
@@ -128,6 +145,9 @@ static void parse_track(const json_t *json, struct track_info *track, bool *ok) 
     track->track_id = (uint32_t)get_int(json, "track_id", 1, INT32_MAX - 1, ok);
     track->timescale = (uint32_t)get_int(json, "timescale", 1, 1000000, ok);
     track->init_version = get_u32(json, "init_version", ok);
+    track->range = parse_range(json_object_get(json, "range"));
+    if (json_object_get(json, "peak_bps"))
+        track->peak_bps = get_u32(json, "peak_bps", ok);
     if (track->kind == TRACK_VIDEO) {
         track->width = (uint16_t)get_int(json, "width", 1, UINT16_MAX, ok);
         track->height = (uint16_t)get_int(json, "height", 1, UINT16_MAX, ok);
@@ -135,7 +155,9 @@ static void parse_track(const json_t *json, struct track_info *track, bool *ok) 
     } else if (track->kind == TRACK_AUDIO) {
         track->sample_rate = get_u32(json, "sample_rate", ok);
         track->channels = get_u32(json, "channels", ok);
+        track->low = json_is_true(json_object_get(json, "low"));
     }
+    track->on_demand = json_is_true(json_object_get(json, "on_demand"));
     track->init = init_blob(json_object_get(json, "init"));
     *ok &= track->init && track_name_ok(track->name);
 }

@@ -203,12 +203,17 @@ void track_out_finish(struct track_out *out) {
     out->owed = (struct slice){0};
 }
 
+/* TRACKS_MAX: it isn't one of them. */
+static uint32_t track_index(const struct record *open, const char *name) {
+    for (uint32_t i = 0; i < open->open.track_count; i++)
+        if (!strcmp(open->open.tracks[i].name, name))
+            return i;
+    return TRACKS_MAX;
+}
+
 static bool find_track(struct track_out *out) {
-    const struct record_open *open = &out->open->open;
-    for (out->index = 0; out->index < open->track_count; out->index++)
-        if (!strcmp(open->tracks[out->index].name, out->track))
-            return true;
-    return false;
+    out->index = track_index(out->open, out->track);
+    return out->index < TRACKS_MAX;
 }
 
 static bool begin(struct track_out *out, const struct stream *stream) {
@@ -274,11 +279,19 @@ static bool piece_within(struct track_out *out, const struct segment *segment, s
     return true;
 }
 
+/* It is made only while somebody asks for it. So there may be nothing of it for any time, which is no loss. */
+static bool is_on_demand(const struct track_out *out) {
+    const struct record_open *open = out->open ? &out->open->open : NULL;
+    return open && out->index < open->track_count && open->tracks[out->index].on_demand;
+}
+
 /* Whether this node has the track from a later segment on. If not, it is about to come: somebody asks for it. */
 static bool here_later(const struct track_out *out, const struct stream *stream, const struct segment *segment) {
-    while ((segment = segment_from(stream, segment->msn + 1)) && segment->open == out->open)
-        if (segment->carried & 1u << out->index)
+    while ((segment = segment_from(stream, segment->msn + 1)) && (segment->open == out->open || is_on_demand(out))) {
+        uint32_t index = track_index(segment->open, out->track);
+        if (index < TRACKS_MAX && segment->carried & 1u << index)
             return true;
+    }
     return false;
 }
 
@@ -288,7 +301,7 @@ enum feed_out_result track_out_next(struct track_out *out, const struct stream *
     const struct segment *segment = segment_from(stream, out->msn);
     if (!segment)
         return FEED_OUT_WAIT;
-    if (segment->msn != out->msn && segment == oldest(stream))
+    if (segment->msn != out->msn && segment == oldest(stream) && !is_on_demand(out))
         return FEED_OUT_LOST;
     for (; segment; segment = segment_from(stream, segment->msn + 1)) {
         enter(out, segment);
@@ -298,7 +311,7 @@ enum feed_out_result track_out_next(struct track_out *out, const struct stream *
             continue;
         if (segment->carried & 1u << out->index || !here_later(out, stream, segment))
             return FEED_OUT_WAIT;
-        if (out->begun || out->number)
+        if ((out->begun || out->number) && !is_on_demand(out))
             return FEED_OUT_LOST;
     }
     return FEED_OUT_WAIT;

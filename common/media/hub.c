@@ -287,7 +287,7 @@ static void want_removed(struct hub *hub, struct want *want) {
 }
 
 /* Those that any client asks for. */
-static struct track_names tracks_asked(const struct hub *hub, const char *name) {
+struct track_names hub_tracks_asked(const struct hub *hub, const char *name) {
     struct track_names all = {0};
     for (uint32_t i = 0; i < hub->client_count; i++) {
         const struct track_names *tracks = map_get(hub->clients[i]->followed, name);
@@ -301,7 +301,7 @@ static void want_tracks(struct hub *hub, const char *name) {
     struct want *want = map_get(hub->wants, name);
     if (!want)
         return;
-    struct track_names tracks = tracks_asked(hub, name);
+    struct track_names tracks = hub_tracks_asked(hub, name);
     if (track_names_same(&tracks, &want->tracks))
         return;
     want->tracks = tracks;
@@ -309,7 +309,7 @@ static void want_tracks(struct hub *hub, const char *name) {
 }
 
 static void source_ask(struct hub *hub, const char *name, const char *hops) {
-    struct track_names tracks = tracks_asked(hub, name);
+    struct track_names tracks = hub_tracks_asked(hub, name);
     if (!hub->source.want || map_get(hub->wants, name) || !hub->source.want(hub->source.ctx, name, hops, &tracks))
         return;
     struct want *want = calloc(1, sizeof *want);

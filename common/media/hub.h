@@ -29,6 +29,8 @@ int hub_write(struct hub *hub, struct record *record);
 void hub_remove(struct hub *hub, struct stream *stream);
 /* Clients that follow the stream, there or looked for. */
 uint32_t hub_followers(const struct hub *hub, const char *stream);
+/* Tracks of it that any client asks for. */
+struct track_names hub_tracks_asked(const struct hub *hub, const char *stream);
 
 /* --- source: where streams come from that are not here; on the hub's thread --- */
 enum { HUB_HOPS_LEN = 512 }; /* with the terminating zero */

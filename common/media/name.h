@@ -6,7 +6,8 @@
 
 enum {
     STREAM_NAME_LEN = 130, /* with the terminating zero: two components of at most 64 bytes */
-    TRACKS_MAX = 10,       /* of one stream */
+    TRACKS_MAX = 10,       /* of one stream at a time */
+    TRACK_NAMES_MAX = 14,  /* that there are: v0 to v5, a0 to a3, s0 to s3 */
 };
 
 /* A component is 1 to 64 of [A-Za-z0-9._~-], not "." or "..", and an app is not "t", "feed" or "api" (paths of ours). */

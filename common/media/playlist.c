@@ -33,8 +33,18 @@ static uint32_t kind_mask(const struct record_open *open, enum track_kind kind) 
     return mask;
 }
 
+/* Sound of a low rate. */
+static uint32_t low_mask(const struct record_open *open) {
+    uint32_t mask = 0;
+    for (uint32_t i = 0; i < open->track_count; i++)
+        if (open->tracks[i].kind == TRACK_AUDIO && open->tracks[i].low)
+            mask |= 1u << i;
+    return mask;
+}
+
+/* What can be chosen. */
 static uint32_t audio_mask(const struct record_open *open) {
-    return kind_mask(open, TRACK_AUDIO);
+    return kind_mask(open, TRACK_AUDIO) & ~low_mask(open);
 }
 
 static uint32_t text_mask(const struct record_open *open) {
@@ -67,6 +77,8 @@ uint32_t playlist_variants(const struct record_open *open, enum playlist_muxed m
     for (uint32_t i = 0; i < open->track_count; i++)
         if (audio & 1u << i && (split || 1u << i == first_of(audio)))
             masks[count++] = 1u << i;
+    if (low_mask(open))
+        masks[count++] = first_of(low_mask(open));
     for (uint32_t i = 0; i < open->track_count; i++)
         if (text_mask(open) & 1u << i)
             masks[count++] = 1u << i;
@@ -83,6 +95,7 @@ static double segment_seconds(const struct segment *segment, const struct record
 
 struct bandwidth {
     double peak, average; /* bits a second */
+    bool settled;         /* by a whole segment */
 };
 
 static uint64_t segment_bytes(const struct segment *segment, uint32_t mask) {
@@ -94,6 +107,26 @@ static uint64_t segment_bytes(const struct segment *segment, uint32_t mask) {
     return bytes;
 }
 
+/* Whether parts tell what the segment has of that track. What is transcoded comes behind; what is made on demand was
+ * perhaps not made from the segment's beginning to its end, and not in its time. */
+static bool is_measured(const struct segment *segment, uint32_t track) {
+    const struct track_info *info = &segment->open->open.tracks[track];
+    bool any = !info->peak_bps, all = true;
+    for (uint32_t p = 0; p < segment->published; p++) {
+        const struct record_part_track *part = &segment->parts[p].record->part.tracks[track];
+        any |= part->bytes;
+        all &= part->bytes || !part->chunks;
+    }
+    return any && (all || !info->on_demand);
+}
+
+static bool all_measured(const struct segment *segment, uint32_t mask) {
+    for (uint32_t t = 0; t < TRACKS_MAX; t++)
+        if (mask & 1u << t && !is_measured(segment, t))
+            return false;
+    return true;
+}
+
 /* By what parts say, so that it is known of tracks that are not here, too. Measured over the window's whole segments; a
  * stream that has none yet is judged by what there is of its first. */
 static struct bandwidth bandwidth_measure(const struct stream *stream, uint32_t mask) {
@@ -103,9 +136,10 @@ static struct bandwidth bandwidth_measure(const struct stream *stream, uint32_t 
         const struct segment *segment = stream->segments[i];
         uint32_t own = variant_within(&segment->open->open, &stream->open->open, mask);
         double s = own == VARIANT_NOWHERE ? 0 : segment_seconds(segment, &stream->open->open, mask);
-        if (s <= 0 || (!segment->complete && bits > 0))
+        if (s <= 0 || (!segment->complete && bits > 0) || !all_measured(segment, own))
             continue;
         double b = 8.0 * (double)segment_bytes(segment, own);
+        result.settled |= segment->complete;
         bits += b;
         seconds += s;
         if (b / s > result.peak && s > 0.5 * stream->open->open.target_duration_ms / 1000.0)
@@ -117,6 +151,27 @@ static struct bandwidth bandwidth_measure(const struct stream *stream, uint32_t 
     return result;
 }
 
+/* What is transcoded comes behind the source: until it can be measured it counts with what its encoder keeps to, or a
+ * player that looks then would take a rung for cheaper than the one below. So does what is made on demand, and isn't.
+ */
+static struct bandwidth bandwidth_of(const struct stream *stream, uint32_t mask) {
+    const struct record_open *open = &stream->open->open;
+    struct bandwidth measured = bandwidth_measure(stream, mask);
+    uint32_t declared = 0;
+    double peak = 0;
+    for (uint32_t t = 0; t < open->track_count; t++)
+        if (mask & 1u << t && open->tracks[t].peak_bps) {
+            declared |= 1u << t;
+            peak += open->tracks[t].peak_bps;
+        }
+    if (!declared || measured.settled)
+        return measured;
+    struct bandwidth rest = declared == mask ? (struct bandwidth){0} : bandwidth_measure(stream, mask & ~declared);
+    measured.peak = rest.peak + peak > measured.peak ? rest.peak + peak : measured.peak;
+    measured.average = rest.average + peak > measured.average ? rest.average + peak : measured.average;
+    return measured;
+}
+
 /* Of a variant with the sound that costs most: any of `group` may be played with it, in the place of its own if it is
  * nothing but sound. */
 static struct bandwidth bandwidth_with(const struct stream *stream, uint32_t mask, uint32_t group) {
@@ -125,11 +180,11 @@ static struct bandwidth bandwidth_with(const struct stream *stream, uint32_t mas
     for (uint32_t i = 0; i < TRACKS_MAX; i++) {
         if (!(group & 1u << i))
             continue;
-        struct bandwidth one = bandwidth_measure(stream, picture | 1u << i);
+        struct bandwidth one = bandwidth_of(stream, picture | 1u << i);
         most.peak = one.peak > most.peak ? one.peak : most.peak;
         most.average = one.average > most.average ? one.average : most.average;
     }
-    return group ? most : bandwidth_measure(stream, mask);
+    return group ? most : bandwidth_of(stream, mask);
 }
 
 /* Of the subtitles that cost most: any of them may be shown with a variant. */
@@ -159,6 +214,10 @@ static void print_codecs(struct buf *out, const struct record_open *open, uint32
     }
 }
 
+static const char *group_name(const struct record_open *open, uint32_t group) {
+    return group & low_mask(open) ? "low" : "a";
+}
+
 static void print_stream_inf(struct buf *out, const struct stream *stream, uint32_t mask, uint32_t group,
                              const char *pathway) {
     const struct record_open *open = &stream->open->open;
@@ -173,9 +232,11 @@ static void print_stream_inf(struct buf *out, const struct stream *stream, uint3
         buf_printf(out, ",RESOLUTION=%ux%u", lead->width, lead->height);
         if (lead->frame_rate_milli)
             buf_printf(out, ",FRAME-RATE=%.3f", lead->frame_rate_milli / 1000.0);
+        if (lead->range != VIDEO_SDR) /* which is meant when it is left out */
+            buf_printf(out, ",VIDEO-RANGE=%s", video_range_name(lead->range));
     }
     if (group)
-        buf_append_str(out, ",AUDIO=\"a\"");
+        buf_printf(out, ",AUDIO=\"%s\"", group_name(open, group));
     if (text_mask(open))
         buf_append_str(out, ",SUBTITLES=\"s\"");
     if (pathway)
@@ -188,7 +249,8 @@ static void print_audio_name(struct buf *out, const struct record_open *open, ui
     const char *language = open->tracks[track].language;
     bool again = false;
     for (uint32_t i = 0; i < track; i++)
-        again |= !strcmp(open->tracks[i].language, language) && open->tracks[i].kind == TRACK_AUDIO;
+        again |= !strcmp(open->tracks[i].language, language) && open->tracks[i].kind == TRACK_AUDIO &&
+                 open->tracks[i].low == open->tracks[track].low;
     if (!language[0])
         buf_printf(out, ",NAME=\"Audio %u\"", number);
     else if (again)
@@ -197,16 +259,22 @@ static void print_audio_name(struct buf *out, const struct record_open *open, ui
         buf_printf(out, ",LANGUAGE=\"%s\",NAME=\"%s\"", language, language);
 }
 
-static void print_audio_group(struct buf *out, const struct record_open *open, uint32_t audio) {
+static void print_audio_group(struct buf *out, const struct record_open *open, uint32_t group) {
     uint32_t number = 0;
     for (uint32_t i = 0; i < open->track_count; i++) {
-        if (!(audio & 1u << i))
+        if (!(group & 1u << i))
             continue;
-        buf_append_str(out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\"");
+        buf_printf(out, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"%s\"", group_name(open, group));
         print_audio_name(out, open, i, ++number);
         buf_printf(out, ",DEFAULT=%s,AUTOSELECT=YES,CHANNELS=\"%u\",URI=\"%s.m3u8\"\n", number == 1 ? "YES" : "NO",
                    open->tracks[i].channels, open->tracks[i].name);
     }
+}
+
+/* The sound that goes with a variant, where it has playlists of its own. */
+static uint32_t group_of(const struct record_open *open, uint32_t variant) {
+    uint32_t lead = variant_lead(open, variant);
+    return open->tracks[lead].low ? 1u << lead : audio_mask(open);
 }
 
 /* What it is called when nobody said so. */
@@ -233,22 +301,26 @@ static void print_text_group(struct buf *out, const struct record_open *open) {
     }
 }
 
-/* Of the sound one playlist is a variant, too, for who wants no picture; the group has the others. */
+/* Of the sound one playlist is a variant, too, for who wants no picture, and one for who can't have any; the group has
+ * the others. */
 void playlist_multivariant(struct buf *out, const struct stream *stream, enum playlist_muxed muxed,
                            const char *pathway) {
     const struct record_open *open = &stream->open->open;
     uint32_t masks[PLAYLIST_VARIANTS_MAX];
     uint32_t count = playlist_variants(open, muxed, masks);
-    uint32_t audio = audio_mask(open), group = is_split(open, muxed) ? audio : 0;
+    uint32_t audio = audio_mask(open), low = low_mask(open);
+    bool split = is_split(open, muxed);
     buf_append_str(out, "#EXTM3U\n#EXT-X-VERSION:6\n");
     if (pathway)
         buf_printf(out, "#EXT-X-CONTENT-STEERING:SERVER-URI=\"steering.json\",PATHWAY-ID=\"%s\"\n", pathway);
-    if (group)
-        print_audio_group(out, open, group);
+    if (split)
+        print_audio_group(out, open, audio);
+    if (split && low)
+        print_audio_group(out, open, first_of(low));
     print_text_group(out, open);
     for (uint32_t i = 0; i < count; i++)
         if (!is_text(open, masks[i]) && (!(masks[i] & audio) || masks[i] & first_of(audio)))
-            print_stream_inf(out, stream, masks[i], group, pathway);
+            print_stream_inf(out, stream, masks[i], split ? group_of(open, masks[i]) : 0, pathway);
 }
 
 /* --- media --- */

@@ -40,6 +40,11 @@ void record_unref(struct record *record) {
     free(record);
 }
 
+const char *video_range_name(enum video_range range) {
+    static const char *const names[] = {"SDR", "HLG", "PQ"};
+    return names[range];
+}
+
 const char *stream_state_name(enum stream_state state) {
     static const char *const names[] = {"live", "stalled", "away", "ended"};
     return names[state];

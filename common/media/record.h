@@ -19,6 +19,7 @@ enum track_kind {
     TRACK_AUDIO,
     TRACK_TEXT, /* subtitles (common/media/vtt.h): one chunk a part, always */
 };
+enum video_range { VIDEO_SDR, VIDEO_HLG, VIDEO_PQ };
 
 struct track_info {
     char name[4]; /* "v0", "a0", "s0" */
@@ -30,7 +31,11 @@ struct track_info {
     char label[LABEL_LEN]; /* what players call it, without quotes and control characters; "" unknown */
     uint16_t width, height; /* video */
     uint32_t frame_rate_milli; /* video: frames per 1000 s, 29970; 0 unknown */
+    enum video_range range;    /* video */
+    uint32_t peak_bps; /* transcoded: what it has at most by what its encoder keeps to, bits a second, boxes and all; 0: it can only be measured */
+    bool on_demand; /* it is made only while somebody asks for it */
     uint32_t sample_rate, channels; /* audio */
+    bool low; /* audio: of a low rate, for the lowest variant, and no choice of its own beside the first audio track */
     uint32_t init_version;  /* the n of init-n.mp4: grows by one whenever `init` changes */
     struct blob *init;      /* ftyp + moov of this track alone; the record holds the reference */
 };
@@ -141,4 +146,5 @@ size_t record_size(enum record_type type);
 struct record *record_ref(struct record *record);
 /* NULL is allowed; the last reference drops the blobs within. */
 void record_unref(struct record *record);
+const char *video_range_name(enum video_range range); /* as playlists have it: "PQ" */
 const char *stream_state_name(enum stream_state state);

@@ -89,4 +89,6 @@ struct writer_port {
     /* Of a claim that stands by, and may be taken: there is an independent frame in hand. Answered by `on_result`: CLAIM_GRANTED, or how it
      * stands by now. */
     void (*take)(void *ctx, void *claim);
+    /* The tracks that anybody asks for now. NULL: that isn't known. */
+    struct track_names (*asked)(void *ctx, void *claim);
 };

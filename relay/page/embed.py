@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the player page into something that the binary can hold.
 
-    embed.py OUT_DIR VERSION INDEX_HTML PLAYER_CSS PLAYER_JS HLS_JS
+    embed.py OUT_DIR VERSION INDEX_HTML PLAYER_CSS HLS_JS PROGRAM_JS…
 
 The page is one document, with its style and program inlined, so that a viewer needs two round trips less before the first
 frame; hls.js stays a file of its own, named by its content, which browsers may keep for a year. Written to OUT_DIR:
@@ -100,9 +100,10 @@ def hls_script(data, version):
 
 def main():
     out, version = Path(sys.argv[1]).resolve(), sys.argv[2]
-    html, style, script = (Path(path).read_text(encoding='utf-8') for path in sys.argv[3:6])
-    hls_version = json.loads((Path(sys.argv[6]).parents[1] / 'package.json').read_text())['version']
-    hls = hls_script(Path(sys.argv[6]).read_bytes(), hls_version)
+    html, style, *program = (Path(path).read_text(encoding='utf-8') for path in [*sys.argv[3:5], *sys.argv[6:]])
+    script = ''.join(program)
+    hls_version = json.loads((Path(sys.argv[5]).parents[1] / 'package.json').read_text())['version']
+    hls = hls_script(Path(sys.argv[5]).read_bytes(), hls_version)
     hls_name = f'hls-{hls_version}-{digest(hls)[:8]}.js'
 
     page = html.replace('{{version}}', version).replace('{{hls}}', hls_name)

@@ -75,6 +75,7 @@ const HLS_CONFIG = {
   lowLatencyMode: true,
   enableWorker: false,        // fMP4 passes through as it is: a worker would only cost start-up time
   testBandwidth: false,       // or the first segment is loaded twice
+  abrSwitchInterval: 0,
   startFragPrefetch: true,
   abrEwmaDefaultEstimate: 4e6,
   maxBufferLength: 10,
@@ -123,18 +124,28 @@ function entryTo(position, details) {
 //   - It can get stuck at a segment's end while it loads parts: when sound ends a few milliseconds before the picture, so does the
 //     buffer before the segment, the segment that is there is chosen again, and then nothing is loaded until playback has starved.
 //     Here what follows a segment that is there is the next one.
+//   - For the same reason it loads what it has once more, from the key frame before, when another rung begins with the next one.
+//   - It loads all of a segment's parts that are listed in one go, whatever is decided meanwhile. Here it ends when the rung is left.
 const beginningAtKeyFrame = (Controller) => class extends Controller {
   setStartPosition(details, sliding) { // the picture's details, for a track of sound, too
     super.setStartPosition(details, sliding);
-    const entry = this.startPosition === -1 && details.live ? entryTo(this.hls.liveSyncPosition, details) : NaN;
+    const entry = this.startPosition === -1 && details.live ? entryTo(this.hls.liveSyncPosition - this.hls.abrController.margin(), details) : NaN;
     if (entry >= sliding) this.startPosition = this.nextLoadPosition = entry;
   }
 };
 
 function partStreamController() {
   return class extends beginningAtKeyFrame(Hls.DefaultConfig.streamController) {
+    // The part that begins with a key frame where the buffer ends.
+    keyAt(position, partList) {
+      const part = this.getMainFwdBufferInfo()?.len > 0 && partList?.find(({ start }) => start > position - 0.05);
+      return part?.independent && !part.gap ? part : null;
+    }
+
     getNextFragment(position, details) {
       const frag = super.getNextFragment(position, details);
+      const key = this.loadingParts && frag ? this.keyAt(position, details.partList) : null;
+      if (frag?.sn < key?.fragment.sn) return super.getNextFragment(key.start + 0.001, details);
       const complete = frag && this.loadingParts && frag.end - position < 0.1 && this.fragmentTracker.getState(frag) === 'OK';
       return complete ? super.getNextFragment(frag.end + 0.001, details) : frag;
     }
@@ -143,12 +154,37 @@ function partStreamController() {
     getNextPart(partList, frag, position) {
       const missing = partList.findIndex((part) => part.fragment.sn === frag.sn && !part.loaded && !part.gap);
       const part = partList[missing];
-      if (frag.url && part?.index === 0 && position < frag.start + 0.1) return -1;
+      if (frag.url && part?.index === 0 && position < frag.start + 0.1 && this.hls.abrController.wholly()) return -1;
+      const key = this.keyAt(position, partList);
+      if (key && !key.loaded && key.fragment.sn === frag.sn) return partList.indexOf(key);
       const next = super.getNextPart(partList, frag, position);
       const follows = part && part.start - position < 0.1 && this.getMainFwdBufferInfo()?.len > 0;
       return next < 0 && follows ? missing : next;
     }
+
+    async doFragPartsLoad(frag, first, level, onProgress) {
+      const rungs = this.hls.abrController, earlier = level.details?.partList, partsLoaded = [];
+      const numbered = (index) => [level.details?.partList, earlier].flatMap((list) => list ?? []).find((part) => part.fragment.sn === frag.sn && part.index === index);
+      for (let part = first; ;) {
+        rungs.onFragLoading(null, { frag, part });
+        partsLoaded[part.index] = await this.fragmentLoader.loadPart(frag, part, onProgress);
+        this.hls.trigger(Hls.Events.FRAG_LOADED, partsLoaded[part.index]);
+        const next = rungs.leaves(frag.level) ? null : numbered(part.index + 1);
+        if (!next) return { frag, part, partsLoaded };
+        part = next;
+      }
+    }
   };
+}
+
+// The first that is known of the line is how hls.js' own file came over it, unless a cache had it.
+const line = new Line();
+function knownLine() {
+  const entry = performance.getEntriesByName(document.querySelector('script[src]').src)[0];
+  if (line.empty && entry?.transferSize > 1000) {
+    line.add(entry.encodedBodySize, { start: entry.requestStart, first: entry.responseStart, end: entry.responseEnd }, entry.responseEnd / 1000);
+  }
+  return line;
 }
 
 const decodes = (codec) => (window.ManagedMediaSource ?? MediaSource).isTypeSupported(`video/mp4; codecs="${codec}"`);
@@ -172,8 +208,11 @@ const keyOf = (track) => `${track.lang ?? ''} ${track.name}`;
 
 function hlsEngine(source) {
   const { Events, ErrorTypes, ErrorDetails } = Hls;
+  let rungs = null;
   const hls = new Hls({ ...HLS_CONFIG, streamController: partStreamController(),
-    audioStreamController: beginningAtKeyFrame(Hls.DefaultConfig.audioStreamController), startLevel: typeof choice === 'number' ? choice : -1 });
+    audioStreamController: beginningAtKeyFrame(Hls.DefaultConfig.audioStreamController),
+    pLoader: stridingLoader(() => rungs?.stride() ?? 1),
+    abrController: rungController({ line: knownLine(), buffered, playing: () => hasPlayed, made: (controller) => { rungs = controller; } }) });
   let details = null;
   let mediaErrorAt = -Infinity;
 
@@ -191,7 +230,7 @@ function hlsEngine(source) {
     showQualities();
   });
   hls.on(Events.MANIFEST_PARSED, () => {
-    if (typeof choice === 'number' && source === SOURCE) hls.currentLevel = choice;
+    rungs.choose(typeof choice === 'number' && source === SOURCE ? choice : -1);
     showQualities();
     play();
   });
@@ -252,11 +291,12 @@ function hlsEngine(source) {
     entry: (position) => entryTo(position, details),
     levels: () => (source === SOURCE ? hls.levels : []),
     shown: () => hls.currentLevel,
-    choose: (level) => { hls.nextLevel = level; },
+    loaded: () => hls.loadLevel,
+    choose: (level) => rungs.choose(level),
+    margin: () => rungs.margin(),
     hear,
     read,
-    measured: () => hls.abrController?.bwEstimator?.canEstimate() ?? false,
-    bandwidth: () => hls.bandwidthEstimate,
+    bandwidth: () => rungs.estimate() ?? undefined,
     bitrate: () => hls.levels[hls.currentLevel]?.bitrate,
   };
 }
@@ -279,10 +319,11 @@ function nativeEngine(source) {
     entry: () => NaN,
     levels: () => [],
     shown: () => -1,
+    loaded: () => -1,
     choose() {},
+    margin: () => 0,
     hear() {},
     read() {},
-    measured: () => false,
     bandwidth: () => undefined,
     bitrate: () => undefined,
   };
@@ -490,7 +531,7 @@ const pace = {
     const details = engine?.details();
     if (!details) return NaN;
     const holdBack = details.partTarget ? details.partHoldBack || 3 * details.partTarget : details.holdBack || 3 * details.targetduration;
-    return holdBack + Math.min(0.1, this.part() / 2) + this.extra;
+    return holdBack + Math.min(0.1, this.part() / 2) + this.extra + engine.margin();
   },
   // Media time at the live edge now. While nothing new comes, the edge doesn't run on for long.
   edge() {
@@ -520,13 +561,13 @@ const pace = {
     const part = this.part();
     if (ahead < Math.min(0.1, part / 2)) return 0.95;
     // What lies ahead must stay enough until the next part is here.
-    const error = behind > 0 ? Math.min(behind, ahead - part - 0.1) : behind;
+    const error = behind > 0 ? Math.min(behind, ahead - part - 0.1 - (engine.margin())) : behind;
     if (Math.abs(error) > 0.08) this.correcting = true;
     if (Math.abs(error) < 0.015 || (behind > 0) !== (error > 0)) this.correcting = false;
     if (!this.correcting) return 1;
     const most = error > 0.7 ? 0.25 : 0.1;
     const change = most * Math.tanh(2.5 * error);
-    return 1 + Math.sign(change) * clamp(Math.abs(change), 0.03, change < 0 ? 0.05 : most);
+    return 1 + Math.sign(change) * clamp(Math.abs(change), 0.03, error < -0.5 ? 0.07 : change < 0 ? 0.05 : most);
   },
   keep() {
     if (now() - this.calmSince > 15 && this.extra > 0) {
@@ -576,11 +617,13 @@ function stats() {
     state,
     latency: round(pace.latency()),          // seconds behind the live edge
     target: round(pace.target()),            // the latency aimed at
+    margin: round(engine?.margin()),         // what of it is for want of bandwidth, seconds
     buffer: round(buffered()),               // seconds
     rate: round(video.playbackRate, 2),
     width: video.videoWidth,
     height: video.videoHeight,
     level: engine ? engine.shown() : -1,
+    loaded: engine ? engine.loaded() : -1,   // the level of what comes after it
     levels: engine ? engine.levels().length : 0,
     quality: choice,
     sounds: sounds.map(trackName),
@@ -588,7 +631,7 @@ function stats() {
     subtitles: subtitles.map(trackName),
     words: subtitles.length ? words : null,
     bitrate: round(engine?.bitrate(), 0),    // bits per second, as the playlist says
-    bandwidth: round(engine?.bandwidth(), 0), // bits per second, measured; low when little is there to be loaded
+    bandwidth: round(engine?.bandwidth(), 0), // bits per second, measured
     framesShown: quality ? quality.totalVideoFrames - quality.droppedVideoFrames : null,
     framesDropped: quality ? quality.droppedVideoFrames : null,
     stalls: counters.stalls,
@@ -698,7 +741,7 @@ const levelName = (level) => {
 function autoName(levels) {
   const level = levels[engine.shown()];
   if (!level?.height) return 'Auto';
-  const measured = engine.measured() ? `auto: ${(engine.bandwidth() / 1e6).toFixed(1)} Mb/s measured` : 'auto';
+  const measured = engine.bandwidth() ? `auto: ${(engine.bandwidth() / 1e6).toFixed(1)} Mb/s measured` : 'auto';
   return `${Math.min(level.height, level.width)}p (${measured})`;
 }
 

@@ -10,15 +10,19 @@ netns_fleet   the same as `fleet`, each node in a network namespace of its own; 
 stream        a name for a stream that no other test uses: "live/test-publish-and-play-30"
 publish       publish(url, **options) starts an ffmpeg publisher (publishers.Publisher) and stops it after the test
 publish_clock the same for the instrument that draws the clock into the picture (publishers.ClockPublisher)
+page_server   the address of a server of this folder's files: of pages elsewhere than the stream
 open_page     open_page(url, **options) opens the page in Chromium (viewer.Viewer) and closes it after the test
 
 A node is told to stop after the test, and the test fails when it doesn't end by itself with status 0 or when a sanitizer
 has something to say. What the node logged is printed with a failing test.
 """
 
+import functools
+import http.server
 import os
 import re
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -179,3 +183,18 @@ def open_page():
     yield start
     for page in pages:
         page.close()
+
+
+class Pages(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def page_server():
+    """Serves the folder of the tests: a page elsewhere than the stream, as a seller's would be."""
+    handler = functools.partial(Pages, directory=str(Path(__file__).parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()

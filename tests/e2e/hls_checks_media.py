@@ -467,3 +467,26 @@ def resolution_matches_the_init(m, rs):
         for t in tracks_now(recordings):
             if t.handler == "vide":
                 yield attributes.get("RESOLUTION") == f"{t.width}x{t.height}", f"{uri}: {attributes.get('RESOLUTION')}"
+
+
+def sounds(r):
+    """(msn, track's id) -> all its samples in that segment, for whole segments."""
+    found = {}
+    for s in r.ordered:
+        for f in (r.fragments(s.uri, s.map_uri) or []) if s.uri else []:
+            if r.inits[s.map_uri].tracks[f.track_id].handler == "soun":
+                found[s.msn, f.track_id] = found.get((s.msn, f.track_id), b"") + b"".join(x.data for x in f.samples)
+    return found
+
+
+@check(CROSS, 143)
+def variants_share_their_sound(m, rs):
+    """Those with a picture have the same track of it, and a track is the same wherever it is muxed in."""
+    muxed = {uri: {t.id for init in r.inits.values() for t in init.tracks.values() if t.handler == "soun"}
+             for uri, r in rs.items() if any(t.handler == "vide" for init in r.inits.values() for t in init.tracks.values())}
+    if len(muxed) > 1:
+        yield len({frozenset(ids) for ids in muxed.values()}) == 1, muxed
+    for a, b in pairs(rs):
+        x, y = sounds(a), sounds(b)
+        for key in x.keys() & y.keys():
+            yield x[key] == y[key], f"msn {key[0]}: track {key[1]} differs"

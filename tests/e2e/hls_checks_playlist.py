@@ -339,11 +339,30 @@ def renditions_complete(m):
         yield len(set(names)) == len(names) and sum(g.get("DEFAULT") == "YES" for g in members) <= 1, names
 
 
+@check(MULTI, 137)
+def groups_of_a_type_alike(m):
+    groups = defaultdict(lambda: defaultdict(list))
+    for g in m.media:
+        same = {name: value for name, value in g.items() if name not in ("GROUP-ID", "URI", "CHANNELS", "STABLE-RENDITION-ID")}
+        groups[g.get("TYPE")][g.get("GROUP-ID")].append(sorted(same.items()))
+    for kind, found in groups.items():
+        first, *others = (sorted(members) for members in found.values())
+        yield all(other == first for other in others), f"{kind}: {dict(found)}"
+
+
 @check(MULTI, 138)
 def audio_has_channels(m):
     for g in m.media:
         if g.get("TYPE") == "AUDIO":
             yield "CHANNELS" in g, g
+
+
+@check(MULTI, 139)
+def members_fit_their_type(m):
+    for g in m.media:
+        kind = g.get("TYPE")
+        yield ("FORCED" not in g or kind == "SUBTITLES") and ("INSTREAM-ID" in g) == (kind == "CLOSED-CAPTIONS"), g
+        yield "URI" in g if kind == "SUBTITLES" else "URI" not in g or kind != "CLOSED-CAPTIONS", g
 
 
 @check(MULTI, 140)
@@ -363,3 +382,32 @@ def lowest_rung_is_audio(m):
     if len(m.variants) > 1:
         attributes, uri = m.variants[-1]
         yield "RESOLUTION" not in attributes and re.fullmatch(r'"mp4a[^,]*"', attributes.get("CODECS", "")), f"{uri}: {attributes}"
+
+
+@check(MULTI, 144)
+def stable_ids_well_formed(m):
+    for attributes in [attributes for attributes, _ in m.variants] + m.media:
+        ids = [attributes[name] for name in ("STABLE-VARIANT-ID", "STABLE-RENDITION-ID") if name in attributes]
+        yield all(re.fullmatch(r'"[A-Za-z0-9+/=.\-_]+"', one) for one in ids), ids
+
+
+@check(MULTI, 145)
+def no_variables(m):
+    yield not m.variables, m.variables
+
+
+@check(STATIC, 146)
+def no_variables_imported(p):
+    yield not p.variables, p.variables
+
+
+@check(MULTI, 147)
+def no_session_data_or_keys(m):
+    yield not m.session, m.session
+
+
+@check(MULTI, 148)
+def steering_names_a_pathway(m):
+    used = {attributes.get("PATHWAY-ID", '"."') for attributes, _ in m.variants}
+    for tag in m.steering:
+        yield len(m.steering) == 1 and "SERVER-URI" in tag and tag.get("PATHWAY-ID", '"."') in used, f"{tag}: {used}"

@@ -34,12 +34,14 @@ ATTRIBUTES = {
         "BANDWIDTH": (INT, True), "AVERAGE-BANDWIDTH": (INT, False), "CODECS": (QUOTED, False),
         "RESOLUTION": (RESOLUTION, False), "FRAME-RATE": (FLOAT, False), "VIDEO-RANGE": (r"SDR|HLG|PQ", False),
         "AUDIO": (QUOTED, False), "VIDEO": (QUOTED, False), "SUBTITLES": (QUOTED, False),
-        "CLOSED-CAPTIONS": (r'NONE|"[^"\r\n]*"', False), "STABLE-VARIANT-ID": (QUOTED, False)},
+        "CLOSED-CAPTIONS": (r'NONE|"[^"\r\n]*"', False), "STABLE-VARIANT-ID": (QUOTED, False), "PATHWAY-ID": (QUOTED, False)},
     "EXT-X-MEDIA": {
         "TYPE": (r"AUDIO|VIDEO|SUBTITLES|CLOSED-CAPTIONS", True), "GROUP-ID": (QUOTED, True), "NAME": (QUOTED, True),
         "URI": (QUOTED, False), "LANGUAGE": (QUOTED, False), "DEFAULT": (YES_NO, False), "AUTOSELECT": (YES_NO, False),
         "FORCED": (YES_NO, False), "CHANNELS": (QUOTED, False), "INSTREAM-ID": (QUOTED, False),
         "STABLE-RENDITION-ID": (QUOTED, False)},
+    "EXT-X-CONTENT-STEERING": {"SERVER-URI": (QUOTED, False), "PATHWAY-ID": (QUOTED, False)},
+    "EXT-X-DEFINE": {}, "EXT-X-SESSION-DATA": {}, "EXT-X-SESSION-KEY": {},
 }
 SEGMENT_TAGS = {"EXTINF", "EXT-X-BYTERANGE", "EXT-X-DISCONTINUITY", "EXT-X-KEY", "EXT-X-MAP", "EXT-X-PROGRAM-DATE-TIME",
                 "EXT-X-GAP", "EXT-X-BITRATE", "EXT-X-PART"}
@@ -108,6 +110,10 @@ class Playlist:
     # multivariant
     variants: list[tuple[dict, str]] = field(default_factory=list)  # attributes, URI
     media: list[dict] = field(default_factory=list)
+    steering: list[dict] = field(default_factory=list)
+    session: list[dict] = field(default_factory=list)  # data and keys
+    # both
+    variables: list[dict] = field(default_factory=list)
 
     @property
     def all_segments(self):
@@ -242,6 +248,12 @@ class Reader:
             self.stream_inf = attributes
         elif name == "EXT-X-MEDIA":
             self.playlist.media.append(attributes)
+        elif name == "EXT-X-CONTENT-STEERING":
+            self.playlist.steering.append(attributes)
+        elif name in ("EXT-X-SESSION-DATA", "EXT-X-SESSION-KEY"):
+            self.playlist.session.append(attributes)
+        elif name == "EXT-X-DEFINE":
+            self.playlist.variables.append(attributes)
 
     def media_tag(self, name, value, attributes, line):
         p = self.playlist

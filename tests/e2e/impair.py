@@ -33,7 +33,7 @@ class Impair:
         self._do(" ".join([direction, *(f"{name}={value}" for name, value in settings.items())]))
 
     def up(self, **settings):
-        """delay_ms, jitter_ms, rate_kbps, loss (a probability), loss_ms, stall: those not named stay as they are."""
+        """delay_ms, jitter_ms, rate_kbps, queue_ms, loss (a probability), loss_ms, stall: those not named stay as they are."""
         self._set("up", settings)
 
     def down(self, **settings):

@@ -37,10 +37,12 @@ def check_with_ffmpeg(url, size, deadline_s=90, seconds=None):
 
 
 def check_with_gstreamer(url, size, deadline_s=60, seconds=None):
-    """playbin3 with hlsdemux2, of which it is made sure that it is there; sound is decoded and thrown away."""
+    """playbin3 with hlsdemux2, of which it is made sure that it is there; sound is decoded and thrown away. Pictures of all rungs are scaled
+    to `size`."""
+    width, height = size.split("x")
     subprocess.run(["gst-inspect-1.0", "--exists", "hlsdemux2"], check=True)
     command = ["gst-launch-1.0", "--quiet", "playbin3", f"uri={url}", "audio-sink=fakesink sync=true",
-               "video-sink=videoconvert ! video/x-raw,format=I420 ! fdsink fd=1 sync=true"]
+               f"video-sink=videoconvert ! videoscale ! video/x-raw,format=I420,width={width},height={height} ! fdsink fd=1 sync=true"]
     return run_pipeline(command, size, deadline_s, seconds)
 
 

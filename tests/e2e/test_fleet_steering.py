@@ -1,10 +1,13 @@
 """Relays that send viewers to each other: by HLS Content Steering, which players follow by themselves, and at once by 302."""
 
+import re
 import socket
 
 import harness
 import pytest
 from fleet_scene import Scene
+from hls_playlist import parse, unquote
+from hls_validator import Report, judge_playlist
 
 PLAYED_S = 4
 
@@ -30,16 +33,27 @@ def limited(edge, **relay):
     return edge.restart()
 
 
-def test_playlist_and_manifest_name_the_other_edge(edges, stream):
+def without_rates(playlist):
+    """What is the same on every pathway."""
+    own = ("BANDWIDTH", "AVERAGE-BANDWIDTH", "PATHWAY-ID")
+    return [({name: value for name, value in attributes.items() if name not in own}, uri) for attributes, uri in playlist.variants], playlist.media
+
+
+def test_ll_148_149_150_151_viewers_are_told_of_the_other_edge(edges, stream):
     one, two = edges
-    playlist = one.get(f"/{stream}/index.m3u8").body.decode()
-    assert '#EXT-X-CONTENT-STEERING:SERVER-URI="steering.json",PATHWAY-ID="edge-1"' in playlist
-    answer = one.get(f"/{stream}/steering.json?_HLS_pathway=edge-1&_HLS_throughput=5000000")
-    assert answer.headers["content-type"] == "application/json" and answer.headers["cache-control"] == "no-store"
-    manifest = answer.json()
-    assert manifest["VERSION"] == 1 and manifest["PATHWAY-PRIORITY"][0] == "edge-1"
-    clone, = manifest["PATHWAY-CLONES"]
-    assert clone["BASE-ID"] == "edge-1" and clone["URI-REPLACEMENT"]["HOST"] == "127.0.0.2"
+    playlist, report = parse(one.get(f"/{stream}/index.m3u8").body), Report()
+    judge_playlist(report, playlist)
+    report.require(148)
+    assert [(unquote(tag["SERVER-URI"]), unquote(tag["PATHWAY-ID"])) for tag in playlist.steering] == [("steering.json", "edge-1")]
+    for pathway, throughput in (("%22edge-1%22", 100000), ("%22elsewhere%22", 5000000)):
+        answer = one.get(f"/{stream}/steering.json?_HLS_pathway={pathway}&_HLS_throughput={throughput}")
+        assert answer.headers["content-type"] == "application/json" and answer.headers["cache-control"] == "no-store"
+        manifest = answer.json()
+        assert manifest["VERSION"] == 1 and 0 < manifest["TTL"] <= 300
+        clone, = manifest["PATHWAY-CLONES"]
+        assert clone["BASE-ID"] == "edge-1" and clone["URI-REPLACEMENT"] == {"HOST": "127.0.0.2"}
+        assert manifest["PATHWAY-PRIORITY"] == ["edge-1", clone["ID"]] and re.fullmatch(r"[A-Za-z0-9._-]+", clone["ID"])
+    assert without_rates(parse(two.get(f"/{stream}/index.m3u8").body)) == without_rates(playlist)
 
 
 def test_player_goes_to_the_other_edge_when_its_own_is_killed(edges, open_page, stream):

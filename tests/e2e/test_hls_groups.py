@@ -1,5 +1,5 @@
-"""`hls: {muxed: never}`: the picture alone, with the sound as its audio group. The rules are the same, and what a variant says of
-itself includes its group; then a browser and ffprobe put the two together.
+"""`hls: {muxed: never}`: the picture alone, with the sound as its audio group, and sound of a low rate as another. The rules are the
+same, and what a variant says of itself includes its group; then a browser and ffprobe put the two together.
 """
 import harness
 import players
@@ -11,7 +11,8 @@ from hls_session import Session
 from publishers import ClockPublisher
 
 SECONDS = 16
-CONFIG = {"hls": {"muxed": "never"}, "origin": {"grace_s": 1}}
+CONFIG = {"hls": {"muxed": "never"}, "origin": {"grace_s": 1},
+          "ingest": {"ladder": ["live/* 2160:9000"]}}  # of no rung that is below the picture, but a ladder: its sound is there
 CLOCK = {"size": "640x360", "kbps": 800, "noise": 8, "gop_s": 2}
 STREAM = "live/groups"
 
@@ -46,19 +47,29 @@ def verdict(watched):
 def test_ll_135_groups_that_variants_name_exist(watched, verdict):
     verdict.require(135)
     for body in watched.multivariants:
-        (picture, uri), (sound, sound_uri) = parse(body).variants
-        member, = parse(body).media
+        (picture, uri), (sound, sound_uri), (low, low_uri) = parse(body).variants
+        member, low_member = parse(body).media
         assert (uri, sound_uri, unquote(member["URI"])) == ("v0.m3u8", "a0.m3u8", "a0.m3u8")
         assert picture["AUDIO"] == sound["AUDIO"] == member["GROUP-ID"]
+        assert low_uri == unquote(low_member["URI"]) == "a1.m3u8" and low["AUDIO"] == low_member["GROUP-ID"] != member["GROUP-ID"]
 
 
 def test_ll_136_members_of_a_group_are_told_apart(verdict):
     verdict.require(136)
 
 
+def test_ll_137_groups_of_a_type_are_alike(verdict):
+    verdict.require(137)
+
+
+def test_ll_138_channels_of_sound_are_told(watched, verdict):
+    verdict.require(138)
+    assert [unquote(g["CHANNELS"]) for g in parse(watched.multivariants[-1]).media] == ["2", "1"]
+
+
 @pytest.mark.parametrize("number", (
     1, 5, 6, 7, 9, 11, 12, 13, 14, 15, 17, 19, 20, 26, 28, 31, 33, 37, 38, 40, 41, 42, 43, 45, 46, 51, 52, 53, 54, 57, 58, 60, 62, 64, 66,
-    70, 72, 73, 74, 89, 95, 100, 103, 107, 111, 120, 121, 122, 123, 124, 126, 127, 130, 131, 132, 133, 138, 140, 142))
+    70, 72, 73, 74, 89, 95, 100, 103, 107, 111, 120, 121, 122, 123, 124, 126, 127, 130, 131, 132, 133, 134, 140, 142))
 def test_the_same_rules_hold(verdict, number):
     verdict.require(number)
 
@@ -68,7 +79,7 @@ def test_nothing_else_is_broken(verdict):
 
 
 def test_each_rendition_has_one_track(watched):
-    kinds = {uri: {t.handler for init in r.inits.values() for t in init.tracks.values()} for uri, r in watched.recordings.items()}
+    kinds = {uri: {t.handler for init in r.inits.values() for t in init.tracks.values()} for uri, r in watched.recordings.items() if r.inits}
     assert kinds == {"v0.m3u8": {"vide"}, "a0.m3u8": {"soun"}}
 
 

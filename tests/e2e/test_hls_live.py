@@ -472,3 +472,12 @@ def test_ll_141_independent_segments_not_claimed(verdict):
 
 def test_ll_142_lowest_rung_is_audio_alone(verdict):
     verdict.require(142)
+
+
+def test_ll_143_variants_share_their_sound(verdict):
+    verdict.require(143)
+
+
+@pytest.mark.parametrize("number", (144, 145, 146, 147))
+def test_ll_144_to_147_no_stable_ids_variables_session_data_or_keys(verdict, number):
+    verdict.require(number)

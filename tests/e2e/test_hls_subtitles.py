@@ -7,9 +7,11 @@ import time
 import pytest
 
 import harness
+import hls_fmp4
 import publishers
 import viewer
 from hls_playlist import parse
+from hls_validator import Report, judge_playlist
 
 STREAM = "live/subtitles"
 CUES = f"/api/v1/streams/{STREAM}/cues"
@@ -75,7 +77,10 @@ def test_the_page_shows_cues_in_step_with_the_picture(node, tmp_path):
 
 
 def test_ll_139_subtitles_are_a_group_of_every_variant(node):
-    lines = node.get(f"/{STREAM}/index.m3u8").text.splitlines()
+    answer, report = node.get(f"/{STREAM}/index.m3u8"), Report()
+    judge_playlist(report, parse(answer.body))
+    report.require(139)
+    lines = answer.text.splitlines()
     members = [line for line in lines if line.startswith("#EXT-X-MEDIA:TYPE=SUBTITLES,")]
     assert [(line.count('LANGUAGE="de",NAME="Deutsch"'), line.count('LANGUAGE="fr",NAME="Français"')) for line in members] == [(1, 0), (0, 1)]
     assert all('GROUP-ID="s"' in line and "AUTOSELECT=YES" in line and 'URI="s' in line for line in members)
@@ -114,6 +119,56 @@ def test_ll_170_each_file_is_whole_and_has_every_cue_of_its_time(node):
     assert all(head.match(answer.text) and answer.text.count(cue) <= 1 for answer in found.values())
     assert has_it(found, part=True) >= 10
     assert any(head.fullmatch(answer.text) for answer in found.values())  # an empty one is its head
+
+
+def begins(node, segment):
+    """When a segment's picture does, in ticks of 1/90000 s, in 33 bits."""
+    init = hls_fmp4.parse_init(node.get(f"/{STREAM}/{segment.map_uri}").body)
+    first = hls_fmp4.parse_fragments(node.get(f"/{STREAM}/{segment.uri}").body, init)[0]
+    return first.tfdt * 90000 // init.tracks[first.track_id].timescale % 2**33
+
+
+def cue_times(text, words):
+    """When a cue of a file shows, in the same; None: it isn't in it."""
+    clock = r"(\d+):(\d\d):(\d\d)\.(\d{3})"
+    found = re.search(rf"\n{clock} --> {clock}\n{re.escape(words)}\n\n", text)
+    if not found:
+        return None
+    h, m, s, ms = zip(*(map(int, found.groups()[i:i + 4]) for i in (0, 4)))
+    anchor = int(re.search(r"MPEGTS:(\d+)", text).group(1))
+    return [anchor + ((h[i] * 60 + m[i]) * 60 + s[i]) * 90000 + ms[i] * 90 for i in (0, 1)]
+
+
+def test_ll_171_173_each_segment_of_its_time_has_a_cue_at_its_time(node):
+    start, length, words = now_ms() + 1000, 4500, "Eine lange Zeile"
+    post(node, {"language": "de", "start": start, "end": start + length, "text": words})
+
+    def listed():
+        picture, text = (parse(node.get(f"/{STREAM}/{variant}.m3u8").body) for variant in ("v0a0", "s0"))
+        return picture.segments, {segment.msn: segment for segment in text.segments}
+
+    def shown():
+        return [segment.msn for segment in listed()[1].values() if words in node.get(f"/{STREAM}/{segment.uri}").text]
+
+    harness.wait_for(lambda: (found := shown()) and found[-1] < max(listed()[1]), 60, "a segment behind the cue's last", every_s=0.5)
+    picture, texts = listed()
+    near, having = NEAR_MS * 90, 0
+    for segment, after in zip(picture, picture[1:]):
+        if segment.msn not in texts:
+            continue
+        from_ts, to_ts = begins(node, segment), begins(node, after)
+        if to_ts < from_ts:
+            continue  # 33 bits are over
+        times = cue_times(node.get(f"/{STREAM}/{texts[segment.msn].uri}").text, words)
+        if times:
+            having += 1
+            want = start * 90 % 2**33
+            assert abs(times[0] - want) < near and times[1] - times[0] == length * 90
+            assert times[0] < to_ts + near and times[1] > from_ts - near
+        else:
+            begin_ts = start * 90 % 2**33
+            assert not begin_ts + near < to_ts or not begin_ts + length * 90 - near > from_ts, segment.msn
+    assert having >= 2
 
 
 def test_what_is_wrong_with_cues_is_said(node):

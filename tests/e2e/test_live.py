@@ -1,13 +1,9 @@
 """{variant}/live.mp4: all of a stream as one response, each chunk as it is made."""
 
-import functools
-import http.server
 import re
 import subprocess
-import threading
 import time
 import urllib.parse
-from pathlib import Path
 
 import pytest
 
@@ -139,21 +135,6 @@ def test_ffprobe_sees_times_of_the_clock(weir, live):
     assert abs(float(kinds["video"]["start_time"]) - time.time()) < 30
     video = [packet for packet in seen["packets"] if packet["codec_type"] == "video"]
     assert "K" in video[0]["flags"]
-
-
-class Pages(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def page_server():
-    """Serves the folder of the tests: a page elsewhere than the stream, as a seller's would be."""
-    handler = functools.partial(Pages, directory=str(Path(__file__).parent))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 @pytest.mark.parametrize("variant", ["v0", "v0a0"])

@@ -16,7 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (feed_control_write(&out, &control) || feed_control_parse((const char *)buf_head(&out), buf_len(&out), &again) ||
         again.kind != control.kind || again.granted.from_msn != control.granted.from_msn ||
         again.granted.track_count != control.granted.track_count ||
-        strcmp(again.granted.session, control.granted.session) != 0 || again.refuse_s != control.refuse_s)
+        strcmp(again.granted.session, control.granted.session) != 0 || again.refuse_s != control.refuse_s ||
+        again.granted.asks != control.granted.asks || !track_names_same(&again.asked, &control.asked))
         abort();
     buf_finish(&out);
     return 0;

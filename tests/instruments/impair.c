@@ -7,10 +7,10 @@
  *
  *   up|down|both NAME=VALUE …   what happens towards the target, from it, or both ways:
  *       delay_ms, jitter_ms     each byte comes so much later, and up to so much more; never out of order
- *       rate_kbps               what the line carries, all connections together; 0: any amount
- *       loss, loss_ms           with this probability a segment of 1448 bytes is "lost": it, and what is behind it on
- *                               its connection, waits so much longer (200): what TCP shows of a loss
- *       stall                   1: nothing passes; what was under way comes when this ends
+ *       rate_kbps, queue_ms     what the line carries, all connections together; 0: any amount. So much time's worth
+ * (50) waits in front of it, then the senders have to; it comes at the rate at which it was queued loss, loss_ms with
+ * this probability a segment of 1448 bytes is "lost": it, and what is behind it on its connection, waits so much longer
+ * (200): what TCP shows of a loss stall                   1: nothing passes; what was under way comes when this ends
  *   partition on|off            a stall both ways, and new connections get no answer, not even a refusal
  *   refuse on|off               new connections are refused; those that are there go on
  *   reset                       every connection is reset, both ends, at once
@@ -50,7 +50,6 @@ enum {
     READS_A_TURN = 16,
     SOCKET_BYTES = 256 * 1024,         /* of the kernel's buffers: little, or they'd hide a stall */
     FLOW_BYTES_MAX = 32 * 1024 * 1024, /* a second of 250 Mb/s */
-    LINE_QUEUE_US = 50 * 1000,         /* in front of a line with a rate, then its sender has to wait */
     SLICE_US = 5 * 1000,               /* so much of such a line is one chunk */
     WRITE_CHUNKS = 64,
     COMMAND_BYTES = 4096,
@@ -61,7 +60,7 @@ enum direction { UP, DOWN };
 enum ending { OPEN, FIN, RST };
 
 struct impairment {
-    double delay_ms, jitter_ms, rate_kbps, loss, loss_ms, stall;
+    double delay_ms, jitter_ms, rate_kbps, queue_ms, loss, loss_ms, stall;
 };
 
 struct line {
@@ -93,7 +92,7 @@ struct connection {
     bool dead;
 };
 
-static const struct impairment unimpaired = {.loss_ms = 200};
+static const struct impairment unimpaired = {.queue_ms = 50, .loss_ms = 200};
 static struct line lines[2];
 static bool partitioned, refusing;
 static struct connection *connections[CONNECTIONS_MAX];
@@ -184,8 +183,9 @@ static uint64_t readable_us(const struct flow *flow, enum direction direction) {
     const struct line *line = &lines[direction];
     if (flow->ending != OPEN || flow->told || stalled(direction) || flow->queued > FLOW_BYTES_MAX)
         return UINT64_MAX;
-    if (line->is.rate_kbps > 0 && line->free_us > now_us + LINE_QUEUE_US)
-        return line->free_us - LINE_QUEUE_US;
+    uint64_t queue_us = (uint64_t)(line->is.queue_ms * 1000);
+    if (line->is.rate_kbps > 0 && line->free_us > now_us + queue_us)
+        return line->free_us - queue_us;
     return now_us;
 }
 
@@ -414,8 +414,9 @@ static double *setting(struct impairment *is, const char *name) {
         size_t offset;
     } names[] = {
         {"delay_ms", offsetof(struct impairment, delay_ms)},   {"jitter_ms", offsetof(struct impairment, jitter_ms)},
-        {"rate_kbps", offsetof(struct impairment, rate_kbps)}, {"loss", offsetof(struct impairment, loss)},
-        {"loss_ms", offsetof(struct impairment, loss_ms)},     {"stall", offsetof(struct impairment, stall)},
+        {"rate_kbps", offsetof(struct impairment, rate_kbps)}, {"queue_ms", offsetof(struct impairment, queue_ms)},
+        {"loss", offsetof(struct impairment, loss)},           {"loss_ms", offsetof(struct impairment, loss_ms)},
+        {"stall", offsetof(struct impairment, stall)},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(names[i].name, name))

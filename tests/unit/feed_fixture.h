@@ -73,6 +73,40 @@ static inline void fixture_real_segment(struct store *store, const char *stream,
         fixture_real_part(store, stream, epoch, msn, i, i == 3);
 }
 
+/* The same stream with sound that is made on demand, and isn't yet. */
+static inline struct record *fixture_open_on_demand(const char *stream, uint64_t epoch) {
+    struct record *record = fixture_open(stream, epoch, 1);
+    record->open.late = record->open.absent = 2;
+    record->open.tracks[1].on_demand = true;
+    return record;
+}
+
+/* It is, from the segment `msn` on; or not any more. */
+static inline struct record *fixture_made(const char *stream, uint64_t epoch, bool made, uint64_t msn) {
+    struct record *record = record_create(RECORD_TRACK, stream, epoch);
+    record->track = (struct record_track){.track = 1, .presence = made ? TRACK_JOINING : TRACK_ABSENT, .msn = msn};
+    return record;
+}
+
+/* A segment without its sound, but for what parts count. */
+static inline void fixture_each_without_sound(const char *stream, uint64_t epoch, uint64_t msn, void (*apply)(void *ctx, struct record *record),
+                                              void *ctx) {
+    for (uint32_t i = 0; i < 4; i++) {
+        for (uint32_t n = 0; n < 2; n++)
+            apply(ctx, fixture_real_chunk(stream, epoch, 0, msn, i * 2 + n, (int64_t)(msn * 4 + i) * 66666 + (int64_t)n * 33333));
+        struct record *part = fixture_part(stream, epoch, msn * 4 + i, msn, i, (i == 3 ? PART_LAST : 0) | (i ? 0 : PART_INDEPENDENT));
+        part->part.tracks[0] = (struct record_part_track){2, 6000};
+        part->part.tracks[1] = (struct record_part_track){1, 4800};
+        apply(ctx, part);
+    }
+}
+
+/* Its sound. */
+static inline void fixture_each_of_sound(const char *stream, uint64_t epoch, uint64_t msn, void (*apply)(void *ctx, struct record *record), void *ctx) {
+    for (uint32_t i = 0; i < 4; i++)
+        apply(ctx, fixture_real_chunk(stream, epoch, 1, msn, i, (int64_t)(msn * 4 + i) * 66666));
+}
+
 /* --- a wire --- */
 enum { WIRE_TRACKS = 2 };
 struct wire {

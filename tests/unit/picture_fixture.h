@@ -29,6 +29,7 @@ struct source {
     struct source_frame frames[PICTURES_MAX];
     int64_t origin_ts;
     enum AVColorRange range;
+    enum AVColorTransferCharacteristic transfer; /* 0: unspecified */
     AVRational aspect;
 };
 
@@ -117,8 +118,10 @@ static inline void source_take(struct source *s, AVCodecContext *e, const AVFram
                                               .pts_ts = p->pts + delay_ts,
                                               .duration_ts = FRAME_TS,
                                               .independent = p->flags & AV_PKT_FLAG_KEY,
-                                              .msn = 7,
-                                              .number = s->count};
+                                              .rungs = UINT32_MAX,
+                                              .msn = 7};
+        for (int i = 0; i < RUNGS_MAX; i++)
+            frame->slot.numbers[i] = s->count;
         frame->data = malloc(2 * (size_t)p->size + 16);
         frame->len = (size_t)p->size;
         if (s->codec == CODEC_H264 || s->codec == CODEC_HEVC)
@@ -145,6 +148,7 @@ static inline void source_make(struct source *s, uint32_t n) {
     e->max_b_frames = s->b_frames;
     e->thread_count = 1;
     e->color_range = s->range;
+    e->color_trc = s->transfer ? s->transfer : AVCOL_TRC_UNSPECIFIED;
     e->sample_aspect_ratio = s->aspect;
     e->bit_rate = 2000000;
     e->flags |= AV_CODEC_FLAG_GLOBAL_HEADER | AV_CODEC_FLAG_CLOSED_GOP;
@@ -160,7 +164,7 @@ static inline void source_make(struct source *s, uint32_t n) {
         abort();
     source_make_config(s, e);
     AVFrame *f = av_frame_alloc();
-    f->format = e->pix_fmt, f->width = e->width, f->height = e->height, f->color_range = s->range;
+    f->format = e->pix_fmt, f->width = e->width, f->height = e->height, f->color_range = s->range, f->color_trc = e->color_trc;
     if (av_frame_get_buffer(f, 0) < 0)
         abort();
     int64_t delay_ts = s->b_frames ? 2 * FRAME_TS : 0;

@@ -39,6 +39,7 @@ struct world {
     char claimed[STREAM_NAME_LEN];
     uint32_t opens, records, touches, takes;
     enum stream_state state;
+    struct track_names asked;
     /* what the publisher told */
     int results, losses;
     enum publish_result result;
@@ -89,6 +90,12 @@ static inline void port_take(void *ctx, void *claim) {
     world->takes++;
 }
 
+static inline struct track_names port_asked(void *ctx, void *claim) {
+    const struct world *world = ctx;
+    (void)claim;
+    return world->asked;
+}
+
 static inline void on_result(void *ctx, enum publish_result result) {
     struct world *world = ctx;
     world->results++;
@@ -113,7 +120,7 @@ static inline struct world *begin_answered(const char *name, struct ingest_setti
     world->grant = (struct claim_grant){.epoch = 9, .next_msn = 100, .next_part = 500, .not_before_us = 0};
     settings.segment_ms = 2000;
     settings.part_ms = 200;
-    struct writer_port port = {world, port_claim, port_write, port_touch, port_release, port_take};
+    struct writer_port port = {world, port_claim, port_write, port_touch, port_release, port_take, port_asked};
     world->ingest = ingest_create(world->loop, &settings, &port);
     static const struct publisher_events events = {on_result, on_lost};
     world->pub = publisher_open(world->ingest, "live", name, "192.0.2.1:5", &events, world);

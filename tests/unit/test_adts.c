@@ -149,6 +149,37 @@ static void frame_over_two_packets_keeps_its_own_time(void **state) {
     buf_finish(&all);
 }
 
+/* Some packets have a time, of the frame that begins in them; others are the midst of one. */
+static void frames_longer_than_packets_have_their_times(void **state) {
+    (void)state;
+    enum { FRAME = 307, FRAMES = 40 };
+    struct adts adts;
+    struct buf all;
+    buf_init(&all, 1 << 20);
+    for (size_t pes = 100; pes < FRAME; pes += 23) {
+        begin(&adts);
+        for (int n = 0; n < FRAMES; n++)
+            put(&all, INDEX_48000, false, n, FRAME - 7);
+        int next = 0;
+        for (size_t pos = 0, n; pos < FRAME * FRAMES; pos += n) {
+            n = pes < FRAME * FRAMES - pos ? pes : FRAME * FRAMES - pos;
+            size_t first = (pos + FRAME - 1) / FRAME; /* that begins here, or later */
+            push(&adts, buf_head(&all) + pos, n, first * FRAME < pos + n, (int64_t)first * 2000);
+            while (next < FRAMES && (size_t)(next + 1) * FRAME <= pos + n) {
+                if (next == 0 && pos + n < FRAME + 7)
+                    break; /* not believed yet */
+                expect(&adts, next, FRAME - 7, (int64_t)next * 2000);
+                next++;
+            }
+            expect_nothing(&adts);
+        }
+        assert_int_equal(next, FRAMES);
+        adts_finish(&adts);
+        buf_clear(&all);
+    }
+    buf_finish(&all);
+}
+
 static void unfinished_frame_goes_with_a_loss(void **state) {
     (void)state;
     struct adts adts;
@@ -197,6 +228,7 @@ static void before_the_first_time_nothing_is_given(void **state) {
     put(&pes, INDEX_48000, false, 0, 300);
     push_buf(&adts, &pes, false, 0);
     expect_nothing(&adts);
+    assert_int_equal(adts.dropped, 1);
     put(&pes, INDEX_48000, false, 1, 300);
     push_buf(&adts, &pes, true, 7);
     expect(&adts, 1, 300, 7);
@@ -210,6 +242,7 @@ static void too_much_at_once_is_refused(void **state) {
     begin(&adts);
     uint8_t *much = calloc(1, ADTS_PENDING_MAX + 1);
     assert_int_equal(adts_push(&adts, much, ADTS_PENDING_MAX + 1, true, 0), -ENOBUFS);
+    assert_int_equal(adts.dropped, 1);
     expect_nothing(&adts);
     free(much);
     adts_finish(&adts);
@@ -220,6 +253,7 @@ int main(void) {
         cmocka_unit_test(configuration_is_made_of_the_header),
         cmocka_unit_test(times_advance_by_samples_without_drift),
         cmocka_unit_test(frame_over_two_packets_keeps_its_own_time),
+        cmocka_unit_test(frames_longer_than_packets_have_their_times),
         cmocka_unit_test(unfinished_frame_goes_with_a_loss),
         cmocka_unit_test(garbage_is_skipped),
         cmocka_unit_test(before_the_first_time_nothing_is_given),

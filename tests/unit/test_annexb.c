@@ -187,6 +187,40 @@ static void more_sets_than_there_is_room_for_are_left_out(void **state) {
     annexb_finish(&annexb);
 }
 
+/* 16 of the first configuration, of which nothing is left then. */
+static void full_table_takes_another_configuration(void **state) {
+    (void)state;
+    struct annexb annexb;
+    annexb_init(&annexb, CODEC_H264);
+    char text[40 * 32] = SC4 SPS;
+    for (unsigned id = 0; id < PARAMETER_SETS_MAX - 1; id++) {
+        char pps[32];
+        unsigned code = (id + 1) << 7 | 1 << 6, zeros = 31 - (unsigned)__builtin_clz(id + 1);
+        snprintf(pps, sizeof pps, SC4 "68%04xcb", code << (16 - 7 - 2 * zeros - 1) & 0xffff);
+        strcat(text, pps);
+    }
+    strcat(text, SC4 IDR);
+    read_unit(&annexb, text);
+    assert_int_equal(annexb.sets.count, PARAMETER_SETS_MAX);
+    struct annexb_unit unit = read_unit(&annexb, SC4 "674d401f50" SC4 "68ad" SC4 IDR); /* SPS 1, PPS 0 of it */
+    assert_true(unit.config_changed);
+    check_config(&annexb, "014d401fffe10005"
+                          "674d401f50"
+                          "010002"
+                          "68ad");
+    unit = read_unit(&annexb, text);
+    assert_true(unit.config_changed);
+    assert_int_equal(annexb.sets.count, PARAMETER_SETS_MAX);
+    unit = read_unit(&annexb, SC4 "674d401f50" SC4 "680aa8" SC4 IDR); /* SPS 1, PPS 20 of it */
+    assert_true(unit.config_changed);
+    check_config(&annexb, "014d401fffe10005"
+                          "674d401f50"
+                          "010003"
+                          "680aa8");
+    assert_int_equal(annexb.sets.bad, 0);
+    annexb_finish(&annexb);
+}
+
 /* --- HEVC --- */
 
 static void append(struct bytes *bytes, const void *data, size_t len) {
@@ -280,6 +314,25 @@ static void hevc_leading_pictures_and_layers(void **state) {
     annexb_finish(&annexb);
 }
 
+/* With lists for each size of transform, as long as they get. */
+static void hevc_set_with_scaling_lists_is_taken(void **state) {
+    (void)state;
+    uint8_t pps[1200] = {0x44, 0x01, 0xc1};
+    memset(pps + 3, 0x55, sizeof pps - 3);
+    struct annexb annexb;
+    annexb_init(&annexb, CODEC_HEVC);
+    struct bytes bytes = {0};
+    append_sets(&bytes, &sample_hevc);
+    append(&bytes, pps, sizeof pps); /* in the place of the sample's */
+    append_picture(&bytes, &sample_hevc, 0);
+    struct annexb_unit unit = read_bytes(&annexb, &bytes);
+    assert_true(unit.config_changed);
+    assert_int_equal(annexb.sets.bad, 0);
+    assert_true(annexb.sets.config_len > sizeof pps);
+    assert_memory_equal(annexb.sets.config + annexb.sets.config_len - sizeof pps, pps, sizeof pps);
+    annexb_finish(&annexb);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(start_codes_become_lengths),
@@ -290,9 +343,11 @@ int main(void) {
         cmocka_unit_test(sets_alone_are_no_picture),
         cmocka_unit_test(what_is_no_byte_stream_is_refused),
         cmocka_unit_test(more_sets_than_there_is_room_for_are_left_out),
+        cmocka_unit_test(full_table_takes_another_configuration),
         cmocka_unit_test(hevc_configuration_is_made_of_the_sets),
         cmocka_unit_test(hevc_sets_that_change_are_noticed),
         cmocka_unit_test(hevc_leading_pictures_and_layers),
+        cmocka_unit_test(hevc_set_with_scaling_lists_is_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -550,6 +550,127 @@ static void late_track_joins_and_stays_late(void **state) {
     wire_finish(&wire);
 }
 
+/* --- a track that is made on demand --- */
+
+static void write_silent(struct world *world, uint64_t msn) {
+    fixture_each_without_sound(name, EPOCH, msn, fixture_apply_to, world->a);
+}
+
+static void make_sound(struct world *world, uint64_t msn) {
+    fixture_each_of_sound(name, EPOCH, msn, fixture_apply_to, world->a);
+}
+
+static bool whole(const struct world *world, uint64_t msn) {
+    return segment_whole(stream_segment(store_find(world->to, name), msn), 3);
+}
+
+static void begin_silent(struct world *world, struct wire *wire) {
+    fixture_apply(world->a, fixture_open_on_demand(name, EPOCH));
+    write_silent(world, FIRST);
+    write_silent(world, FIRST + 1);
+    wire_init(wire, world->a, name, world->assembler);
+    wire_from(wire, FIRST, 0, 0);
+    wire_pass_all(wire);
+}
+
+/* It joins in the past, each time that it is made, and nobody says so. */
+static void track_on_demand_is_there_while_it_is_made(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    begin_silent(world, &wire);
+    const struct stream *to = store_find(world->to, name);
+    assert_int_equal(to->here, 1);
+    assert_int_equal(to->joining, 0);
+    assert_true(assembler_sleeps(world->assembler, "a0"));
+    assert_false(assembler_sleeps(world->assembler, "v0"));
+    fixture_apply(world->a, fixture_made(name, EPOCH, true, FIRST + 1));
+    make_sound(world, FIRST + 1);
+    write_silent(world, FIRST + 2);
+    make_sound(world, FIRST + 2);
+    wire_pass_all(&wire);
+    assert_int_equal(to->joining, 2);
+    assert_false(assembler_sleeps(world->assembler, "a0"));
+    assert_true(!whole(world, FIRST) && whole(world, FIRST + 1) && whole(world, FIRST + 2));
+    fixture_apply(world->a, fixture_made(name, EPOCH, false, 0));
+    write_silent(world, FIRST + 3);
+    write_silent(world, FIRST + 4);
+    wire_pass_all(&wire);
+    assert_int_equal(to->joining, 2); /* it may only be late */
+    write_silent(world, FIRST + 5);
+    wire_pass_all(&wire);
+    assert_int_equal(to->joining, 0);
+    assert_true(whole(world, FIRST + 2) && !(stream_segment(to, FIRST + 3)->carried & 2));
+    uint64_t msn;
+    uint32_t number;
+    assert_true(assembler_next(world->assembler, "a0", &msn, &number)); /* a place that all have */
+    assert_true(msn == FIRST + 5 && !number);
+    fixture_apply(world->a, fixture_made(name, EPOCH, true, FIRST + 4));
+    make_sound(world, FIRST + 4);
+    make_sound(world, FIRST + 5);
+    wire_pass_all(&wire);
+    assert_true(whole(world, FIRST + 4) && whole(world, FIRST + 5) && !whole(world, FIRST + 3));
+    assert_int_equal(wire.rc, 0);
+    wire_finish(&wire);
+}
+
+static int give_sound(struct world *world, uint64_t msn, uint32_t number) {
+    struct record *chunk = fixture_real_chunk(name, EPOCH, 1, msn, number, (int64_t)(msn * 4 + number) * 66666);
+    const struct feed_box box = {.kind = FEED_CHUNK, .epoch = EPOCH, .msn = msn, .number = number, .duration_ts = 4800};
+    int rc = assembler_chunk(world->assembler, "a0", &box, chunk->chunk.body);
+    record_unref(chunk);
+    return rc;
+}
+
+/* The rest of a segment, when it was taken for one that isn't made any more; and what is older than the stream is here.
+ */
+static void what_cant_be_begun_with_wakes_nothing(void **state) {
+    struct world *world = *state;
+    struct wire wire;
+    begin_silent(world, &wire);
+    const struct stream *to = store_find(world->to, name);
+    assert_int_equal(give_sound(world, FIRST - 1, 0), ASSEMBLER_TAKEN);
+    assert_int_equal(to->joining, 0);
+    assert_int_equal(give_sound(world, FIRST + 1, 0), ASSEMBLER_TAKEN);
+    assert_int_equal(to->joining, 2);
+    for (uint64_t msn = FIRST + 2; msn < FIRST + 5; msn++)
+        write_silent(world, msn);
+    wire_pass_all(&wire);
+    assert_int_equal(to->joining, 0);
+    assert_int_equal(give_sound(world, FIRST + 1, 1), ASSEMBLER_TAKEN);
+    assert_int_equal(to->joining, 0);
+    assert_int_equal(give_sound(world, FIRST + 2, 0), ASSEMBLER_TAKEN);
+    assert_int_equal(to->joining, 2);
+    wire_finish(&wire);
+}
+
+/* Who takes it, and then other tracks too, is given it from where it asked for it. */
+static void track_on_demand_is_taken_before_it_is_made(void **state) {
+    struct world *world = *state;
+    const struct track_names more = {3, {"a0", "v0", "v1"}};
+    struct wire wire;
+    assert_int_equal(assembler_take(world->assembler, &picture, NULL), 0);
+    begin_silent(world, &wire);
+    assert_false(assembler_sleeps(world->assembler, "a0")); /* it isn't taken */
+    assert_int_equal(give_sound(world, FIRST + 1, 0), ASSEMBLER_KNOWN);
+    assert_int_equal(assembler_take(world->assembler, &all, from_second), 0);
+    assert_int_equal(store_find(world->to, name)->joining, 0);
+    uint64_t msn;
+    uint32_t number;
+    assert_true(assembler_next(world->assembler, "a0", &msn, &number));
+    assert_true(msn == FIRST + 1 && !number);
+    assert_int_equal(give_sound(world, FIRST + 3, 0), ASSEMBLER_TAKEN); /* which the timeline hasn't come to */
+    assert_int_equal(assembler_take(world->assembler, &more, from_second), 0);
+    assert_int_equal(give_sound(world, FIRST + 3, 1), ASSEMBLER_TAKEN);
+    write_silent(world, FIRST + 2);
+    write_silent(world, FIRST + 3);
+    wire_pass_all(&wire);
+    assert_int_equal(wire.rc, 0);
+    assert_int_equal(segment_parts(stream_segment(store_find(world->to, name), FIRST + 3), 3), 2);
+    assert_int_equal(assembler_take(world->assembler, &picture, NULL), 0);
+    assert_int_equal(store_find(world->to, name)->joining, 0);
+    wire_finish(&wire);
+}
+
 static uint64_t from_newest(void *ctx, const char *track) {
     (void)ctx, (void)track;
     return 0;
@@ -652,6 +773,46 @@ static void fragment_that_is_none_is_refused(void **state) {
     blob_unref(body.blob);
 }
 
+/* --- more names than a stream has tracks at a time --- */
+
+static int drop_record(void *ctx, struct record *record) {
+    (void)ctx;
+    record_unref(record);
+    return 0;
+}
+
+static int open_named(struct assembler *assembler, uint64_t epoch, const char *const names[TRACKS_MAX]) {
+    struct record *record = record_create(RECORD_OPEN, name, epoch);
+    record->open =
+        (struct record_open){.track_count = TRACKS_MAX, .target_duration_ms = 2000, .part_target_us = 200000};
+    for (uint32_t i = 0; i < TRACKS_MAX; i++) {
+        struct track_info *info = &record->open.tracks[i];
+        info->track_id = 1 + i;
+        info->timescale = 90000;
+        info->init = blob_create_copy("init", 4);
+        strcpy(info->name, names[i]);
+    }
+    int rc = assembler_line(assembler, &(struct feed_line){.kind = FEED_LINE_OPEN, .record = record});
+    record_unref(record);
+    return rc;
+}
+
+static void tracks_may_come_and_go(void **state) {
+    static const char *const before[TRACKS_MAX] = {"v0", "v1", "v2", "v3", "v4", "v5", "a0", "s0", "s1", "s2"};
+    static const char *const after[TRACKS_MAX] = {"v0", "v1", "a0", "a1", "a2", "a3", "s0", "s1", "s2", "s3"};
+    struct assembler *assembler = assembler_create(name, drop_record, NULL);
+    (void)state;
+    assert_int_equal(open_named(assembler, EPOCH, before), ASSEMBLER_TAKEN);
+    assert_int_equal(open_named(assembler, EPOCH + 1, after), ASSEMBLER_TAKEN);
+    for (uint32_t i = 0; i < TRACKS_MAX; i++) {
+        struct slice body = fixture_fragment(1 + i, 90000, 3000, true, 50);
+        const struct feed_box box = {.kind = FEED_CHUNK, .epoch = EPOCH + 1, .msn = FIRST, .duration_ts = 3000};
+        assert_int_equal(assembler_chunk(assembler, after[i], &box, body), ASSEMBLER_TAKEN);
+        blob_unref(body.blob);
+    }
+    assembler_destroy(assembler);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -662,6 +823,7 @@ int main(void) {
         TEST(sources_at_once_whoever_is_first),
         TEST(another_source_goes_on_in_mid_segment),
         TEST(hole_in_a_track_is_an_error),
+        TEST(tracks_may_come_and_go),
         TEST(older_writer_is_ignored),
         TEST(later_writer_takes_over_and_may_use_an_unseen_number_again),
         TEST(state_arrives_behind_what_came_before),
@@ -670,6 +832,9 @@ int main(void) {
         TEST(late_track_arrives_whole_and_holds_up_nobody),
         TEST(late_track_that_has_come_is_not_waited_for),
         TEST(late_track_joins_and_stays_late),
+        TEST(track_on_demand_is_there_while_it_is_made),
+        TEST(what_cant_be_begun_with_wakes_nothing),
+        TEST(track_on_demand_is_taken_before_it_is_made),
         TEST(track_that_joins_catches_up),
         TEST(track_joins_where_the_source_has_it),
         TEST(track_that_joins_goes_on_where_another_source_has_it),

@@ -103,6 +103,8 @@ static void encoders_configurations(void **state) {
         } else {
             assert_int_equal(info.width, 64);
             assert_int_equal(info.height, samples[i] == &sample_av1_svt ? 64 : 48);
+            bool is_hdr = samples[i] == &sample_av1_hdr || samples[i] == &sample_hevc10;
+            assert_int_equal(info.range, is_hdr ? VIDEO_PQ : VIDEO_SDR);
         }
     }
 }

@@ -78,13 +78,37 @@ static void a_late_track_is_told(void **state) {
         "{\"name\":\"v0\",\"kind\":\"video\",\"track_id\":1,\"timescale\":90000,\"codecs\":\"avc1.4d401f\",\"init_"
         "version\":1,\"init\":\"Vg==\",\"width\":1280,\"height\":720,\"frame_rate_milli\":30000},"
         "{\"name\":\"v1\",\"kind\":\"video\",\"track_id\":2,\"timescale\":90000,\"codecs\":\"avc1.42c01e\",\"init_"
-        "version\":1,\"init\":\"Vg==\",\"late\":true,\"width\":640,\"height\":360,\"frame_rate_milli\":30000}]}}";
+        "version\":1,\"init\":\"Vg==\",\"late\":true,\"on_demand\":true,\"range\":\"HLG\",\"peak_bps\":480000,"
+        "\"width\":640,\"height\":"
+        "360,\"frame_rate_milli\":30000}]}}";
     struct feed_line line;
     struct buf out;
     (void)state;
     buf_init(&out, 65536);
     assert_int_equal(feed_line_parse(text, strlen(text), "live/show", &line), 0);
     assert_int_equal(line.record->open.late, 2);
+    assert_false(line.record->open.tracks[0].on_demand);
+    assert_true(line.record->open.tracks[1].on_demand);
+    assert_int_equal(line.record->open.tracks[0].range, VIDEO_SDR);
+    assert_int_equal(line.record->open.tracks[1].range, VIDEO_HLG);
+    assert_int_equal(line.record->open.tracks[1].peak_bps, 480000);
+    assert_int_equal(feed_line_write(&out, &line), 0);
+    assert_memory_equal(buf_head(&out), text, strlen(text));
+    feed_line_finish(&line);
+    buf_finish(&out);
+}
+
+static void sound_of_a_low_rate_is_told(void **state) {
+    char text[2048];
+    const char *at = strstr(lines[2], "\"language\":\"en\"");
+    struct feed_line line;
+    struct buf out;
+    (void)state;
+    snprintf(text, sizeof text, "%.*s\"low\":true,%s", (int)(at - lines[2]), lines[2], strstr(at, "\"sample_rate"));
+    buf_init(&out, 65536);
+    assert_int_equal(feed_line_parse(text, strlen(text), "live/show", &line), 0);
+    assert_false(line.record->open.tracks[0].low);
+    assert_true(line.record->open.tracks[1].low);
     assert_int_equal(feed_line_write(&out, &line), 0);
     assert_memory_equal(buf_head(&out), text, strlen(text));
     feed_line_finish(&line);
@@ -135,6 +159,7 @@ static void impossible_lines_are_refused(void **state) {
     assert_bad(2, "\"v0\"", "\"w0\"");
     assert_bad(2, "\"a0\"", "\"v0\"");
     assert_bad(2, "\"track_id\":101", "\"track_id\":1");
+    assert_bad(2, "\"width\"", "\"peak_bps\":-1,\"width\"");
     assert_bad(2, "\"timescale\":90000", "\"timescale\":0");
     assert_bad(2, "avc1.4d401f", "avc1.\\\"4d401f");
     assert_bad(2, "Vg==", "V");
@@ -205,6 +230,7 @@ int main(void) {
         cmocka_unit_test(lines_are_written_as_they_were_read),
         cmocka_unit_test(open_line_carries_tracks_and_their_inits),
         cmocka_unit_test(a_late_track_is_told),
+        cmocka_unit_test(sound_of_a_low_rate_is_told),
         cmocka_unit_test(part_may_be_silent_about_its_tracks),
         cmocka_unit_test(unknown_events_are_passed_over),
         cmocka_unit_test(impossible_lines_are_refused),

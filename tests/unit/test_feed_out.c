@@ -82,6 +82,64 @@ static void place_that_is_gone_is_lost(void **state) {
     buf_finish(&lines);
 }
 
+static void write_silent(struct store *store, uint64_t epoch, uint64_t msn) {
+    fixture_each_without_sound(name, epoch, msn, fixture_apply_to, store);
+}
+
+static void assert_sound_from(struct track_out *out, const struct stream *stream, uint64_t msn) {
+    struct feed_piece piece;
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(track_out_next(out, stream, &piece), FEED_OUT_MORE);
+        assert_int_equal(piece.box.kind, FEED_CHUNK);
+        assert_int_equal(piece.box.msn, msn);
+        assert_int_equal(piece.box.number, i);
+    }
+    assert_int_equal(track_out_next(out, stream, &piece), FEED_OUT_WAIT);
+}
+
+static void make_sound(struct store *store, uint64_t epoch, uint64_t msn) {
+    fixture_apply(store, fixture_made(name, epoch, true, msn));
+    fixture_each_of_sound(name, epoch, msn, fixture_apply_to, store);
+}
+
+/* However long nobody asks for it, and whatever has left the window meanwhile. */
+static void what_is_made_on_demand_is_waited_for(void **state) {
+    struct store *store = *state;
+    struct stream *stream = store_find(store, name);
+    struct track_out out;
+    struct feed_piece piece;
+    uint64_t msn = FIRST + SEGMENTS;
+    fixture_apply(store, fixture_open_on_demand(name, EPOCH + 1));
+    track_out_init(&out, "a0", msn, 0);
+    write_silent(store, EPOCH + 1, msn);
+    write_silent(store, EPOCH + 1, msn + 1);
+    assert_int_equal(track_out_next(&out, stream, &piece), FEED_OUT_MORE);
+    assert_int_equal(piece.box.kind, FEED_INIT);
+    assert_int_equal(track_out_next(&out, stream, &piece), FEED_OUT_WAIT);
+    make_sound(store, EPOCH + 1, msn + 1);
+    assert_sound_from(&out, stream, msn + 1);
+    fixture_apply(store, fixture_made(name, EPOCH + 1, false, 0));
+    write_silent(store, EPOCH + 1, msn + 2);
+    assert_int_equal(track_out_next(&out, stream, &piece), FEED_OUT_WAIT); /* in that one */
+    for (uint64_t i = 3; i < 40; i++)
+        write_silent(store, EPOCH + 1, msn + i);
+    store_expire(store, 3600 * INT64_C(1000000));
+    assert_true(stream->segments[0]->msn > msn + 2);
+    assert_int_equal(track_out_next(&out, stream, &piece), FEED_OUT_WAIT);
+    make_sound(store, EPOCH + 1, msn + 39);
+    assert_sound_from(&out, stream, msn + 39);
+    fixture_apply(store, fixture_made(name, EPOCH + 1, false, 0));
+    write_silent(store, EPOCH + 1, msn + 40);
+    assert_int_equal(track_out_next(&out, stream, &piece), FEED_OUT_WAIT);
+    fixture_apply(store, fixture_open_on_demand(name, EPOCH + 2));
+    write_silent(store, EPOCH + 2, msn + 41);
+    make_sound(store, EPOCH + 2, msn + 41);
+    assert_int_equal(track_out_next(&out, stream, &piece), FEED_OUT_MORE);
+    assert_int_equal(piece.box.kind, FEED_INIT);
+    assert_sound_from(&out, stream, msn + 41);
+    track_out_finish(&out);
+}
+
 static void place_that_is_yet_to_come_is_waited_for(void **state) {
     struct stream *stream = store_find(*state, name);
     struct track_out out;
@@ -126,6 +184,7 @@ int main(void) {
         TEST(track_begins_with_the_newest_independent_chunk),
         TEST(track_goes_on_where_it_is_told),
         TEST(place_that_is_gone_is_lost),
+        TEST(what_is_made_on_demand_is_waited_for),
         TEST(place_that_is_yet_to_come_is_waited_for),
         TEST(timeline_begins_with_what_is_listed_and_is_told_in_runs),
         TEST(way_back_is_whole_segments_that_can_be_begun_with),

@@ -26,7 +26,8 @@ static void add(struct h264_entry *entry, const char *bytes, size_t len) {
 #define TIMING         "\x06\x01\x01\x24\x80"
 #define INTRA          "\x41\x88\x82\x00" /* first_mb 0, slice_type 7 */
 
-#define INTER "\x41\x9a\x24\x6c" /* slice_type 5 */
+#define INTER       "\x41\x9a\x24\x6c" /* slice_type 5 */
+#define INTER_LOWER "\x41\x04\x26\x44" /* first_mb 32, slice_type 5 */
 
 static void idr_picture_is_one(void **state) {
     (void)state;
@@ -61,7 +62,23 @@ static void predicted_picture_at_a_recovery_point_is_none(void **state) {
     entry = (struct h264_entry){0};
     ADD(&entry, RECOVERY);
     ADD(&entry, INTRA);
-    ADD(&entry, INTER); /* its second slice */
+    ADD(&entry, INTER_LOWER); /* its second slice */
+    assert_false(h264_entry_here(&entry));
+}
+
+/* Interlaced video: what is coded as two fields is intra in the first one only. */
+static void intra_field_with_a_predicted_one_is_one(void **state) {
+    (void)state;
+    struct h264_entry entry = {0};
+    ADD(&entry, RECOVERY);
+    ADD(&entry, INTRA);
+    ADD(&entry, INTER);
+    ADD(&entry, INTER_LOWER);
+    assert_true(h264_entry_here(&entry));
+    entry = (struct h264_entry){0};
+    ADD(&entry, RECOVERY);
+    ADD(&entry, INTER);
+    ADD(&entry, INTRA);
     assert_false(h264_entry_here(&entry));
 }
 
@@ -104,9 +121,13 @@ static void damaged_messages_are_none(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(idr_picture_is_one),          cmocka_unit_test(intra_picture_at_a_recovery_point_is_one),
-        cmocka_unit_test(intra_picture_alone_is_none), cmocka_unit_test(predicted_picture_at_a_recovery_point_is_none),
-        cmocka_unit_test(gradual_refresh_is_none),     cmocka_unit_test(recovery_point_behind_another_message_is_found),
+        cmocka_unit_test(idr_picture_is_one),
+        cmocka_unit_test(intra_picture_at_a_recovery_point_is_one),
+        cmocka_unit_test(intra_picture_alone_is_none),
+        cmocka_unit_test(predicted_picture_at_a_recovery_point_is_none),
+        cmocka_unit_test(intra_field_with_a_predicted_one_is_one),
+        cmocka_unit_test(gradual_refresh_is_none),
+        cmocka_unit_test(recovery_point_behind_another_message_is_found),
         cmocka_unit_test(damaged_messages_are_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -87,7 +87,9 @@ static void push_next(struct scene *scene) {
     int64_t shift_ts = (int64_t)(scene->pushed / scene->source.count) * scene->source.count * FRAME_TS;
     slot.dts_ts += shift_ts;
     slot.pts_ts += shift_ts;
-    slot.number = scene->pushed++;
+    for (int i = 0; i < RUNGS; i++)
+        slot.numbers[i] = scene->pushed;
+    scene->pushed++;
     ladder_push(scene->ladder, &slot, frame->data, frame->len);
 }
 
@@ -156,7 +158,7 @@ static void what_is_pushed_comes_back_in_each_rung(void **state) {
         assert_int_equal(scene->readers[r].count, 60);
         for (uint32_t i = 0; i < 60; i++) {
             assert_int_equal(scene->readers[r].pictures[i].number, i);
-            assert_int_equal(scene->readers[r].pictures[i].slot.number, i);
+            assert_int_equal(scene->readers[r].pictures[i].slot.numbers[r], i);
         }
     }
     end(scene);

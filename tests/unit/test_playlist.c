@@ -288,6 +288,109 @@ static void several_tracks_are_variants_and_a_group(void **state) {
     store_destroy(t.store);
 }
 
+static void video_range_is_told_unless_it_is_sdr(void **state) {
+    (void)state;
+    struct target t = make(0, 0);
+    struct record *record = fixture_open(name, FIXTURE_EPOCH + 1, 2);
+    record->open.tracks[0].range = VIDEO_PQ;
+    apply(&t, record);
+    fill(&t, FIXTURE_EPOCH + 1, 100, 0, 1, 0);
+    const char *text = render(&t, NULL, false, PLAYLIST_MUXED_AUTO);
+    assert_int_equal(count(text, "VIDEO-RANGE"), 1); /* not of the sound */
+    assert_non_null(strstr(text, "FRAME-RATE=30.000,VIDEO-RANGE=PQ,CLOSED-CAPTIONS"));
+    store_destroy(t.store);
+}
+
+static struct record *part_of_a_rung(uint64_t number, uint64_t msn, uint32_t index, uint32_t flags, uint32_t bytes) {
+    struct record *record = fixture_part(name, FIXTURE_EPOCH + 1, number, msn, index, flags);
+    record->part.tracks[2] = record->part.tracks[1];
+    record->part.tracks[1] = (struct record_part_track){6, 18000, bytes, flags & PART_INDEPENDENT};
+    return record;
+}
+
+static void check_declared(bool on_demand) {
+    struct target t = make(0, 0);
+    struct record *record = fixture_open(name, FIXTURE_EPOCH + 1, 2);
+    struct record_open *open = &record->open;
+    open->tracks[2] = open->tracks[1];
+    open->tracks[1] = open->tracks[0];
+    open->tracks[1].init = blob_create_copy("I", 1);
+    open->tracks[1].track_id = 2;
+    open->tracks[1].peak_bps = 120000;
+    open->tracks[1].on_demand = on_demand;
+    open->track_count = 3;
+    open->late = 2;
+    strcpy(open->tracks[1].name, "v1");
+    apply(&t, record);
+    for (uint32_t s = 0; s < 3; s++) {
+        for (uint32_t p = 0; p < FIXTURE_PARTS; p++) {
+            bool begun = s == 2 || (on_demand && s == 1 && p > 0); /* the third is the first that is measured */
+            uint32_t bytes = begun ? 2000 : 0;
+            for (uint32_t i = 0; i < 6; i++)
+                apply(&t, fixture_chunk(name, FIXTURE_EPOCH + 1, 0, 100 + s, p * 6 + i, 1000));
+            apply(&t, fixture_chunk(name, FIXTURE_EPOCH + 1, 2, 100 + s, p, 400));
+            apply(&t,
+                  part_of_a_rung(t.part++, 100 + s, p, (p ? 0 : PART_INDEPENDENT) | (p == 9 ? PART_LAST : 0), bytes));
+            const char *text = render(&t, NULL, false, PLAYLIST_MUXED_AUTO);
+            bool measured = s == 2 && p == 9;
+            assert_int_equal(count(text, "BANDWIDTH=142801,AVERAGE-BANDWIDTH=136001,"), !measured);
+            assert_int_equal(count(text, "BANDWIDTH=100801,AVERAGE"), measured); /* (20000 + 4000) × 8 / 2 × 1.05 */
+        }
+    }
+    store_destroy(t.store);
+}
+
+/* What is transcoded counts with the rate of its encoder, 120 kb/s, until a whole segment of it is measured; of what is
+ * made on demand, one that was made from its beginning on. */
+static void rungs_count_with_what_is_declared_until_they_are_measured(void **state) {
+    (void)state;
+    check_declared(false);
+    check_declared(true);
+}
+
+/* Two rungs' pictures, the sound, and it at a low rate. */
+static void sound_of_a_low_rate_is_the_last_variant(void **state) {
+    (void)state;
+    struct target t = make_ladder();
+    struct record *record = fixture_open(name, FIXTURE_EPOCH + 2, 3);
+    struct record_open *open = &record->open;
+    struct track_info video = open->tracks[0], audio = open->tracks[1];
+    open->track_count = 5;
+    for (uint32_t i = 1; i < 5; i++) {
+        struct track_info *track = &open->tracks[i];
+        *track = i < 3 ? video : audio;
+        snprintf(track->name, sizeof track->name, "%c%u", i < 3 ? 'v' : 'a', (i < 3 ? i : i - 3) % 10);
+        track->track_id = i + 1;
+        track->low = i == 4;
+        track->init = i == 3 ? audio.init : blob_create_copy("I", 1);
+    }
+    apply(&t, record);
+    for (uint8_t i = 0; i < 5; i++)
+        apply(&t, fixture_chunk(name, FIXTURE_EPOCH + 2, i, 101, 0, 100));
+    record = fixture_part(name, FIXTURE_EPOCH + 2, t.part++, 101, 0, PART_INDEPENDENT);
+    for (uint32_t i = 0; i < 5; i++)
+        record->part.tracks[i] = (struct record_part_track){1, i < 3 ? 18000 : 9600, 100, true};
+    apply(&t, record);
+    const char *text = render(&t, NULL, false, PLAYLIST_MUXED_AUTO);
+    assert_int_equal(count(text, ".m3u8"), 5);
+    assert_int_equal(count(text, "EXT-X-MEDIA"), 0);
+    const char *at = strstr(text, "\nv0a0.m3u8\n");
+    assert_non_null(at = strstr(at ? at : "", "\nv1a0.m3u8\n"));
+    assert_non_null(at = strstr(at, "\nv2a0.m3u8\n"));
+    assert_non_null(at = strstr(at, "\na0.m3u8\n"));
+    assert_non_null(strstr(at, "\na1.m3u8\n"));
+    text = render(&t, NULL, false, PLAYLIST_MUXED_NEVER);
+    assert_int_equal(count(text, "GROUP-ID=\"a\",NAME=\"Audio 1\",DEFAULT=YES"), 1);
+    assert_int_equal(count(text, "GROUP-ID=\"low\",NAME=\"Audio 1\",DEFAULT=YES"), 1);
+    assert_int_equal(count(text, "AUDIO=\"a\",CLOSED-CAPTIONS=NONE\nv1.m3u8"), 1);
+    assert_int_equal(count(text, "AUDIO=\"a\",CLOSED-CAPTIONS=NONE\nv2.m3u8"), 1);
+    assert_int_equal(count(text, "AUDIO=\"low\",CLOSED-CAPTIONS=NONE\na1.m3u8"), 1);
+    assert_int_equal(count(text, "AUDIO=\"a\",CLOSED-CAPTIONS=NONE\na0.m3u8"), 1);
+    text = render(&t, "a1", false, PLAYLIST_MUXED_AUTO);
+    assert_int_equal(count(text, "RENDITION-REPORT:URI=\"v2a0.m3u8\""), 1);
+    store_destroy(t.store);
+}
+
 static void parts_are_independent_by_their_own_track(void **state) {
     (void)state;
     struct target t = make_ladder();
@@ -420,6 +523,9 @@ int main(void) {
         cmocka_unit_test(ended_stream_has_endlist_and_no_hint),
         cmocka_unit_test(multivariant_names_codecs_size_and_rate),
         cmocka_unit_test(several_tracks_are_variants_and_a_group),
+        cmocka_unit_test(video_range_is_told_unless_it_is_sdr),
+        cmocka_unit_test(rungs_count_with_what_is_declared_until_they_are_measured),
+        cmocka_unit_test(sound_of_a_low_rate_is_the_last_variant),
         cmocka_unit_test(parts_are_independent_by_their_own_track),
         cmocka_unit_test(languages_that_come_twice_have_names_of_their_own),
         cmocka_unit_test(subtitles_are_a_group_of_every_variant),

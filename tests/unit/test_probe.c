@@ -53,6 +53,27 @@ static void wrong_announcement_is_found_out(void **state) {
     assert_int_equal(probe_track(&probe, TRACK_VIDEO, 0)->rate_milli, 25000);
 }
 
+/* An open GOP that was joined: its leading pictures are left out. */
+static void gap_behind_the_first_picture_does_not_hide_the_rate(void **state) {
+    (void)state;
+    struct probe_known known = {VIDEO_CONFIG, .video_announced = true, .announced_all = true};
+    known.tracks[0].rate_milli = 60000;
+    push(&probe, TRACK_VIDEO, 0, 0, true);
+    for (int i = 3; i < 6; i++) {
+        assert_int_equal(probe_check(&probe, &known, 0), PROBE_MORE);
+        push(&probe, TRACK_VIDEO, (i * 1000 + 30) / 60, 0, false);
+    }
+    assert_int_equal(probe_check(&probe, &known, 0), PROBE_READY);
+    assert_int_equal(probe_track(&probe, TRACK_VIDEO, 0)->rate_milli, 60000);
+    probe_reset(&probe);
+    known.tracks[0].rate_milli = 0;
+    push(&probe, TRACK_VIDEO, 0, 0, true);
+    for (int i = 4; i < 15; i++)
+        push(&probe, TRACK_VIDEO, i * 20, 0, false);
+    assert_int_equal(probe_check(&probe, &known, 0), PROBE_READY);
+    assert_int_equal(probe_track(&probe, TRACK_VIDEO, 0)->rate_milli, 50000);
+}
+
 /* A rate that nothing could be divided by is none. */
 static void frames_in_no_time_have_no_rate(void **state) {
     (void)state;
@@ -144,6 +165,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(announced_rate_needs_three_frames, reset),
         cmocka_unit_test_teardown(wrong_announcement_is_found_out, reset),
+        cmocka_unit_test_teardown(gap_behind_the_first_picture_does_not_hide_the_rate, reset),
         cmocka_unit_test_teardown(frames_in_no_time_have_no_rate, reset),
         cmocka_unit_test_teardown(video_starts_with_an_independent_frame, reset),
         cmocka_unit_test_teardown(announced_track_is_waited_for_but_not_for_ever, reset),

@@ -2,6 +2,7 @@
  * test's. */
 #include "ingest/join.h"
 
+#include "codec_samples.h"
 #include "common/base/metrics.h"
 #include "ingest/mux.h"
 #include "ingest/timeline.h"
@@ -59,7 +60,7 @@ struct push {
     int64_t from_ms; /* it sends nothing before */
     int64_t late_ms; /* on its way */
     int key_at;      /* of each second's pictures */
-    bool picture, sound;
+    bool picture, sound, opus;
     int64_t pictures, sounds; /* so many were sent, or left out before `from_ms` */
 };
 
@@ -92,11 +93,14 @@ static void push_close(struct push *push, bool clean) {
 
 static void configure(struct push *push, const uint8_t *picture, size_t len) {
     const struct publisher_config configs[] = {{.codec = CODEC_H264, .data = picture, .len = len},
-                                               {.codec = CODEC_AAC, .data = asc, .len = sizeof asc}};
+                                               {.codec = CODEC_AAC, .data = asc, .len = sizeof asc},
+                                               {.codec = CODEC_OPUS,
+                                                .data = sample_opus.config.data,
+                                                .len = sample_opus.config.len}};
     if (push->picture)
         publisher_config(push->pub, &configs[0]);
     if (push->sound)
-        publisher_config(push->pub, &configs[1]);
+        publisher_config(push->pub, &configs[push->opus ? 2 : 1]);
 }
 
 static void send_picture(struct push *push) {
@@ -110,20 +114,24 @@ static void send_picture(struct push *push) {
                                                          .len = sizeof idr});
 }
 
+static int64_t sounds_us(const struct push *push) {
+    return push->opus ? push->sounds * 20000 : push->sounds * 1024000 / 48;
+}
+
 static void send_sound(struct push *push) {
-    int64_t dts_us = push->base_ms * 1000 + push->sounds * 1024000 / 48;
+    int64_t dts_us = push->base_ms * 1000 + sounds_us(push);
     publisher_frame(push->pub, &(struct publisher_frame){.kind = TRACK_AUDIO,
                                                          .dts_us = dts_us,
                                                          .pts_us = dts_us,
                                                          .independent = true,
-                                                         .data = aac,
-                                                         .len = sizeof aac});
+                                                         .data = push->opus ? sample_opus.frames[0].data : aac,
+                                                         .len = push->opus ? sample_opus.frames[0].len : sizeof aac});
 }
 
 /* What comes next of the push, and when, in µs of the test's clock. */
 static int64_t next_of(const struct push *push, bool *ret_picture) {
     int64_t picture_us = push->picture ? push->pictures * FRAME_MS * 1000 : INT64_MAX;
-    int64_t sound_us = push->sound ? push->sounds * 1024000 / 48 : INT64_MAX;
+    int64_t sound_us = push->sound ? sounds_us(push) : INT64_MAX;
     *ret_picture = picture_us <= sound_us;
     int64_t us = *ret_picture ? picture_us : sound_us;
     return us == INT64_MAX ? us : us + push->late_ms * 1000;
@@ -373,6 +381,33 @@ static void an_interpreter_is_a_sound_of_the_stream(void **state) {
     const struct segment *segment = stream_of(world)->segments[stream_of(world)->segment_count - 2];
     const struct record_chunk *own = &segment->chunks[1].items[0]->chunk, *other = &segment->chunks[2].items[0]->chunk;
     assert_true(llabs(own->dts_ts - other->dts_ts) < 48 * 50);
+    end_pushes(world, pushes);
+}
+
+/* Where there is a ladder, also what came while the stream was opened anew. */
+static void an_interpreters_sound_is_what_all_can_play(void **state) {
+    (void)state;
+    static char *too_large[] = {"live/* 2160:9000"};
+    struct push pushes[PUSHES];
+    struct world *world = begin_pushes_with(pushes, (struct ingest_settings){.ladder = too_large, .ladder_count = 1});
+    pushes[1] = (struct push){.sound = true, .opus = true};
+    join_as(&pushes[0], &pushes[1], "show?audio=de");
+    play(pushes, 3100);
+    pushes[2] = (struct push){.picture = true, .from_ms = 3100, .pictures = pushes[0].pictures};
+    join_as(&pushes[0], &pushes[2], "show?rung=low"); /* it is opened anew */
+    play(pushes, 8000);
+    assert_int_equal(world->opens, 2);
+    const struct stream *stream = stream_of(world);
+    assert_int_equal(stream->open->open.track_count, 4);
+    assert_string_equal(stream->open->open.tracks[3].codecs, "mp4a.40.2");
+    for (uint32_t s = 0; s < stream->segment_count; s++) {
+        uint32_t sound = stream->segments[s]->open->open.track_count - 1;
+        const struct chunk_list *chunks = &stream->segments[s]->chunks[sound];
+        assert_true(chunks->count > 0);
+        for (uint32_t i = 0; i < chunks->count; i++)
+            assert_int_equal(chunks->items[i]->chunk.duration_ts % 1024, 0);
+    }
+    assert_int_equal(world->losses, 0);
     end_pushes(world, pushes);
 }
 
@@ -766,6 +801,7 @@ int main(void) {
         cmocka_unit_test(a_rung_that_is_too_late_holds_up_nobody),
         cmocka_unit_test(clocks_of_their_own_are_compared_by_arrival),
         cmocka_unit_test(an_interpreter_is_a_sound_of_the_stream),
+        cmocka_unit_test(an_interpreters_sound_is_what_all_can_play),
         cmocka_unit_test(a_push_of_sound_alone_has_others_too),
         cmocka_unit_test(the_leading_push_ends_all),
         cmocka_unit_test(a_leading_push_that_is_lost_finds_its_rungs_again),

@@ -642,6 +642,103 @@ static void track_joins_at_the_other_one_when_the_first_dies(void **state) {
     end(&world);
 }
 
+/* --- a track that is made on demand --- */
+
+static void write_to(void *ctx, struct record *record) {
+    assert_int_equal(hub_write(((const struct node *)ctx)->hub, record), 0);
+}
+
+static void write_silent(struct world *world, uint64_t msn) {
+    fixture_each_without_sound(name, EPOCH, msn, write_to, &world->one);
+    fixture_each_without_sound(name, EPOCH, msn, write_to, &world->two);
+}
+
+static void make_sound(struct node *node, uint64_t msn) {
+    write_to(node, fixture_made(name, EPOCH, true, msn));
+    fixture_each_of_sound(name, EPOCH, msn, write_to, node);
+}
+
+static void begin_silent(struct world *world) {
+    begin(world);
+    write_to(&world->one, fixture_open_on_demand(name, EPOCH));
+    write_to(&world->two, fixture_open_on_demand(name, EPOCH));
+    write_silent(world, FIRST);
+    hub_client_follow(world->client, name, NULL, &both_tracks);
+    await_like(world, &world->one);
+    assert_true(await(world->loop, two_stands_by, world));
+}
+
+static bool sound_is_asked_at_one(void *ctx) {
+    const struct world *world = ctx;
+    const struct track_names names = hub_tracks_asked(world->one.hub, name);
+    return track_names_have(&names, "a0");
+}
+
+static bool sound_is_not_asked_at_one(void *ctx) {
+    return !sound_is_asked_at_one(ctx);
+}
+
+/* It is asked for from the node before for as long as it is here, and what is there comes. */
+static void what_is_made_on_demand_is_asked_for_upstream(void **state) {
+    struct world world;
+    (void)state;
+    begin_silent(&world);
+    assert_true(await(world.loop, sound_is_asked_at_one, &world));
+    ask_for(&world, "v0");
+    for (uint64_t msn = FIRST + 1; !sound_is_not_asked_at_one(&world); msn++) {
+        assert_true(msn < FIRST + 400);
+        write_silent(&world, msn);
+        await_like(&world, &world.one);
+    }
+    end(&world);
+}
+
+/* For longer than any window, and then the node is another: nothing is gone that anybody was to have. */
+static void what_sleeps_is_no_failure(void **state) {
+    struct world world;
+    (void)state;
+    begin_silent(&world);
+    make_sound(&world.one, FIRST);
+    make_sound(&world.two, FIRST);
+    assert_true(await(world.loop, has_both, &world));
+    write_to(&world.one, fixture_made(name, EPOCH, false, 0));
+    write_to(&world.two, fixture_made(name, EPOCH, false, 0));
+    for (uint64_t msn = FIRST + 1; msn < FIRST + 150; msn++) {
+        write_silent(&world, msn);
+        await_like(&world, &world.one);
+    }
+    assert_true(comes_from(&world, "one"));
+    const struct stream *stream = store_find(world.replica, name);
+    const struct record *open = stream->open;
+    store_expire(world.one.replica, loop_now_us(world.loop) + 3600 * INT64_C(1000000));
+    store_expire(world.two.replica, loop_now_us(world.loop) + 3600 * INT64_C(1000000));
+    assert_null(stream_segment(store_find(world.two.replica, name), FIRST));
+    node_kill(&world.one);
+    fixture_each_without_sound(name, EPOCH, FIRST + 150, write_to, &world.two);
+    await_like(&world, &world.two);
+    make_sound(&world.two, FIRST + 150);
+    assert_true(await(world.loop, has_both, &world));
+    assert_ptr_equal(stream->open, open); /* it was not begun anew */
+    assert_no_gap(&world);
+    node_revive(&world.one, NULL);
+    end(&world);
+}
+
+/* The one after it gives all that there is to give. */
+static void one_that_is_about_to_stop_is_left_though_a_track_sleeps(void **state) {
+    struct world world;
+    (void)state;
+    begin_silent(&world);
+    feeds_drain(world.one.feeds);
+    for (uint64_t msn = FIRST + 1; !has_left_one(&world); msn++) {
+        assert_true(msn < FIRST + 40);
+        write_silent(&world, msn);
+        await_like(&world, &world.two);
+    }
+    assert_no_gap(&world);
+    end(&world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stream_is_taken_from_the_better_one),
@@ -668,6 +765,9 @@ int main(void) {
         cmocka_unit_test(only_tracks_that_are_asked_for_are_taken),
         cmocka_unit_test(track_joins_in_mid_window_and_again),
         cmocka_unit_test(track_joins_at_the_other_one_when_the_first_dies),
+        cmocka_unit_test(what_is_made_on_demand_is_asked_for_upstream),
+        cmocka_unit_test(what_sleeps_is_no_failure),
+        cmocka_unit_test(one_that_is_about_to_stop_is_left_though_a_track_sleeps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

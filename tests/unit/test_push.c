@@ -698,6 +698,144 @@ static void claim_may_be_dropped_before_it_is_answered(void **state) {
     assert_false(world->a.answered);
 }
 
+/* --- tracks that are made on demand --- */
+
+static void write_silent(struct writer *writer, uint64_t n) {
+    fixture_each_without_sound(name, writer->grant.epoch, writer->grant.next_msn + n, write_record, writer);
+}
+
+static void begin_silent(struct writer *writer) {
+    assert_int_equal(claim(writer), CLAIM_GRANTED);
+    write_record(writer, fixture_open_on_demand(name, writer->grant.epoch));
+    write_silent(writer, 0);
+    await_both(writer);
+}
+
+/* Whoever follows the stream at a node. */
+struct follower {
+    struct store *replica;
+    struct hub_client *client;
+};
+
+static void on_answer(void *ctx, const char *stream, bool known) {
+    (void)ctx, (void)stream, (void)known;
+}
+
+static bool is_followed(void *ctx) {
+    const struct world *world = ctx;
+    return hub_followers(world->checked->hub, name) > 0;
+}
+
+static struct follower follow(struct world *world, const struct authority *node, const char *variant) {
+    const struct track_names tracks = track_names_of(variant);
+    struct follower follower = {.replica = store_create(&store_settings)};
+    follower.client = hub_client_create(node->hub, world->loop, follower.replica, on_answer, NULL);
+    hub_client_follow(follower.client, name, NULL, &tracks);
+    world->checked = node;
+    assert_true(await(world->loop, is_followed, world));
+    return follower;
+}
+
+static void unfollow(const struct follower *follower) {
+    hub_client_destroy(follower->client);
+    store_destroy(follower->replica);
+}
+
+static bool is_asked(const struct writer *writer, const char *track) {
+    const struct track_names names = writer->port.asked(writer->port.ctx, writer->claim);
+    return track_names_have(&names, track);
+}
+
+static bool sound_is_asked(void *ctx) {
+    return is_asked(ctx, "a0");
+}
+
+static bool sound_is_not_asked(void *ctx) {
+    return !is_asked(ctx, "a0");
+}
+
+static void what_is_asked_for_at_any_origin_is_made(void **state) {
+    struct world *world = *state;
+    begin_silent(&world->a);
+    assert_false(is_asked(&world->a, "a0"));
+    const struct follower two = follow(world, &world->origins[1], "a0");
+    assert_true(await(world->loop, sound_is_asked, &world->a));
+    const struct follower one = follow(world, &world->origins[0], "v0a0");
+    assert_false(is_asked(&world->a, "v0")); /* it always is, and so nobody needs to say */
+    unfollow(&one);
+    write_silent(&world->a, 1);
+    await_both(&world->a);
+    assert_true(is_asked(&world->a, "a0"));
+    unfollow(&two);
+    assert_true(await(world->loop, sound_is_not_asked, &world->a));
+    const struct follower here = follow(world, &world->a.node, "a0");
+    assert_true(await(world->loop, sound_is_asked, &world->a));
+    unfollow(&here);
+    assert_false(is_asked(&world->a, "a0"));
+}
+
+/* What it has said is void with its connection. */
+static void who_asked_at_an_origin_that_is_gone_asks_no_more(void **state) {
+    struct world *world = *state;
+    begin_silent(&world->a);
+    const struct follower one = follow(world, &world->origins[0], "a0");
+    assert_true(await(world->loop, sound_is_asked, &world->a));
+    unfollow(&one);
+    authority_end(&world->origins[0]);
+    assert_true(await(world->loop, sound_is_not_asked, &world->a));
+    authority_begin(world, &world->origins[0]);
+    authority_listen(world, &world->origins[0]);
+    write_silent(&world->a, 1);
+    await_both(&world->a);
+    const struct follower again = follow(world, &world->origins[0], "a0");
+    assert_true(await(world->loop, sound_is_asked, &world->a));
+    unfollow(&again);
+}
+
+/* It is as if all were asked for. */
+static void an_older_origin_does_not_say_what_is_asked_for(void **state) {
+    struct world *world = *state;
+    struct authority *node = &world->origins[1];
+    struct writer_port port = origin_port(node->origin);
+    port.asked = NULL;
+    intake_destroy(node->intake);
+    http_server_destroy(node->http);
+    node->intake = intake_create(world->loop, node->hub, &port, &(struct intake_settings){NULL});
+    authority_listen(world, node);
+    begin_silent(&world->a);
+    assert_true(is_asked(&world->a, "a0"));
+    authority_end(node);
+    assert_true(await(world->loop, sound_is_not_asked, &world->a));
+    authority_begin(world, node);
+    authority_listen(world, node);
+}
+
+/* Its last place has left the window when the connection breaks, which is no reason to begin anew. */
+static void what_sleeps_does_not_hold_up_a_bringing_that_goes_on(void **state) {
+    struct world *world = *state;
+    begin_silent(&world->a);
+    write_record(&world->a, fixture_made(name, world->a.grant.epoch, true, world->a.grant.next_msn));
+    fixture_each_of_sound(name, world->a.grant.epoch, world->a.grant.next_msn, write_record, &world->a);
+    write_record(&world->a, fixture_made(name, world->a.grant.epoch, false, 0));
+    for (uint64_t n = 1; n < 150; n++)
+        write_silent(&world->a, n);
+    await_both(&world->a);
+    const struct stream *stream = store_find(hub_store(world->origins[0].hub), name);
+    assert_true(stream->first_listed > 0);
+    const struct record *open = stream->open;
+    http_server_destroy(world->origins[0].http);
+    authority_listen(world, &world->origins[0]);
+    write_silent(&world->a, 150);
+    await_both(&world->a);
+    assert_ptr_equal(stream->open, open);
+    uint64_t msn = world->a.grant.next_msn + 150;
+    write_record(&world->a, fixture_made(name, world->a.grant.epoch, true, msn));
+    fixture_each_of_sound(name, world->a.grant.epoch, msn, write_record, &world->a);
+    write_silent(&world->a, 151);
+    await_both(&world->a);
+    assert_true(segment_whole(stream_segment(stream, msn), 3));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(stream_is_brought_to_all_origins, begin, end),
@@ -724,6 +862,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(claim_that_stood_by_is_forgotten, begin, end),
         cmocka_unit_test_setup_teardown(cut_reaches_those_who_stand_by, begin, end),
         cmocka_unit_test_setup_teardown(origins_that_come_back_are_stood_by_at_again, begin, end),
+        cmocka_unit_test_setup_teardown(what_is_asked_for_at_any_origin_is_made, begin, end),
+        cmocka_unit_test_setup_teardown(who_asked_at_an_origin_that_is_gone_asks_no_more, begin, end),
+        cmocka_unit_test_setup_teardown(an_older_origin_does_not_say_what_is_asked_for, begin, end),
+        cmocka_unit_test_setup_teardown(what_sleeps_does_not_hold_up_a_bringing_that_goes_on, begin, end),
     };
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

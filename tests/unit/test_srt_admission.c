@@ -87,6 +87,11 @@ static void a_push_that_joins_a_stream_is_let_in(void **state) {
     assert_int_equal(judge(&rules, "live/show?key=secret&rung=low", 1050), 0);
     assert_int_equal(judge(&rules, "#!::r=live/show,m=publish,u=secret,audio=de", 1050), 0);
     assert_int_equal(judge(&rules, "live/show_low?key=secret", 1050), 0);
+    struct srt_stream_id id;
+    assert_int_equal(srt_admission_judge(&rules, "", "live/show_low?key=secret", 24, 1050, &id), SRT_ADMITTED);
+    assert_string_equal(id.stream, "live/show");
+    assert_string_equal(id.name, "show");
+    assert_string_equal(id.join.label, "low");
     assert_int_equal(judge(&rules, "live/show_lower?key=secret", 1050), 1403);
     assert_int_equal(judge(&rules, "live/show_low", 1050), 1401);
     live_names_release(live, "live/show", &one);

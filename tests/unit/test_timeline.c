@@ -295,6 +295,48 @@ static void absurd_rate_is_none(void **state) {
         assert_int_equal(place(&run.timeline, TRACK_VIDEO, 1, 1, epoch_us, &time), TIMELINE_OK);
 }
 
+static enum timeline_verdict place_us(struct timeline *timeline, uint32_t track, int64_t us,
+                                      struct timeline_time *ret_time) {
+    const struct timeline_stamp stamp = {us, us, 1024};
+    return timeline_frame(timeline, track, &stamp, epoch_us + 40000, ret_time);
+}
+
+/* Steps through the grid up to there would take for ever, its arithmetic would overflow. */
+static void grid_does_not_reach_far_away(void **state) {
+    (void)state;
+    struct timeline timeline;
+    struct timeline_time time;
+    timeline_init(&timeline, 2000);
+    timeline_add_audio(&timeline, 48000);
+    timeline_add_video(&timeline, 239362); /* 375.9995 ticks a frame */
+    timeline_map(&timeline, 0, epoch_us, 0);
+    assert_int_equal(place_us(&timeline, 1, 0, &time), TIMELINE_OK);
+    assert_true(time.exact);
+    int64_t begin_ts = time.dts_ts;
+    assert_int_equal(place_us(&timeline, 1, 9000000, &time), TIMELINE_OK);
+    assert_true(time.exact && llabs(time.dts_ts - begin_ts - 9 * 90000) <= 376 / 2);
+    assert_int_equal(place_us(&timeline, 1, INT64_C(10000000000000000), &time), TIMELINE_OK);
+    assert_false(time.exact);
+}
+
+/* The frames of a second picture may be there before the leading one's first. */
+static void frame_far_from_where_the_picture_is_to_begin_is_dropped(void **state) {
+    (void)state;
+    struct timeline timeline;
+    struct timeline_time time;
+    timeline_init(&timeline, 2000);
+    timeline_add_video(&timeline, 25000);
+    timeline_add_video(&timeline, 25000);
+    timeline_map(&timeline, 0, epoch_us, 0);
+    assert_int_equal(place_us(&timeline, 1, -400000, &time), TIMELINE_OK);
+    assert_int_equal(place_us(&timeline, 1, INT64_C(10000000000000000), &time), TIMELINE_DROP);
+    assert_int_equal(place_us(&timeline, 1, -60000000, &time), TIMELINE_DROP);
+    assert_int_equal(place_us(&timeline, 1, -360000, &time), TIMELINE_OK);
+    assert_true(time.dts_ts == (epoch_us - 360000) / 100 * 9);
+    assert_int_equal(place_us(&timeline, 0, 0, &time), TIMELINE_OK);
+    assert_true(time.dts_ts == epoch_us / 100 * 9);
+}
+
 static void queue_on_the_way_is_not_drift(void **state) {
     (void)state;
     struct run run = begin(30000);
@@ -325,6 +367,8 @@ int main(void) {
         cmocka_unit_test(sound_that_jumps_alone_goes_on_beside_the_picture),
         cmocka_unit_test(sound_after_a_silence_of_its_own_is_in_its_place),
         cmocka_unit_test(absurd_rate_is_none),
+        cmocka_unit_test(grid_does_not_reach_far_away),
+        cmocka_unit_test(frame_far_from_where_the_picture_is_to_begin_is_dropped),
         cmocka_unit_test(queue_on_the_way_is_not_drift),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

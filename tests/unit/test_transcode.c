@@ -59,7 +59,7 @@ static void check_times(const struct scene *scene, uint32_t rung, uint32_t count
         const struct picture_out *out = &r->pictures[i];
         assert_int_equal(out->dts_ts, slot->dts_ts);
         assert_int_equal(out->independent, slot->independent);
-        assert_int_equal(out->slot.number, i);
+        assert_int_equal(out->slot.numbers[rung], i);
         assert_true(out->pts_ts >= out->dts_ts);
         assert_true(!i || out->pts_ts > r->pictures[i - 1].pts_ts);
         if (slot->independent)
@@ -99,6 +99,63 @@ static void each_source_frame_comes_out_once_a_rung(void **state) {
 static void with_b_frames_pictures_come_in_the_order_in_which_they_are_shown(void **state) {
     (void)state;
     transcode_all(CODEC_H264, 2, 90);
+}
+
+/* As the packager has it: each second picture, counted from key frames. */
+static void halve(struct source *source, uint32_t rung, uint32_t ends) {
+    for (uint32_t i = 0, since = 0, number = 0; i < source->count; i++) {
+        struct transcode_slot *slot = &source->frames[i].slot;
+        since = slot->independent || i == ends ? 0 : since + 1;
+        if (since % 2)
+            slot->rungs &= ~(1u << rung);
+        else
+            slot->numbers[rung] = number++;
+    }
+}
+
+/* Pictures of half the rate follow each other without a gap, in the order in which they are shown, wherever a part
+ * ends. */
+static void transcode_half(int gop, int b_frames, uint32_t ends, uint32_t want) {
+    struct scene scene = {
+        .source = {.codec = CODEC_H264, .width = 480, .height = 270, .gop = gop, .b_frames = b_frames}};
+    enum { PICTURES = 61 };
+    begin(&scene, (struct rung[]){{180, 400}, {.height = 90, .kbps = 150, .every = 2}}, RUNGS, PICTURES);
+    halve(&scene.source, 1, ends);
+    const struct rung_reader *r = &scene.readers[1];
+    for (uint32_t i = 0; i < PICTURES; i++) {
+        give(&scene, i);
+        bool settled = i && !(scene.source.frames[i].slot.rungs & 2); /* both halves have been there */
+        if (!b_frames && settled)
+            assert_int_equal(r->pictures[r->count - 1].slot.numbers[1], scene.source.frames[i - 1].slot.numbers[1]);
+    }
+    transcode_drain(scene.transcode);
+    check_times(&scene, 0, PICTURES);
+    check_numbers(&scene, 0, PICTURES);
+    assert_int_equal(r->count, want);
+    int64_t end_ts = scene.source.frames[0].slot.dts_ts;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < PICTURES; i++) {
+        const struct transcode_slot *slot = &scene.source.frames[i].slot;
+        if (!(slot->rungs & 2))
+            continue;
+        const struct picture_out *out = &r->pictures[n];
+        assert_int_equal(out->dts_ts, slot->dts_ts);
+        assert_int_equal(out->dts_ts, end_ts);
+        assert_int_equal(out->independent, slot->independent);
+        assert_int_equal(out->slot.numbers[1], n++);
+        assert_int_equal(out->number, i);
+        end_ts += out->slot.duration_ts;
+    }
+    assert_int_equal(end_ts, scene.source.frames[PICTURES - 1].slot.dts_ts + FRAME_TS);
+    end(&scene);
+}
+
+static void a_rung_of_half_the_rate_has_each_second_picture(void **state) {
+    (void)state;
+    transcode_half(30, 0, 0, 31);
+    transcode_half(15, 0, 0, 33); /* key frames at odd ones, too: 8 + 8 + 8 + 8 + 1 */
+    transcode_half(60, 0, 7, 32); /* a part ends before its time */
+    transcode_half(30, 2, 0, 31);
 }
 
 static void hevc_is_a_source(void **state) {
@@ -264,6 +321,28 @@ static void colours_and_aspect_are_the_sources(void **state) {
     end(&scene);
 }
 
+static void check_range(enum codec codec, enum AVColorTransferCharacteristic transfer, enum video_range want) {
+    struct scene scene = {.source = {.codec = codec, .width = 320, .height = 180, .gop = 25, .transfer = transfer}};
+    struct codec_info info;
+    const char *why;
+    begin(&scene, (struct rung[]){{90, 200}}, 1, 2);
+    const struct transcode_output *output = transcode_output(scene.transcode, 0);
+    assert_int_equal(codec_describe(codec, scene.source.config, scene.source.config_len, &info, &why), 0);
+    assert_int_equal(info.range, want);
+    assert_int_equal(codec_describe(CODEC_H264, output->config, output->config_len, &info, &why), 0);
+    assert_int_equal(info.range, want);
+    end(&scene);
+}
+
+static void a_rungs_dynamic_range_is_the_sources(void **state) {
+    (void)state;
+    check_range(CODEC_H264, AVCOL_TRC_UNSPECIFIED, VIDEO_SDR);
+    check_range(CODEC_H264, AVCOL_TRC_BT709, VIDEO_SDR);
+    check_range(CODEC_H264, AVCOL_TRC_SMPTE2084, VIDEO_PQ);
+    check_range(CODEC_HEVC, AVCOL_TRC_SMPTE2084, VIDEO_PQ);
+    check_range(CODEC_HEVC, AVCOL_TRC_ARIB_STD_B67, VIDEO_HLG);
+}
+
 static void a_rung_that_is_closed_leaves_the_others(void **state) {
     (void)state;
     struct scene scene = {.source = {.codec = CODEC_H264, .width = 480, .height = 270, .gop = 25}};
@@ -310,6 +389,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_source_frame_comes_out_once_a_rung),
         cmocka_unit_test(with_b_frames_pictures_come_in_the_order_in_which_they_are_shown),
+        cmocka_unit_test(a_rung_of_half_the_rate_has_each_second_picture),
         cmocka_unit_test(hevc_is_a_source),
         cmocka_unit_test(vp9_is_a_source),
         cmocka_unit_test(av1_is_a_source),
@@ -320,6 +400,7 @@ int main(void) {
         cmocka_unit_test(whatever_is_in_frames_each_comes_out_once),
         cmocka_unit_test(a_height_is_that_of_the_shorter_side),
         cmocka_unit_test(colours_and_aspect_are_the_sources),
+        cmocka_unit_test(a_rungs_dynamic_range_is_the_sources),
         cmocka_unit_test(a_rung_that_is_closed_leaves_the_others),
         cmocka_unit_test(what_cannot_be_begun_with_is_refused),
     };

@@ -304,6 +304,41 @@ static void announced_discontinuity_is_no_loss(void **state) {
     end(world);
 }
 
+static void announced_discontinuity_ends_the_picture_before(void **state) {
+    (void)state;
+    struct world *world = begin_trusting();
+    put(world, 3, 184 * 5 - 8 - 14); /* waits for the next one to begin */
+    expect_nothing(world);
+    world->mux.counters[MUX_VIDEO_PID] += 5;
+    put(world, 4, 900);
+    buf_head(&world->mux.out)[world->fed + 5] |= 0x80;
+    expect(world, 3, 184 * 5 - 8 - 14, false);
+    expect(world, 4, 900, false);
+    assert_int_equal(ts_counters(world->ts)->losses, 0);
+    assert_int_equal(ts_counters(world->ts)->pes_dropped, 0);
+    end(world);
+}
+
+static void padding_between_pictures_is_passed_over(void **state) {
+    (void)state;
+    static const uint8_t others[] = {0xbe, 0xbf, 0xf0, 0xff};
+    struct world *world = begin_trusting();
+    for (int n = 3; n < 3 + (int)sizeof others; n++) {
+        uint8_t padding[300];
+        memset(padding, 0xff, sizeof padding);
+        memcpy(padding, (uint8_t[]){0, 0, 1, others[n - 3], (sizeof padding - 6) >> 8, (sizeof padding - 6) & 0xff}, 6);
+        put(world, n, 184 * 5 - 8 - 14); /* waits for the next one to begin */
+        size_t used = ts_mux_packet(&world->mux, MUX_VIDEO_PID, true, false, 0, padding, sizeof padding);
+        expect(world, n, 184 * 5 - 8 - 14, false);
+        ts_mux_packet(&world->mux, MUX_VIDEO_PID, false, false, 0, padding + used, sizeof padding - used);
+        expect_nothing(world);
+    }
+    put(world, 9, 900);
+    expect(world, 9, 900, false);
+    assert_int_equal(ts_counters(world->ts)->pes_dropped, 0);
+    end(world);
+}
+
 static void picture_cut_short_of_its_length_is_dropped(void **state) {
     (void)state;
     struct world *world = begin();
@@ -632,6 +667,8 @@ int main(void) {
         cmocka_unit_test(packet_sent_twice_counts_once),
         cmocka_unit_test(damaged_packet_is_as_a_missing_one),
         cmocka_unit_test(announced_discontinuity_is_no_loss),
+        cmocka_unit_test(announced_discontinuity_ends_the_picture_before),
+        cmocka_unit_test(padding_between_pictures_is_passed_over),
         cmocka_unit_test(picture_cut_short_of_its_length_is_dropped),
         cmocka_unit_test(picture_too_large_is_dropped),
         cmocka_unit_test(garbage_before_and_between_is_skipped),

@@ -13,6 +13,7 @@
 
 #include "common/base/log.h"
 #include "common/base/loop.h"
+#include "common/base/metrics.h"
 #include "common/media/store.h"
 #include "ingest/ingest.h"
 #include "tests/unit/codec_samples.h"
@@ -33,6 +34,7 @@ struct chunk {
     bool picture, independent;
     int64_t dts_ts;
     uint32_t duration_ts;
+    size_t bytes;
 };
 
 struct world {
@@ -73,7 +75,8 @@ static int port_write(void *ctx, void *claim, struct record *record) {
         world->chunks_of[record->chunk.track]++;
         world->chunks[world->chunk_count++] =
             (struct chunk){world->open.tracks[record->chunk.track].kind == TRACK_VIDEO,
-                           record->chunk.flags & CHUNK_INDEPENDENT, record->chunk.dts_ts, record->chunk.duration_ts};
+                           record->chunk.flags & CHUNK_INDEPENDENT, record->chunk.dts_ts, record->chunk.duration_ts,
+                           record->chunk.body.len};
     }
     assert_int_equal(store_apply(world->store, record, 1), 0);
     record_unref(record);
@@ -438,6 +441,28 @@ static void leading_pictures_after_a_loss_are_left_out(void **state) {
     end(world);
 }
 
+/* 60 pictures a second, of which the first behind the one that decoding begins with can't be decoded. */
+static void rate_is_not_taken_from_a_gap_of_leading_pictures(void **state) {
+    (void)state;
+    enum { RASL_R = 9, TRAIL_R = 1, CRA = 21 };
+    struct world *world = begin();
+    tables_of(world, 0x24, MUX_VIDEO_PID);
+    for (int n = 0; n < 20; n++) {
+        uint8_t unit[512];
+        size_t len = n ? 0 : append_sets(unit, &sample_hevc);
+        const uint8_t nal[] = {(uint8_t)((!n ? CRA : n < 2 ? RASL_R : TRAIL_R) << 1), 1, 0x80};
+        len += append_nal(unit + len, nal, sizeof nal);
+        put_picture(world, (const char *)unit, len, (uint64_t)n * 1500, 0);
+        feed(world);
+    }
+    assert_int_equal(world->opens, 1);
+    assert_int_equal(world->open.tracks[0].frame_rate_milli, 60000);
+    assert_int_equal(pictures_of(world), 19);
+    for (uint32_t n = 2; n < 19; n++)
+        assert_int_equal(world->chunks[n].duration_ts, 1500);
+    end(world);
+}
+
 static void pictures_without_parameter_sets_are_told(void **state) {
     (void)state;
     struct world *world = begin();
@@ -537,6 +562,85 @@ static void language_that_changes_is_told(void **state) {
     end(world);
 }
 
+/* --- pictures in several PES packets --- */
+
+static void put_piece(struct world *world, const uint8_t *data, size_t len, bool with_length, bool no_time, int n) {
+    struct ts_mux_pes pes = {.pid = MUX_VIDEO_PID,
+                             .with_length = with_length,
+                             .no_time = no_time,
+                             .pts_ts = 900000 + (uint64_t)n * 3600,
+                             .data = data,
+                             .len = len};
+    ts_mux_pes(&world->mux, &pes);
+    feed(world);
+}
+
+/* IDR pictures of `len` bytes in pieces of up to `piece`, of which the first has a time, and small ones between. */
+static struct world *publish_in_pieces(size_t len, size_t piece, bool with_length, int gop) {
+    struct world *world = begin();
+    uint8_t *idr = malloc(len);
+    memset(idr, 0x55, len);
+    memcpy(idr, SETS IDR, sizeof SETS IDR - 1);
+    tables_of(world, 0x1b, MUX_VIDEO_PID);
+    for (int n = 0; n < 60; n++) {
+        for (size_t pos = 0; n % gop == 0 && pos < len; pos += piece)
+            put_piece(world, idr + pos, len - pos < piece ? len - pos : piece, with_length, pos, n);
+        if (n % gop)
+            put_piece(world, (const uint8_t *)SLICE, sizeof SLICE - 1, with_length, false, n);
+    }
+    free(idr);
+    return world;
+}
+
+static void picture_longer_than_a_packet_is_put_together(void **state) {
+    (void)state;
+    static const size_t lens[] = {65500, 65501, 131000, 200000};
+    for (size_t i = 0; i < sizeof lens / sizeof *lens; i++) {
+        struct world *world = publish_in_pieces(lens[i], 65500, true, 25);
+        assert_int_equal(world->losses, 0);
+        assert_int_equal(pictures_of(world), 60);
+        for (uint32_t n = 0; n < 60; n++) {
+            assert_int_equal(world->chunks[n].independent, n % 25 == 0);
+            if (n % 25 == 0) /* the boxes around them are small */
+                assert_in_range(world->chunks[n].bytes, lens[i] - sizeof SETS, lens[i] + 300);
+        }
+        end(world);
+    }
+}
+
+static void rest_of_a_picture_that_is_missing_costs_it(void **state) {
+    (void)state;
+    struct world *world = publish_in_pieces(200000, 65500, true, 60);
+    uint8_t rest[3000];
+    memset(rest, 0x55, sizeof rest);
+    assert_int_equal(pictures_of(world), 60);
+    uint8_t *idr = calloc(1, 65500);
+    memset(idr, 0x55, 65500);
+    memcpy(idr, SETS IDR, sizeof SETS IDR - 1);
+    put_piece(world, idr, 65500, true, false, 60);
+    ts_session_gap(world->session);
+    put_piece(world, rest, sizeof rest, true, true, 60);
+    put_piece(world, (const uint8_t *)SLICE, sizeof SLICE - 1, true, false, 61);
+    assert_int_equal(pictures_of(world), 60);
+    put_piece(world, idr, 65500, true, false, 62);
+    assert_int_equal(pictures_of(world), 60); /* waits */
+    put_piece(world, (const uint8_t *)SLICE, sizeof SLICE - 1, true, false, 63);
+    assert_int_equal(pictures_of(world), 62);
+    put_piece(world, idr, 65500, true, false, 64);
+    free(idr);
+    end(world);
+}
+
+static void pictures_in_pieces_that_do_not_tell_are_refused(void **state) {
+    (void)state;
+    struct world *world = publish_in_pieces(3000, 2000, false, 2);
+    loop_run(world->loop);
+    assert_int_equal(world->losses, 1);
+    assert_string_equal(world->why,
+                        "pictures have no time of their own, or are split over PES packets that are not full");
+    end(world);
+}
+
 /* --- loss --- */
 
 static void after_a_loss_pictures_wait_for_an_idr(void **state) {
@@ -586,6 +690,27 @@ static void stream_joined_midway_begins_with_an_idr(void **state) {
     end(world);
 }
 
+static void pictures_without_a_key_are_told(void **state) {
+    (void)state;
+    struct world *world = begin();
+    tables_of(world, 0x1b, MUX_VIDEO_PID);
+    for (int n = 0; n < 20 * 25; n++)
+        picture(world, false, (uint64_t)n * 3600);
+    picture(world, false, UINT64_C(3600000) * 90); /* an hour later, which doesn't count */
+    feed(world);
+    publish(world, 0, 25, 25);
+    assert_int_equal(pictures_of(world), 25);
+    ts_session_gap(world->session);
+    for (int n = 25; n < 24 * 25; n++)
+        picture(world, false, (uint64_t)n * 3600);
+    feed(world);
+    assert_int_equal(pictures_of(world), 25);
+    loop_run(world->loop);
+    assert_int_equal(world->losses, 1);
+    assert_string_equal(world->why, "no picture comes that decoding can begin with: the encoder must send key frames");
+    end(world);
+}
+
 static void other_configuration_goes_on_with_a_discontinuity(void **state) {
     (void)state;
     struct world *world = begin();
@@ -598,6 +723,99 @@ static void other_configuration_goes_on_with_a_discontinuity(void **state) {
     feed(world);
     assert_int_equal(world->opens, 2);
     assert_string_equal(world->open.tracks[0].codecs, "avc1.4d401e");
+    end(world);
+}
+
+/* The parameter set of pictures of so many macroblocks by 16: H.264, Main profile. */
+static size_t append_sps_of(uint8_t *out, uint32_t width_mbs) {
+    uint8_t sps[32] = {0x67, 77, 0x40, 0x33};
+    size_t pos = 32;
+    const uint32_t fields[] = {0, 0, 2, 1, UINT32_MAX /* a bit 0 */, width_mbs - 1, 15};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        uint32_t code = fields[i] + 1;
+        unsigned bits = code ? 63 - 2 * (unsigned)__builtin_clz(code) : 1;
+        for (unsigned bit = bits; bit-- > 0; pos++)
+            if (bit < 32 && code >> bit & 1)
+                sps[pos / 8] |= (uint8_t)(0x80 >> pos % 8);
+    }
+    for (const char *flags = "11001"; *flags; flags++, pos++) /* the last ends it */
+        if (*flags == '1')
+            sps[pos / 8] |= (uint8_t)(0x80 >> pos % 8);
+    return append_nal(out, sps, (pos + 7) / 8);
+}
+
+static void idr_of_width(struct world *world, uint32_t width_mbs, int n) {
+    static const char rest[] = "\0\0\0\1\x68\xee\x3c\x80" IDR;
+    uint8_t unit[128];
+    size_t len = append_sps_of(unit, width_mbs);
+    memcpy(unit + len, rest, sizeof rest - 1);
+    put_picture(world, (const char *)unit, len + sizeof rest - 1, (uint64_t)n * 3600, 0);
+    feed(world);
+}
+
+/* Who goes on would decode with the one before, for good. */
+static void pictures_of_a_configuration_that_cannot_be_used_are_left_out(void **state) {
+    (void)state;
+    struct world *world = begin();
+    tables_of(world, 0x1b, MUX_VIDEO_PID);
+    int n = 0;
+    idr_of_width(world, 40, n++);
+    for (; n < 25; n++)
+        picture(world, false, (uint64_t)n * 3600);
+    feed(world);
+    assert_int_equal(world->open.tracks[0].width, 640);
+    assert_int_equal(pictures_of(world), 25);
+    idr_of_width(world, 600, n++);
+    for (; n < 50; n++)
+        picture(world, false, (uint64_t)n * 3600);
+    feed(world);
+    assert_int_equal(pictures_of(world), 25);
+    idr_of_width(world, 40, n++);
+    picture(world, false, (uint64_t)n++ * 3600);
+    feed(world);
+    assert_int_equal(pictures_of(world), 27);
+    assert_int_equal(world->opens, 1);
+    for (int i = 0; i < 21; i++)
+        idr_of_width(world, 600, n++);
+    assert_int_equal(pictures_of(world), 27);
+    loop_run(world->loop);
+    assert_int_equal(world->losses, 1);
+    assert_string_equal(world->why, "no parameter sets that can be used come with the pictures");
+    end(world);
+}
+
+static double metric(const char *name) {
+    struct buf out;
+    char line[128];
+    buf_init(&out, 1 << 20);
+    metrics_render(&out);
+    buf_append(&out, "", 1);
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *found = strstr((const char *)buf_head(&out), line);
+    double value = found ? atof(found + strlen(line)) : -1;
+    buf_finish(&out);
+    return value;
+}
+
+static void what_is_left_out_is_counted(void **state) {
+    (void)state;
+    static const uint8_t bad_sps[] = {0, 0, 0, 1, 0x67};
+    struct world *world = begin();
+    double malformed = metric("weir_ingest_ts_malformed_total"), dropped = metric("weir_ingest_ts_dropped_total");
+    assert_true(malformed >= 0 && dropped >= 0);
+    publish(world, 0, 10, 10);
+    put_piece(world, bad_sps, sizeof bad_sps, false, false, 10);
+    ts_mux_pat(&world->mux, 1, 2);
+    buf_head(&world->mux.out)[20] ^= 1; /* not what its CRC says */
+    feed(world);
+    assert_true(metric("weir_ingest_ts_dropped_total") == dropped);
+    uint8_t several[207] = {0xff, 0xf1, 0x4c, 0x80, 207 >> 3, (uint8_t)(207 << 5 | 0x1f), 0xfd, 0x21};
+    struct ts_mux_pes pes = {
+        .pid = MUX_AUDIO_PID, .with_length = true, .pts_ts = 900000, .data = several, .len = sizeof several};
+    ts_mux_pes(&world->mux, &pes);
+    publish(world, 11, 12, 10);
+    assert_true(metric("weir_ingest_ts_malformed_total") == malformed + 2);
+    assert_true(metric("weir_ingest_ts_dropped_total") == dropped + 1);
     end(world);
 }
 
@@ -676,15 +894,22 @@ int main(void) {
         cmocka_unit_test(what_is_no_transport_stream_is_told),
         cmocka_unit_test(hevc),
         cmocka_unit_test(leading_pictures_after_a_loss_are_left_out),
+        cmocka_unit_test(rate_is_not_taken_from_a_gap_of_leading_pictures),
         cmocka_unit_test(pictures_without_parameter_sets_are_told),
         cmocka_unit_test(opus),
         cmocka_unit_test(sounds_come_and_go_with_the_table),
         cmocka_unit_test(language_that_changes_is_told),
+        cmocka_unit_test(picture_longer_than_a_packet_is_put_together),
+        cmocka_unit_test(rest_of_a_picture_that_is_missing_costs_it),
+        cmocka_unit_test(pictures_in_pieces_that_do_not_tell_are_refused),
         cmocka_unit_test(after_a_loss_pictures_wait_for_an_idr),
         cmocka_unit_test(gap_is_a_loss),
         cmocka_unit_test(picture_shown_far_too_late_is_dropped),
         cmocka_unit_test(stream_joined_midway_begins_with_an_idr),
+        cmocka_unit_test(pictures_without_a_key_are_told),
         cmocka_unit_test(other_configuration_goes_on_with_a_discontinuity),
+        cmocka_unit_test(pictures_of_a_configuration_that_cannot_be_used_are_left_out),
+        cmocka_unit_test(what_is_left_out_is_counted),
         cmocka_unit_test(what_comes_before_the_result_is_held),
         cmocka_unit_test(what_was_held_before_a_gap_is_dropped),
         cmocka_unit_test(oldest_is_dropped_when_too_much_is_held),
@@ -692,5 +917,6 @@ int main(void) {
         cmocka_unit_test(session_may_go_in_its_own_event),
     };
     log_configure(LOG_LEVEL_ERROR, LOG_LOGFMT);
+    ts_session_metrics_register();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
