@@ -134,3 +134,7 @@ int aac_config_parse(const uint8_t *asc, size_t len, struct aac_config *ret_conf
     *ret_config = config;
     return 0;
 }
+
+bool aac_frame_is_adts(const uint8_t *data, size_t len) {
+    return len > 1 && data[0] == 0xff && (data[1] & 0xf0) == 0xf0;
+}

@@ -1,5 +1,6 @@
 /* AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1). Pure. */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,3 +19,5 @@ extern const uint32_t aac_rates[AAC_RATES];
 
 /* 0, or -EBADMSG with *ret_why (static text). */
 int aac_config_parse(const uint8_t *asc, size_t len, struct aac_config *ret_config, const char **ret_why);
+/* Whether a frame begins as those of ADTS do (§1.A.2.2), and raw ones never. */
+bool aac_frame_is_adts(const uint8_t *data, size_t len);

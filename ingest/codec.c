@@ -152,6 +152,9 @@ bool codec_frame_ok(const struct codec_info *info, const uint8_t *data, size_t l
         *independent = vp9.key;
         return true;
     case CODEC_AAC:
+        if (aac_frame_is_adts(data, len))
+            return false;
+        break;
     case CODEC_OPUS:
     case CODEC_FLAC:
         break;

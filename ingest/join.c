@@ -11,6 +11,7 @@
 #include "ingest/ingest.h"
 #include "ingest/join_clock.h"
 #include "ingest/lead.h"
+#include "ingest/packager.h"
 #include "ingest/probe.h"
 #include "ingest/track.h"
 
@@ -206,6 +207,11 @@ static void choose(struct join *join) {
         return;
     }
     track_find_out(track, &join->probe);
+    const struct packager_source source = track_source(track, &join->probe, false);
+    if (!packager_takes(&source)) {
+        lose(join, "codec configuration not usable");
+        return;
+    }
     join->track = track;
     if (join->state == JOINED && lead_seats(join->lead)->items[join->seat].kind != track->codec.kind)
         leave(join, true); /* the place is for the other kind */
@@ -288,6 +294,14 @@ static void keep(struct join *join, const struct publisher_frame *frame, int64_t
     probe_push(&join->probe, frame, now_us);
 }
 
+/* How large VP9's pictures are only key frames tell. Another size: it is found out as at the beginning. */
+static void renew(struct join *join, struct track *track, const struct publisher_frame *frame) {
+    bool known = track->codec.width > 0;
+    if (frame->independent && codec_info_renew(&track->codec, frame->data, frame->len) && known &&
+        (!join->track || track == join->track))
+        forget(join);
+}
+
 void join_frame(struct join *join, const struct publisher_frame *frame) {
     struct publisher_frame checked = *frame;
     struct track *track = wants(join, frame->kind) ? tracks_find(&join->tracks, frame->kind, frame->track) : NULL;
@@ -297,8 +311,7 @@ void join_frame(struct join *join, const struct publisher_frame *frame) {
         return;
     if (!join->track || track == join->track)
         join_lateness_note(&join->clock.own, checked.dts_us, now_us);
-    if (track == join->track && checked.independent && codec_info_renew(&track->codec, checked.data, checked.len))
-        forget(join); /* another size: it is found out as at the beginning */
+    renew(join, track, &checked);
     if (!join->track) {
         track_learn(track, &checked);
         probe_push(&join->probe, &checked, now_us);
@@ -389,6 +402,15 @@ void joins_lead_gone(struct ingest *ingest, const struct publisher *lead, bool c
         if (clean)
             lose(join, "the stream's leading push has ended");
     }
+}
+
+void joins_refuse(struct ingest *ingest, struct publisher *lead, uint8_t number, const char *why) {
+    list_each(it, &ingest->joins) {
+        struct join *join = list_entry(it, struct join, link);
+        if (join->lead == lead && join->seat + JOIN_TRACK_FIRST == number)
+            lose(join, why);
+    }
+    lead_seats(lead)->items[number - JOIN_TRACK_FIRST] = (struct join_seat){0};
 }
 
 bool joins_due(const struct ingest *ingest, const struct publisher *lead) {

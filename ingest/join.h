@@ -56,6 +56,8 @@ void join_metrics_register(void);
 /* --- for the leading push --- */
 /* It is gone for good (`clean`), or lost. */
 void joins_lead_gone(struct ingest *ingest, const struct publisher *lead, bool clean);
+/* What has come by this number can't be used: the push is lost, if it is still there, and its place is free. */
+void joins_refuse(struct ingest *ingest, struct publisher *lead, uint8_t number, const char *why);
 /* Whether one is about to join it. */
 bool joins_due(const struct ingest *ingest, const struct publisher *lead);
 /* A place whose push has been gone for so long that its track is to end; false: none (any more). It is free then. */

@@ -19,6 +19,7 @@ const struct lane_frame *lane_first(const struct lane *lane) {
 
 void lane_pop(struct lane *lane, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
+        lane->bytes -= at(lane, i)->len;
         free((void *)(uintptr_t)at(lane, i)->data);
         at(lane, i)->data = NULL;
     }
@@ -41,20 +42,30 @@ static void grow(struct lane *lane) {
     lane->cap = cap;
 }
 
+uint32_t lane_excess(const struct lane *lane, size_t len) {
+    size_t bytes = lane->bytes;
+    uint32_t n = 0;
+    while (n < lane->count && (lane->count - n >= LANE_FRAMES_MAX || bytes + len > LANE_BYTES_MAX))
+        bytes -= at(lane, n++)->len;
+    while (n > 0 && n < lane->count && !at(lane, n)->independent)
+        n++;
+    return n;
+}
+
 bool lane_push(struct lane *lane, const struct lane_frame *frame) {
-    bool room = lane->count < LANE_FRAMES_MAX;
+    uint32_t excess = lane_excess(lane, frame->len);
     uint8_t *copy = malloc(frame->len ? frame->len : 1);
     if (!copy)
         abort();
     memcpy(copy, frame->data, frame->len);
-    if (!room)
-        lane_pop(lane, 1);
-    else if (lane->count == lane->cap)
+    lane_pop(lane, excess);
+    if (lane->count == lane->cap)
         grow(lane);
     struct lane_frame *held = at(lane, lane->count++);
     *held = *frame;
     held->data = copy;
-    return room;
+    lane->bytes += frame->len;
+    return !excess;
 }
 
 uint32_t lane_waiting(const struct lane *lane, int64_t end_us, uint32_t *ret_duration_us) {

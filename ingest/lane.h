@@ -9,7 +9,7 @@
 #include "ingest/mux.h"
 #include "ingest/timeline.h"
 
-enum { LANE_FRAMES_MAX = 128 };
+enum { LANE_FRAMES_MAX = 128, LANE_BYTES_MAX = 16 << 20 };
 
 struct lane_frame {
     struct timeline_stamp stamp; /* as it came */
@@ -32,6 +32,7 @@ struct lane {
     struct mux *mux; /* owned; NULL: frames only wait */
     struct lane_frame *frames; /* ring; their data is owned */
     uint32_t first, count, cap;
+    size_t bytes; /* of the frames that wait */
     /* of the segment and part under way */
     uint32_t chunk_number, part_chunks, part_bytes;
     bool part_independent; /* a chunk of the part begins with an independent frame */
@@ -39,7 +40,9 @@ struct lane {
     uint32_t refused; /* chunks in a row that the muxer did not take */
 };
 
-/* Takes a copy of the frame and its data. When full the oldest is dropped (false). */
+/* How many frames must go from the front so that one of `len` bytes has room: then the next is an independent one, or none is left. */
+uint32_t lane_excess(const struct lane *lane, size_t len);
+/* Takes a copy of the frame and its data. When full the oldest are dropped (false), see lane_excess. */
 bool lane_push(struct lane *lane, const struct lane_frame *frame);
 /* NULL: none is waiting. Valid until the lane is changed. */
 const struct lane_frame *lane_first(const struct lane *lane);

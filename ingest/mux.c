@@ -26,14 +26,15 @@
 #include <string.h>
 
 #include "common/base/buf.h"
+#include "ingest/aac.h"
 #include "ingest/av1.h"
 #include "ingest/flac.h"
 #include "ingest/vp9.h"
 
 enum {
     AVIO_BYTES = 4096, /* sizes of boxes are set afterwards, within this buffer: what has them must fit into it, so: */
-    CONFIG_MAX = 3072,
-    FRAMES_MAX = 192,               /* a chunk */
+    INIT_BYTES = 1024, /* without the configuration, which makes the buffer larger if need be */
+    FRAMES_MAX = 192,  /* a chunk */
     PAYLOAD_MAX = 64 * 1024 * 1024, /* likewise, bytes */
     SPAN_MAX_S = 60,             /* a frame's duration and cts offset, and the distance between two frames of a chunk */
     JUMP_MAX_TS = INT32_MAX / 2, /* between chunks: libavformat takes none past INT_MAX, whatever the flag says */
@@ -182,10 +183,10 @@ static int set_parameters(AVStream *stream, const struct track_info *info, enum 
 }
 
 static int open_output(struct mux *mux) {
-    uint8_t *buffer = av_malloc(AVIO_BYTES);
+    uint8_t *buffer = av_malloc(mux->init.max);
     if (!buffer)
         return -ENOMEM;
-    AVIOContext *io = avio_alloc_context(buffer, AVIO_BYTES, 1, mux, NULL, on_write, NULL);
+    AVIOContext *io = avio_alloc_context(buffer, (int)mux->init.max, 1, mux, NULL, on_write, NULL);
     if (!io) {
         av_free(buffer);
         return -ENOMEM;
@@ -237,7 +238,7 @@ static int start(struct mux *mux, const struct track_info *info, enum codec code
 /* Of AAC without its configuration the muxer would make an init that no player takes, and wouldn't say so; H.264 and
  * HEVC that aren't in their records' form it would take for byte streams. */
 static bool config_ok(enum codec codec, const uint8_t *config, size_t config_len) {
-    if (config_len < 2 || config_len > CONFIG_MAX)
+    if (config_len < 2 || config_len > MUX_CONFIG_MAX)
         return false;
     switch (codec) {
     case CODEC_H264:
@@ -279,7 +280,7 @@ int mux_create(const struct track_info *info, enum codec codec, const uint8_t *c
     mux->codec = codec;
     mux->track_id = info->track_id;
     mux->timescale = info->timescale;
-    buf_init(&mux->init, AVIO_BYTES);
+    buf_init(&mux->init, config_len + INIT_BYTES > AVIO_BYTES ? config_len + INIT_BYTES : AVIO_BYTES);
     int rc = start(mux, info, codec, config, config_len);
     if (rc) {
         mux_destroy(mux);
@@ -319,8 +320,8 @@ static size_t payload_len(const struct mux *mux, const struct mux_frame *frame) 
         return 0;
     if (mux->codec == CODEC_AV1)
         return av1_unit_ok(frame->data, frame->len, &key, &len) ? len : 0;
-    if (mux->codec == CODEC_AAC && len > 1 && frame->data[0] == 0xff && (frame->data[1] & 0xf0) == 0xf0)
-        return 0; /* it would fail on ADTS half-way, and no raw AAC frame begins like this */
+    if (mux->codec == CODEC_AAC && aac_frame_is_adts(frame->data, len))
+        return 0; /* it would fail half-way */
     return len;
 }
 

@@ -13,6 +13,8 @@
 #include "common/media/record.h"
 #include "ingest/codec.h"
 
+enum { MUX_CONFIG_MAX = 4096 }; /* bytes of a configuration */
+
 struct mux;
 
 struct mux_frame {

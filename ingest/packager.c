@@ -17,7 +17,6 @@ enum {
     VIDEO_TRACK_ID = 1,
     AUDIO_TRACK_ID = 101,
     TEXT_TRACK_ID = 201,
-    CONFIG_MAX = 4096,
     TEXT_MAX = 128 << 10,        /* bytes of a part's cues */
     REFUSED_MAX = 100,           /* chunks in a row */
     SAME_US = 2000,              /* times of two tracks that are one: both were rounded to milliseconds */
@@ -80,7 +79,7 @@ static void write_chunk(struct packager *p, const struct packager_track *track, 
     if (!record) {
         p->counters.dropped++;
         if (mux_broken(track->lane.mux) || track->lane.refused > REFUSED_MAX)
-            p->port.lose(p->port.ctx, "media that can't be muxed");
+            p->port.refuse(p->port.ctx, (uint32_t)(track - p->tracks), "media that can't be muxed");
         return;
     }
     p->segment_used = true;
@@ -425,7 +424,7 @@ static void write_lead(struct packager *p, const struct lane_frame *frame) {
     struct lane_place place = place_of(p, lead);
     uint32_t chunk_us = p->settings->chunk_ms * 1000, waiting_us;
     lane_waiting(&lead->lane, INT64_MAX, &waiting_us);
-    if (frame->independent)
+    if (frame->independent || lane_excess(&lead->lane, frame->len))
         flush_lead(p); /* a chunk starts with it, so that viewers can join there */
     if (chunk_us <= duration_us(frame)) {
         write_chunk(p, lead, lane_direct_chunk(&lead->lane, frame, &place));
@@ -495,6 +494,8 @@ static void release(struct packager *p, bool all) {
 }
 
 static void lead_video(struct packager *p, const struct lane_frame *frame) {
+    if (lane_excess(&p->held, frame->len))
+        release(p, true);
     const struct lane_frame *first = lane_first(&p->held);
     if (!first && !must_wait(p, frame)) {
         place_lead(p, frame);
@@ -519,9 +520,16 @@ static void on_patience(void *ctx) {
 
 /* --- the others --- */
 
+/* It may be far ahead of the leading track, which seems to be silent. */
+static void make_room_for(struct packager *p, struct packager_track *track, const struct lane_frame *frame) {
+    bool awaits = track->awaits_independent;
+    drop_waiting(p, track, lane_excess(&track->lane, frame->len));
+    if (track->lane.count) /* by an independent one first */
+        track->awaits_independent = awaits;
+}
+
 static void follow_video(struct packager *p, struct packager_track *track, const struct lane_frame *frame) {
-    if (track->lane.count == LANE_FRAMES_MAX) /* far ahead of the leading track, which seems to be silent */
-        drop_waiting(p, track, track->lane.count);
+    make_room_for(p, track, frame);
     if (track->awaits_independent && !frame->independent) {
         p->counters.dropped++;
         return;
@@ -678,10 +686,28 @@ static uint32_t frame_us_of(const struct packager_source *source) {
     return (uint32_t)(((uint64_t)samples * 1000000 + codec->sample_rate - 1) / codec->sample_rate);
 }
 
+static int create_mux(const struct packager_source *source, struct track_info *info, struct mux **ret_mux) {
+    uint8_t config[MUX_CONFIG_MAX];
+    int n =
+        codec_init_config(source->codec, source->config, source->config_len, source->reorders, config, sizeof config);
+    return n > 0 ? mux_create(info, source->codec->codec, config, (size_t)n, ret_mux, &info->init)
+                 : mux_create(info, source->codec->codec, source->config, source->config_len, ret_mux, &info->init);
+}
+
+bool packager_takes(const struct packager_source *source) {
+    struct track_info info;
+    struct mux *mux;
+    describe(&info, source, 0);
+    if (create_mux(source, &info, &mux))
+        return false;
+    blob_unref(info.init);
+    mux_destroy(mux);
+    return true;
+}
+
 static int open_track(struct packager *p, const struct packager_source *source, struct track_info *info) {
     struct packager_track *track = &p->tracks[p->track_count];
     bool video = source->codec->kind == TRACK_VIDEO;
-    uint8_t config[CONFIG_MAX];
     *track =
         (struct packager_track){.kind = source->codec->kind, .frame_us = frame_us_of(source), .every = source->every};
     describe(info, source,
@@ -689,11 +715,7 @@ static int open_track(struct packager *p, const struct packager_source *source, 
              : video      ? p->video_count
                           : p->track_count - p->video_count - p->rung_count);
     info->init_version = p->init_version;
-    int n =
-        codec_init_config(source->codec, source->config, source->config_len, source->reorders, config, sizeof config);
-    int rc = n > 0 ? mux_create(info, source->codec->codec, config, (size_t)n, &track->lane.mux, &info->init)
-                   : mux_create(info, source->codec->codec, source->config, source->config_len, &track->lane.mux,
-                                &info->init);
+    int rc = create_mux(source, info, &track->lane.mux);
     if (rc)
         return rc;
     track->lane.timescale = info->timescale;

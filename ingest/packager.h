@@ -14,7 +14,7 @@
  *
  * Subtitles are cut as the leading track is: where a part ends, each language has one chunk, of the cues that show in it (subtitles.h).
  *
- * One loop. Nothing is called back but `write` and `lose`, from within the calls and from a timer; after `lose` calls do no harm. */
+ * One loop. Nothing is called back but what packager_port has, from within the calls and from a timer; after `refuse` calls do no harm. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -40,7 +40,7 @@ struct packager_place {
 struct packager_port {
     void *ctx;
     void (*write)(void *ctx, struct record *record); /* takes over the reference */
-    void (*lose)(void *ctx, const char *why);        /* this can't go on */
+    void (*refuse)(void *ctx, uint32_t index, const char *why); /* a track, in the order of packager_open, can't go on; again and again */
     void (*led)(void *ctx, const struct lane_frame *frame, const struct packager_place *place); /* a leading picture, where there are rungs */
 };
 
@@ -122,6 +122,8 @@ void packager_init(struct packager *packager, struct loop *loop, const struct in
                    const struct packager_port *port);
 /* Before the first packager_open, and after packager_abandon. */
 void packager_grant(struct packager *packager, const struct claim_grant *grant);
+/* Whether a track of it can be opened: its configuration can be used. */
+bool packager_takes(const struct packager_source *source);
 /* Begins with these tracks, video first, the leading one at the front, then rungs, if it is the only one; what was under way must have been broken off. Its first frame, at
  * `dts_us` of the publisher's clock, arrived at `now_us` (UTC). 0, or -EINVAL: a configuration can't be used. */
 int packager_open(struct packager *packager, const struct packager_source *sources, uint32_t count, int64_t dts_us, int64_t now_us);

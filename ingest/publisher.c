@@ -200,6 +200,10 @@ static void on_claimed(void *owner, enum claim_result result, const struct claim
     struct publisher *pub = owner;
     if (pub->state == LOST)
         return;
+    if (pub->closing) { /* the stream is another's now, or its own anew: what rungs still have is of no use */
+        loop_timer_set(pub->tell_timer, 0);
+        return;
+    }
     pub->result = result_of(result);
     if (pub->result != PUBLISH_OK) {
         pub->events.on_result(pub->ctx, pub->result);
@@ -280,8 +284,31 @@ static void on_rung_frame(void *ctx, const struct transcode_frame *transcoded) {
 
 static void on_ladder_settled(void *ctx);
 
-static void on_unusable(void *ctx, const char *why) {
+static void on_join_lost(void *ctx, const char *why) {
     lose(ctx, why);
+}
+
+/* The stream goes on without the track from the next key frame on. */
+static void leave_out(struct publisher *pub, struct track *track, const char *why) {
+    if (track->ended || track->unusable)
+        return;
+    pub->reinit |= pub->state == LIVE;
+    if (track->joined) {
+        track->ended = true;
+        joins_refuse(pub->ingest, pub, track->number, why);
+    } else {
+        track->unusable = true;
+        tracks_refuse(&pub->tracks, track->codec.kind, track->number, why);
+    }
+}
+
+static void on_refused(void *ctx, uint32_t index, const char *why) {
+    struct publisher *pub = ctx;
+    for (uint32_t i = 0; index && i < pub->tracks.count; i++)
+        if (pub->tracks.items[i]->index == index)
+            leave_out(pub, pub->tracks.items[i], why);
+    if (!index)
+        lose(pub, why);
 }
 
 static void on_claim_lost(void *owner, const struct claim_loss *loss) {
@@ -310,7 +337,7 @@ static struct publisher *create(struct ingest *ingest, const char *peer, const s
     pub->tell_timer = loop_timer_create(ingest->loop, on_tell, pub);
     list_append(&ingest->publishers, &pub->link);
     tracks_init(&pub->tracks, pub->stream, pub->peer);
-    const struct packager_port port = {pub, on_record, on_unusable, on_led};
+    const struct packager_port port = {pub, on_record, on_refused, on_led};
     const struct ladder_run_port ladder_port = {pub, on_ladder_settled, on_rung_frame, on_rung_dropped, on_rung_here};
     packager_init(&pub->packager, ingest->loop, &ingest->settings, pub->stream, &port);
     ladder_run_init(&pub->ladder, ingest->loop, &ingest->settings, pub->stream, &ladder_port);
@@ -341,7 +368,7 @@ static bool read_join(const struct ingest_settings *settings, const char *full, 
 }
 
 static void join(struct publisher *pub, const struct join_request *request) {
-    const struct join_port port = {pub, on_unusable};
+    const struct join_port port = {pub, on_join_lost};
     pub->join = join_create(pub->ingest, pub->stream, pub->rank, pub->peer, request, &port, &pub->result);
 }
 
@@ -486,16 +513,30 @@ static bool awaits_joins(const struct publisher *pub) {
     return !pub->packager.opened && !pub->known && held_us < JOIN_US && joins_due(pub->ingest, pub);
 }
 
+/* What the stream is to consist of. The leading track is packager_open's to judge. */
+static uint32_t choose(struct publisher *pub, struct track *chosen[TRACKS_MAX],
+                       struct packager_source sources[TRACKS_MAX]) {
+    uint32_t count = tracks_choose(&pub->tracks, &pub->probe, chosen), kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        sources[kept] = track_source(chosen[i], &pub->probe, pub->known);
+        if (!i || packager_takes(&sources[kept])) {
+            chosen[kept++] = chosen[i];
+            continue;
+        }
+        leave_out(pub, chosen[i], "codec configuration not usable");
+        lane_reset(&chosen[i]->spare);
+    }
+    return kept;
+}
+
 /* The probe knows what the stream is: opens it and goes on with what was collected. */
 static void start(struct publisher *pub) {
     struct track *chosen[TRACKS_MAX];
     struct packager_source sources[TRACKS_MAX];
     if (ladder_run_busy(&pub->ladder) || awaits_joins(pub))
         return;
-    uint32_t count = tracks_choose(&pub->tracks, &pub->probe, chosen);
+    uint32_t count = choose(pub, chosen, sources);
     const struct probe_track *lead = count ? probe_track(&pub->probe, chosen[0]->codec.kind, chosen[0]->number) : NULL;
-    for (uint32_t i = 0; i < count; i++)
-        sources[i] = track_source(chosen[i], &pub->probe, pub->known);
     if (lead && !ladder_ready(pub, sources, count, chosen[0]->number))
         return;
     uint32_t rungs = lead ? ladder_run_add(&pub->ladder, sources, count) : 0;
@@ -697,8 +738,8 @@ static void set_config(struct publisher *pub, struct track *track, const struct 
                        const struct codec_info *codec) {
     if (track_is_configured(track, config) && !track->ended)
         return;
-    track->ended = track->silent = false;
-    track->missed = 0;
+    track->ended = track->silent = track->unusable = false;
+    track->missed = track->bad_frames = 0;
     if (pub->state == LIVE) {
         track->changed = track->index != TRACK_NOWHERE;
         lane_reset(&track->spare);
@@ -832,6 +873,19 @@ const struct advice *publisher_advice(const struct ingest *ingest, const char *s
     return NULL;
 }
 
+/* It can't be used. Where nothing can, this isn't what was announced; else the stream goes on without that track. */
+static void drop(struct publisher *pub, struct track *track, const struct publisher_frame *frame) {
+    const struct track *lead = pub->lead ? pub->lead : tracks_leading(&pub->tracks);
+    bool refused = track ? track->unusable : tracks_refused(&pub->tracks, frame->kind, frame->track);
+    metric_add(&metrics[M_DROPPED], 1);
+    if (refused)
+        return;
+    if (++pub->bad_frames > BAD_FRAMES_MAX)
+        lose(pub, "malformed media");
+    else if (track && track != lead && ++track->bad_frames > BAD_FRAMES_MAX)
+        leave_out(pub, track, "malformed media");
+}
+
 void publisher_frame(struct publisher *pub, const struct publisher_frame *frame) {
     if (!takes_media(pub) && !pub->join)
         return;
@@ -842,14 +896,11 @@ void publisher_frame(struct publisher *pub, const struct publisher_frame *frame)
         join_frame(pub->join, frame);
         return;
     }
-    if (!track || !track_check(track, &checked)) {
-        bool refused = !track && tracks_refused(&pub->tracks, frame->kind, frame->track);
-        metric_add(&metrics[M_DROPPED], 1);
-        if (!refused && ++pub->bad_frames > BAD_FRAMES_MAX)
-            lose(pub, "malformed media");
+    if (!track || track->unusable || !track_check(track, &checked)) {
+        drop(pub, track, frame);
         return;
     }
-    pub->bad_frames = 0;
+    pub->bad_frames = track->bad_frames = 0;
     if (track->ended)
         return;
     int64_t now_us = clock_utc_us();
@@ -882,8 +933,9 @@ static void end_track(struct publisher *pub, struct track *track) {
         change(pub, track);
         return;
     }
+    bool held = pub->state == STANDING && !track->joined; /* it may begin with it */
     tracks_remove_ended(&pub->tracks);
-    if (pub->state == STANDING) { /* what is in hand may begin with it */
+    if (held) {
         probe_reset(&pub->probe);
         pub->known = false;
     }
@@ -1013,7 +1065,8 @@ bool lead_add_track(struct publisher *pub, const struct publisher_config *config
     if (!track)
         return false;
     bool same = track->config && track_is_configured(track, config) && !track->ended &&
-                track->rate_milli == like->rate_milli && track->reorders == like->reorders;
+                track->rate_milli == like->rate_milli && track->reorders == like->reorders &&
+                track->codec.width == like->codec.width && track->codec.height == like->codec.height;
     track->joined = true;
     if (same)
         return true;

@@ -81,7 +81,7 @@ void tracks_refuse(struct tracks *tracks, enum track_kind kind, uint8_t number, 
 /* --- which of them --- */
 
 static bool is_there(const struct track *track) {
-    return !track->silent && !track->ended;
+    return !track->silent && !track->ended && !track->unusable;
 }
 
 static bool is_own_video(const struct track *track) {
@@ -129,7 +129,7 @@ bool tracks_in_hand(const struct tracks *tracks, const struct probe *probe) {
 void tracks_tell(const struct tracks *tracks, struct probe_known *known) {
     for (uint32_t i = 0; i < tracks->count; i++) {
         const struct track *track = tracks->items[i];
-        if (!track->silent && !track->joined && !track_is_given_up(track))
+        if (!track->silent && !track->joined && !track->unusable && !track_is_given_up(track))
             known->tracks[known->track_count++] =
                 (struct probe_known_track){track->codec.kind, track->number, track->codec.fps_milli};
     }
@@ -256,8 +256,8 @@ struct lane_frame track_lane_frame(const struct track *track, const struct publi
 bool track_spare(struct track *track, const struct publisher_frame *frame, int64_t now_us) {
     const struct lane_frame lane_frame = track_lane_frame(track, frame, now_us);
     bool video = track->codec.kind == TRACK_VIDEO;
-    if (video && (frame->independent || track->spare.count == LANE_FRAMES_MAX))
-        lane_pop(&track->spare, track->spare.count);
+    if (video)
+        lane_pop(&track->spare, frame->independent ? track->spare.count : lane_excess(&track->spare, frame->len));
     if (video && !frame->independent && !track->spare.count)
         return false;
     lane_push(&track->spare, &lane_frame);

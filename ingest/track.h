@@ -11,7 +11,7 @@
 #include "ingest/publisher.h"
 
 enum {
-    TRACK_CONFIG_MAX = 4096,  /* x265 writes its command line into hvcC, 2.3 KB; the init is made without */
+    TRACK_CONFIG_MAX = MUX_CONFIG_MAX, /* x265 writes its command line into hvcC, 2.3 KB; the init is made without */
     TRACK_NOWHERE = TRACKS_MAX,
 };
 
@@ -25,6 +25,8 @@ struct track {
     uint32_t index;  /* in the packager; TRACK_NOWHERE: it is no part of the stream (yet) */
     uint32_t missed; /* times in a row that a stream was opened without it because nothing came of it */
     bool reorders, silent, ended;
+    bool unusable;       /* it can't be muxed: left out until its configuration is another */
+    uint32_t bad_frames; /* in a row */
     bool joined; /* another push's (join.h): it never leads, and nothing waits for it */
     uint32_t rate_milli; /* video: as was found out last */
     bool changed;        /* what comes is not of the configuration that the stream was opened with */

@@ -151,17 +151,17 @@ static void init_and_chunks_name_the_track_id_of_the_info(void **state) {
 
 static void largest_configuration_still_makes_a_whole_init(void **state) {
     (void)state;
-    static uint8_t config[3073] = {1}; /* what is in it, the muxer doesn't look at */
+    static uint8_t config[MUX_CONFIG_MAX + 1] = {1}; /* what is in it, the muxer doesn't look at */
     static const struct track_info info = {
         .kind = TRACK_VIDEO, .track_id = 1, .timescale = VIDEO_HZ, .width = 1280, .height = 720};
     struct blob *init;
-    struct mux *mux = open_track(&info, config, 3072, &init);
+    struct mux *mux = open_track(&info, config, MUX_CONFIG_MAX, &init);
     struct blob *joined = cmaf_init_join((const struct blob *const[]){init}, 1); /* walks all of it */
     assert_non_null(joined);
     blob_unref(joined);
     blob_unref(init);
     mux_destroy(mux);
-    assert_int_equal(mux_create(&info, CODEC_H264, config, 3073, &mux, &init), -EINVAL);
+    assert_int_equal(mux_create(&info, CODEC_H264, config, sizeof config, &mux, &init), -EINVAL);
 }
 
 static void useless_configurations_are_refused(void **state) {

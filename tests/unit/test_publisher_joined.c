@@ -4,8 +4,10 @@
 
 #include "codec_samples.h"
 #include "common/base/metrics.h"
+#include "ingest/mux.h"
 #include "ingest/timeline.h"
 #include "publisher_fixture.h"
+#include "tests/unit/codec_samples.h"
 
 static const uint8_t avcc_small[] = {1,    0x4d, 0x40, 0x1f, 0xff, 0xe1, 0, 9, 0x67, 0x4d, 0x40, 0x1f,
                                      0xec, 0xa0, 0xa0, 0xc8, 0x80, 1,    0, 4, 0x68, 0xee, 0x3c, 0x80}; /* 320×192 */
@@ -16,6 +18,34 @@ static int64_t now_us; /* UTC */
 int64_t __wrap_clock_utc_us(void);
 int64_t __wrap_clock_utc_us(void) {
     return now_us;
+}
+
+/* A muxer that refuses what no usual input makes it refuse. */
+static uint32_t refused_width, refused_id; /* of inits; of chunks */
+static const struct mux *refusing;
+
+int __real_mux_create(const struct track_info *info, enum codec codec, const uint8_t *config, size_t config_len,
+                      struct mux **ret_mux, struct blob **ret_init);
+int __real_mux_chunk(struct mux *mux, const struct mux_frame *frames, size_t count, int64_t capture_us,
+                     struct slice *ret_body);
+int __wrap_mux_create(const struct track_info *info, enum codec codec, const uint8_t *config, size_t config_len,
+                      struct mux **ret_mux, struct blob **ret_init);
+int __wrap_mux_chunk(struct mux *mux, const struct mux_frame *frames, size_t count, int64_t capture_us,
+                     struct slice *ret_body);
+
+int __wrap_mux_create(const struct track_info *info, enum codec codec, const uint8_t *config, size_t config_len,
+                      struct mux **ret_mux, struct blob **ret_init) {
+    if (refused_width && info->width == refused_width)
+        return -1;
+    int rc = __real_mux_create(info, codec, config, config_len, ret_mux, ret_init);
+    if (!rc && info->track_id == refused_id)
+        refusing = *ret_mux;
+    return rc;
+}
+
+int __wrap_mux_chunk(struct mux *mux, const struct mux_frame *frames, size_t count, int64_t capture_us,
+                     struct slice *ret_body) {
+    return refused_id && mux == refusing ? -1 : __real_mux_chunk(mux, frames, count, capture_us, ret_body);
 }
 
 enum { FPS = 25, FRAME_MS = 1000 / FPS, PUSHES = 3 };
@@ -553,6 +583,214 @@ static void rubbish_ends_the_push_that_brings_it_alone(void **state) {
     end_pushes(world, pushes);
 }
 
+/* It could take over at once before, and so it can afterwards. */
+static void a_rung_that_leaves_a_backup_takes_nothing_from_it(void **state) {
+    (void)state;
+    struct push pushes[PUSHES];
+    struct world *world = begin_pushes(pushes);
+    pushes[1] = (struct push){.picture = true};
+    join_as(&pushes[0], &pushes[1], "show?rung=low");
+    play(pushes, 5300);
+    world->on_result(world->owner, CLAIM_STANDBY, NULL);
+    play(pushes, 8300);
+    push_close(&pushes[1], false);
+    sweep_after(world, 4); /* its place expires, in the middle of a second */
+    uint32_t takes = world->takes;
+    world->on_result(world->owner, CLAIM_VACANT, NULL);
+    play(pushes, 8400);
+    assert_int_equal(world->takes, takes + 1);
+    end_pushes(world, pushes);
+}
+
+/* --- media that no muxer takes --- */
+
+static void send_frame(struct push *push, enum track_kind kind, uint8_t track, int64_t us, bool independent,
+                       const uint8_t *data, size_t len) {
+    publisher_frame(push->pub, &(struct publisher_frame){.kind = kind,
+                                                         .track = track,
+                                                         .dts_us = us,
+                                                         .pts_us = us,
+                                                         .independent = independent,
+                                                         .data = data,
+                                                         .len = len});
+}
+
+/* Sound of the push's track, beside all that the others send. */
+static void play_sound(struct push pushes[PUSHES], struct push *push, uint8_t track, int64_t from_ms, int64_t to_ms,
+                       const uint8_t *data, size_t len) {
+    int64_t us = from_ms * 1000;
+    for (uint32_t n = 0; us < to_ms * 1000; us = from_ms * 1000 + ++n * INT64_C(64000) / 3) {
+        play(pushes, us / 1000);
+        send_frame(push, TRACK_AUDIO, track, us, true, data, len);
+        if (n % 20 == 0)
+            settle(push->world);
+    }
+    settle(push->world);
+}
+
+static void a_rung_in_vp9_is_as_large_as_its_key_frames_say(void **state) {
+    (void)state;
+    struct push pushes[PUSHES];
+    struct world *world = begin_pushes(pushes);
+    play(pushes, 3300);
+    push_open(world, &pushes[1], "show?rung=low");
+    publisher_config(pushes[1].pub, &(struct publisher_config){.codec = CODEC_VP9,
+                                                               .data = sample_vp9.config.data,
+                                                               .len = sample_vp9.config.len});
+    for (int i = 0; i < 90; i++) {
+        const struct sample_bytes *frame = &sample_vp9.frames[i % 3];
+        play(pushes, 3300 + i * FRAME_MS);
+        send_frame(&pushes[1], TRACK_VIDEO, 0, now_us - epoch_us, i % 3 == 0, frame->data, frame->len);
+    }
+    settle(world);
+    assert_int_equal(world->losses + pushes[1].losses, 0);
+    assert_int_equal(open_of(world)->track_count, 3);
+    assert_int_equal(open_of(world)->tracks[1].width, 64);
+    end_pushes(world, pushes);
+}
+
+static const uint8_t adts[200] = {0xff, 0xf1, 0x4c, 0x80};
+
+static void sound_in_adts_ends_the_push_that_brings_it_alone(void **state) {
+    (void)state;
+    struct push pushes[PUSHES];
+    struct world *world = begin_pushes(pushes);
+    play(pushes, 1300);
+    push_open(world, &pushes[1], "show?audio=de");
+    pushes[1].sound = true;
+    configure(&pushes[1], NULL, 0);
+    pushes[1].sound = false; /* as ADTS instead */
+    play_sound(pushes, &pushes[1], 0, 1300, 13000, adts, sizeof adts);
+    assert_int_equal(world->losses, 0);
+    assert_int_equal(pushes[1].losses, 1);
+    assert_int_equal(open_of(world)->track_count, 2);
+    end_pushes(world, pushes);
+}
+
+/* The longest that is let in: as a push's, and as the publisher's own. */
+static void a_long_configuration_is_as_good_as_any(void **state) {
+    (void)state;
+    static const uint8_t large[4096] = {0x11, 0x90}, larger[4097] = {0x11, 0x90};
+    struct push pushes[PUSHES];
+    struct world *world = begin_pushes(pushes);
+    publisher_config(pushes[0].pub,
+                     &(struct publisher_config){.codec = CODEC_AAC, .track = 1, .data = large, .len = sizeof large});
+    publisher_config(pushes[0].pub,
+                     &(struct publisher_config){.codec = CODEC_AAC, .track = 2, .data = larger, .len = sizeof larger});
+    play_sound(pushes, &pushes[0], 1, 0, 1300, aac, sizeof aac);
+    push_open(world, &pushes[1], "show?audio=de");
+    publisher_config(pushes[1].pub, &(struct publisher_config){.codec = CODEC_AAC, .data = large, .len = sizeof large});
+    play_sound(pushes, &pushes[1], 0, 1300, 5000, aac, sizeof aac);
+    push_open(world, &pushes[2], "show?audio=fr");
+    publisher_config(pushes[2].pub,
+                     &(struct publisher_config){.codec = CODEC_AAC, .data = larger, .len = sizeof larger});
+    settle(world);
+    assert_int_equal(world->losses + pushes[1].losses, 0);
+    assert_int_equal(pushes[2].losses, 1);
+    assert_int_equal(open_of(world)->track_count, 4);
+    end_pushes(world, pushes);
+}
+
+static void a_rung_that_makes_no_init_ends_itself_alone(void **state) {
+    (void)state;
+    struct push pushes[PUSHES];
+    struct world *world = begin_pushes(pushes);
+    play(pushes, 3300);
+    pushes[1] = (struct push){.picture = true, .from_ms = 3300, .pictures = pushes[0].pictures};
+    join_as(&pushes[0], &pushes[1], "show?rung=low");
+    refused_width = 320;
+    play(pushes, 9000);
+    settle(world);
+    refused_width = 0;
+    assert_int_equal(world->losses, 0);
+    assert_int_equal(pushes[1].losses, 1);
+    assert_non_null(strstr(pushes[1].why, "configuration"));
+    assert_int_equal(world->opens, 1); /* nobody else has noticed */
+    end_pushes(world, pushes);
+}
+
+static void a_rung_that_makes_no_chunks_ends_itself_alone(void **state) {
+    (void)state;
+    struct push pushes[PUSHES];
+    struct world *world = begin_pushes(pushes);
+    pushes[1] = (struct push){.picture = true};
+    join_as(&pushes[0], &pushes[1], "show?rung=low");
+    refused_id = 2; /* v1 */
+    play(pushes, 5500);
+    settle(world);
+    refused_id = 0;
+    assert_int_equal(pushes[1].losses, 1);
+    assert_non_null(strstr(pushes[1].why, "muxed"));
+    push_close(&pushes[1], false);
+    play(pushes, 8000);
+    assert_int_equal(open_of(world)->track_count, 2);
+    uint32_t opens = world->opens;
+    sweep_after(world, 4); /* its place is free already: that is no change */
+    play(pushes, 11000);
+    assert_int_equal(world->opens, opens);
+    assert_int_equal(world->losses, 0);
+    pushes[1] = (struct push){.picture = true, .from_ms = 11000, .pictures = pushes[0].pictures};
+    join_as(&pushes[0], &pushes[1], "show?rung=low");
+    play(pushes, 15000);
+    assert_int_equal(open_of(world)->track_count, 3);
+    assert_int_equal(pushes[1].losses + world->losses, 0);
+    end_pushes(world, pushes);
+}
+
+/* Where they lead they are the publisher's end. */
+static void tracks_that_make_no_chunks_are_left_out(void **state) {
+    (void)state;
+    for (uint32_t lead = 0; lead < 2; lead++) {
+        struct push pushes[PUSHES];
+        struct world *world = begin_pushes(pushes);
+        refused_id = lead ? 1 : 101; /* v0; a0 */
+        play(pushes, 14000);
+        settle(world);
+        refused_id = 0;
+        assert_int_equal(world->losses, lead);
+        assert_int_equal(open_of(world)->track_count, lead ? 2 : 1);
+        end_pushes(world, pushes);
+    }
+}
+
+static void own_tracks_that_make_no_init_are_left_out(void **state) {
+    (void)state;
+    struct push pushes[PUSHES];
+    struct world *world = begin_pushes(pushes);
+    const struct publisher_config config = {.codec = CODEC_H264,
+                                            .track = 1,
+                                            .data = avcc_small,
+                                            .len = sizeof avcc_small};
+    publisher_config(pushes[0].pub, &config);
+    refused_width = 320;
+    for (int64_t n = 0; n < 100; n++) {
+        play(pushes, n * FRAME_MS);
+        bool key = n % FPS == 0;
+        send_frame(&pushes[0], TRACK_VIDEO, 1, now_us - epoch_us, key, key ? idr : inter, sizeof idr);
+    }
+    refused_width = 0;
+    play(pushes, 6000);
+    assert_int_equal(world->losses, 0);
+    assert_int_equal(world->opens, 1);
+    assert_int_equal(open_of(world)->track_count, 2);
+    end_pushes(world, pushes);
+}
+
+static void own_sound_in_adts_is_left_out(void **state) {
+    (void)state;
+    struct push pushes[PUSHES];
+    struct world *world = begin_pushes(pushes);
+    publisher_config(pushes[0].pub,
+                     &(struct publisher_config){.codec = CODEC_AAC, .track = 1, .data = asc, .len = sizeof asc});
+    play_sound(pushes, &pushes[0], 1, 0, 2000, aac, sizeof aac);
+    assert_int_equal(open_of(world)->track_count, 3);
+    play_sound(pushes, &pushes[0], 1, 2000, 14000, adts, sizeof adts);
+    assert_int_equal(world->losses, 0);
+    assert_int_equal(open_of(world)->track_count, 2);
+    assert_int_equal(world->opens, 2);
+    end_pushes(world, pushes);
+}
+
 int main(void) {
     ingest_metrics_register();
     const struct CMUnitTest tests[] = {
@@ -572,6 +810,15 @@ int main(void) {
         cmocka_unit_test(a_name_may_say_that_it_is_a_rung),
         cmocka_unit_test(one_of_a_label_and_so_many_of_a_stream),
         cmocka_unit_test(rubbish_ends_the_push_that_brings_it_alone),
+        cmocka_unit_test(a_rung_that_leaves_a_backup_takes_nothing_from_it),
+        cmocka_unit_test(a_rung_in_vp9_is_as_large_as_its_key_frames_say),
+        cmocka_unit_test(sound_in_adts_ends_the_push_that_brings_it_alone),
+        cmocka_unit_test(a_long_configuration_is_as_good_as_any),
+        cmocka_unit_test(a_rung_that_makes_no_init_ends_itself_alone),
+        cmocka_unit_test(a_rung_that_makes_no_chunks_ends_itself_alone),
+        cmocka_unit_test(tracks_that_make_no_chunks_are_left_out),
+        cmocka_unit_test(own_tracks_that_make_no_init_are_left_out),
+        cmocka_unit_test(own_sound_in_adts_is_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

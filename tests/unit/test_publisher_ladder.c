@@ -427,6 +427,31 @@ static void who_comes_again_finds_the_name_free(void **state) {
     source_free(&source);
 }
 
+/* Another has taken the stream while its rungs came to their end. */
+static void who_has_left_and_is_taken_over_from_is_gone(void **state) {
+    (void)state;
+    static const enum claim_result results[] = {CLAIM_STANDBY, CLAIM_GRANTED, CLAIM_UNREACHABLE};
+    struct source source = {.codec = CODEC_H264, .width = 320, .height = 200, .gop = 30};
+    source_make(&source, 60);
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
+        struct world *world = begin_ladder(two, 1, "libx264");
+        announce(world, &source);
+        publish(world, &source, 0, 20, 0);
+        run_until(world, is_open);
+        publish(world, &source, 20, 60, 0);
+        int told = world->results;
+        publisher_close(world->pub, true);
+        world->pub = NULL;
+        assert_false(is_gone(world));
+        world->on_result(world->owner, results[i], &world->grant);
+        assert_false(is_gone(world)); /* never from inside the call */
+        run_until(world, is_gone);
+        assert_int_equal(world->results, told); /* whom it was told may be gone */
+        end(world);
+    }
+    source_free(&source);
+}
+
 /* A rung's pictures are each a chunk, however many of the picture's are one. */
 static void chunks_of_several_pictures_are_counted_right(void **state) {
     (void)state;
@@ -586,6 +611,7 @@ int main(void) {
         cmocka_unit_test(a_rung_of_half_the_rate_is_cut_as_the_picture_is),
         cmocka_unit_test(what_is_under_way_comes_before_other_tracks),
         cmocka_unit_test(who_comes_again_finds_the_name_free),
+        cmocka_unit_test(who_has_left_and_is_taken_over_from_is_gone),
         cmocka_unit_test(chunks_of_several_pictures_are_counted_right),
         cmocka_unit_test(a_ladder_that_cannot_begin_is_done_without),
         cmocka_unit_test(a_stream_of_no_ladder_waits_for_none),
