@@ -131,6 +131,8 @@ static void what_is_late_is_waited_for_when_the_timeline_has_ended(void **state)
     char session[SESSION_LEN];
     memcpy(session, hear_until(control, "\"session\":\"") + strlen("\"session\":\""), SESSION_LEN);
     struct client *picture = post_track(world, "v0", session), *sound = post_track(world, "a0", session);
+    hear_until(picture, "200 OK"); /* it is taken */
+    hear_until(sound, "200 OK");
     say_all(sound, &bytes[2]);
     say_chunk(picture, &bytes[1], 0, buf_len(&bytes[1]) / 2);
     say_all(control, &bytes[0]);
