@@ -1,5 +1,5 @@
 /* Runs a fuzz target over the files of its corpus, so that what a fuzzer once found stays found, with any compiler.
- * Also feeds prefixes of each file, every one of up to 512 bytes and each seventh of up to 4 KiB: cheap, and where
+ * Also feeds prefixes of each file, every one of up to 128 bytes and each seventh of up to 4 KiB: cheap, and where
  * parsers read too far. */
 #include <dirent.h>
 #include <stdint.h>
@@ -27,7 +27,7 @@ static int replay_file(const char *path) {
     size_t size = fread(data, 1, sizeof data, f);
     fclose(f);
     replay(data, size);
-    for (size_t n = 0; n < size && n < 4096; n += n < 512 ? 1 : 7)
+    for (size_t n = 0; n < size && n < 4096; n += n < 128 ? 1 : 7)
         replay(data, n);
     return 0;
 }
